@@ -1,0 +1,70 @@
+# Two commands do it all: `make train` and `make test`. `make help` lists the rest.
+
+# The Python that makes the virtual environment, 3.11 or newer.
+PYTHON ?= python3
+# Where the virtual environment lies.
+VENV ?= .venv
+# Where `make wheel` puts the wheel.
+DIST ?= dist
+# A package index for torch besides pip's own sources; empty: from those alone. On Linux, PyPI's
+# build of torch is the one for NVIDIA GPUs (several GB), so a machine without a GPU wants
+#   make train TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# and one whose driver is too old for PyPI's build wants the address for its CUDA version from
+# https://pytorch.org/get-started/locally/. macOS and Windows need none for the CPU.
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+SETTINGS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test lint wheel clean
+
+help: ## list the commands
+	@echo "usage: make COMMAND [PYTHON=$(PYTHON)] [VENV=$(VENV)] [TORCH_INDEX=URL]"
+	@sed -n 's/^\([a-z]*\):[^#]*## /  \1:	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+train: $(VENV)/.installed ## install what is missing, then train the demo on the embedded images
+	$(BIN)/onecycle train demo
+
+test: $(VENV)/.installed-dev ## install what is missing, then run the whole test suite
+	$(BIN)/python -m pytest
+
+install: $(VENV)/.installed-dev ## install the package, and all that tests and lint need
+
+lint: $(VENV)/.installed-dev ## style, types and layers: ruff, pyright, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+wheel: | $(BIN)/pip ## build the wheel
+	rm -rf build
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir "$(DIST)" .
+
+clean: ## remove all that these commands made, except the runs
+	rm -rf build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	@if [ -f "$(VENV)/pyvenv.cfg" ]; then echo 'rm -rf "$(VENV)"'; rm -rf "$(VENV)"; fi
+
+# The two stamps remember what is installed: nothing is installed again until a setting changes.
+$(VENV)/.installed: $(SETTINGS) | $(BIN)/pip
+	@echo "Installing into $(VENV): once, a few minutes, mostly torch."
+ifeq ($(TORCH_INDEX),)
+	@[ "$$(uname -s)" != Linux ] || command -v nvidia-smi >/dev/null || \
+	  echo "No NVIDIA GPU seen: TORCH_INDEX=https://download.pytorch.org/whl/cpu gets the small build of torch."
+endif
+	$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") torch
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(BIN)/pip:
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "$(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "onecycle needs Python 3.11 or newer, and this is $$("$(PYTHON)" --version)." \
+	       "Name another one: make PYTHON=python3.12"; exit 1; }
+	"$(PYTHON)" -m venv "$(VENV)"

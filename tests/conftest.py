@@ -1,0 +1,35 @@
+"""What all tests share: they repeat exactly, draw no windows, and leave the user's cache alone."""
+
+import os
+
+os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib, here or in a subprocess
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    database=None,
+    deadline=None,  # the machine may be busy
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded images go to a folder of this session, for the tests and their subprocesses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONECYCLE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> None:
+    """Sums depend on the number of threads, and a test may have changed it."""
+    torch.set_num_threads(2)
