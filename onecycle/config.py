@@ -1,0 +1,345 @@
+"""The recipe of a training: every choice as one typed, validated, frozen record.
+
+A recipe goes to and from TOML without loss, and is overridden field by field. `auto` values are
+resolved by the training, which writes the resolved recipe into its run folder.
+"""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from onecycle.errors import InputError
+
+Auto = Literal["auto"]
+
+PEAK_SHARE = 5 / 24
+"""Share of the epochs after which the rate peaks when `peak_epoch` is `auto`, as in the brief."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training, complete. Every field is a flag of the same name on the command line.
+
+    Raises:
+        InputError: on construction, when a value is out of its range.
+    """
+
+    recipe: str = "custom"
+    """Name of the recipe; becomes part of the run folder's name."""
+
+    # Data
+    data: str = "shapes"
+    """Built-in set (`shapes`) or a path to class folders."""
+    train_limit: int = 0
+    """Use only this many training images (class-balanced choice); 0: all."""
+    test_limit: int = 0
+    """Use only this many test images; 0: all."""
+    val_fraction: float = 0.0
+    """Share of the training images set apart for validation, in [0, 1)."""
+    image_size: int = 0
+    """Height and width in pixels to which images are resized; 0: the data's own size."""
+    split_seed: int = 0
+    """Seed of the validation split, the limits and a folder's test split; `seed` leaves them be."""
+    mean: tuple[float, ...] | Auto = "auto"
+    """Channel means in [0, 1]; auto: measured on the train split."""
+    std: tuple[float, ...] | Auto = "auto"
+    """Channel standard deviations in (0, 1]; auto: measured on the train split."""
+
+    # Network
+    model: str = "custom-resnet"
+    """Name of the network."""
+    width: float = 1.0
+    """Factor on the network's channel counts."""
+    head_scale: float = 1.0
+    """Factor on the logits."""
+    dropout: float = 0.0
+    """Probability of dropping a feature before the last layer, in [0, 1)."""
+
+    # Cycle
+    epochs: int = 24
+    """Passes over the training images."""
+    batch_size: int = 512
+    """Images per step."""
+    peak_epoch: float | Auto = "auto"
+    """Epoch at whose end the rate peaks; auto: 5/24 of the epochs."""
+    lr_max: float | Auto = "auto"
+    """Rate at the peak; auto: from the range test."""
+    lr_min: float | Auto = "auto"
+    """Rate at the start; auto: from the range test."""
+    lr_final: float | Auto = "auto"
+    """Rate at the last step; auto: lr_min, so no annihilation phase."""
+    anneal: Literal["linear", "cosine"] = "linear"
+    """Shape of the cycle's slopes."""
+    three_phase: bool = False
+    """Go down to lr_min as steeply as up, then to lr_final in a third phase."""
+    momentum: float = 0.9
+    """SGD's momentum, or AdamW's first beta, in [0, 1)."""
+    cycle_momentum: bool = False
+    """Move the momentum against the rate, between max_momentum and base_momentum."""
+    base_momentum: float = 0.85
+    """Momentum at the peak of the rate when cycled."""
+    max_momentum: float = 0.95
+    """Momentum at the start and the end when cycled."""
+
+    # Optimizer and regularization
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, or AdamW."""
+    nesterov: bool = False
+    """Nesterov momentum (SGD only)."""
+    weight_decay: float = 0.0
+    """L2 penalty (SGD) or decoupled decay (AdamW) on convolution and linear weights."""
+    decay_norms_and_biases: bool = False
+    """Apply weight decay to norms and biases too."""
+    l1: float = 0.0
+    """Factor of the sum of absolute convolution and linear weights that is added to the loss."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over the classes, in [0, 1)."""
+
+    # Transforms
+    crop_padding: int = 4
+    """Pixels of padding before the random crop; 0: no crop."""
+    flip: float = 0.5
+    """Probability of a horizontal flip, in [0, 1]."""
+    cutout: int = 8
+    """Side in pixels of the square that is cut out of every training image; 0: none."""
+    tta: bool = False
+    """Report test accuracy averaged over each image and its mirror too (test-time augmentation)."""
+
+    # Range test
+    lr_start: float = 1e-7
+    """First rate of the range test."""
+    lr_end: float = 10.0
+    """Last rate of the range test, if the loss does not blow up before."""
+    lr_steps: int = 100
+    """Steps of the range test."""
+    lr_repeats: int = 1
+    """Range tests with seeds of their own; the suggestions are their medians."""
+
+    # Machine
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward and backward pass; auto: bf16 where the device has it."""
+    device: str = "auto"
+    """cpu, cuda, mps; auto: the fastest there is."""
+    seed: int = 0
+    """Seed of initialization, shuffling, augmentation and dropout."""
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for name in ("mean", "std"):  # TOML gives lists
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(float(v) for v in value))
+        _check_ranges(self)
+
+    @property
+    def resolved_peak_epoch(self) -> float:
+        """Epoch at whose end the rate peaks, in (0, epochs)."""
+        return self.epochs * PEAK_SHARE if self.peak_epoch == "auto" else self.peak_epoch
+
+
+FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Recipe)}
+
+
+def override(recipe: Recipe, /, **changes: Any) -> Recipe:
+    """`recipe` with some fields changed; a numeric peak keeps its share when only epochs change.
+
+    Raises:
+        InputError: an unknown field (with the nearest name), or a value out of its range.
+    """
+    for name in changes:
+        if name not in FIELDS:
+            raise InputError(unknown_name("recipe field", name, FIELDS))
+    if "epochs" in changes and "peak_epoch" not in changes and recipe.peak_epoch != "auto":
+        changes["peak_epoch"] = recipe.peak_epoch * changes["epochs"] / recipe.epochs
+    return dataclasses.replace(recipe, **changes)
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that does not exist: with the nearest one, else with all of them."""
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1)
+    remedy = f"did you mean '{nearest[0]}'?" if nearest else f"choose one of {', '.join(names)}"
+    return f"unknown {kind} '{name}'; {remedy}"
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML text, one field a line; `from_toml` reads it back equal."""
+    values = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(recipe).items()
+    }
+    return tomli_w.dumps(values)
+
+
+def from_toml(text: str, *, base: Recipe | None = None, source: str = "recipe") -> Recipe:
+    """The recipe that TOML `text` holds; fields it lacks come from `base` (default: the defaults).
+
+    Raises:
+        InputError: not TOML, an unknown field, a value of the wrong type or range; the message
+            begins with `source`.
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source}: not valid TOML: {error}") from None
+    try:
+        return override(base or Recipe(), **values)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def read_recipe(path: str | Path, *, base: Recipe | None = None) -> Recipe:
+    """The recipe in the TOML file at `path`.
+
+    Raises:
+        InputError: the file is missing or unreadable, or its content is refused.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"{path}: can't be read: {reason}") from None
+    return from_toml(text, base=base, source=str(path))
+
+
+def differences(recipe: Recipe, base: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Fields in which two recipes differ, as `{name: (value in base, value in recipe)}`."""
+    return {
+        name: (getattr(base, name), getattr(recipe, name))
+        for name in FIELDS
+        if getattr(base, name) != getattr(recipe, name)
+    }
+
+
+# ---------------------------------------------------------------------------------- validation
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "anneal": ("linear", "cosine"),
+    "optimizer": ("sgd", "adamw"),
+    "precision": ("auto", "fp32", "bf16"),
+}
+_MAY_BE_AUTO = ("mean", "std", "peak_epoch", "lr_max", "lr_min", "lr_final")
+
+# name: (smallest, largest, smallest allowed?, largest allowed?)
+_RANGES: Mapping[str, tuple[float, float, bool, bool]] = {
+    "train_limit": (0, math.inf, True, False),
+    "test_limit": (0, math.inf, True, False),
+    "val_fraction": (0, 1, True, False),
+    "image_size": (0, 1024, True, True),
+    "width": (0, 64, False, True),
+    "head_scale": (0, math.inf, False, False),
+    "dropout": (0, 1, True, False),
+    "epochs": (1, math.inf, True, False),
+    "batch_size": (2, math.inf, True, False),
+    "peak_epoch": (0, math.inf, False, False),
+    "lr_max": (0, math.inf, False, False),
+    "lr_min": (0, math.inf, True, False),
+    "lr_final": (0, math.inf, True, False),
+    "momentum": (0, 1, True, False),
+    "base_momentum": (0, 1, True, False),
+    "max_momentum": (0, 1, True, False),
+    "weight_decay": (0, math.inf, True, False),
+    "l1": (0, math.inf, True, False),
+    "label_smoothing": (0, 1, True, False),
+    "crop_padding": (0, 512, True, True),
+    "flip": (0, 1, True, True),
+    "cutout": (0, 1024, True, True),
+    "lr_start": (0, math.inf, False, False),
+    "lr_end": (0, math.inf, False, False),
+    "lr_steps": (10, 100_000, True, True),
+    "lr_repeats": (1, 100, True, True),
+    "seed": (0, 2**63, True, False),
+    "split_seed": (0, 2**63, True, False),
+}
+
+
+def _check_types(recipe: Recipe) -> None:
+    """Hold every value to its default's kind; whole numbers may stand for floats."""
+    for name, field in FIELDS.items():
+        value = getattr(recipe, name)
+        if name in _MAY_BE_AUTO and value == "auto":
+            continue
+        if name in ("mean", "std"):
+            _check_channels(name, value)
+        elif name in _MAY_BE_AUTO or isinstance(field.default, float):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                auto = " or auto" if name in _MAY_BE_AUTO else ""
+                raise InputError(f"{name}: '{value}' is not a number; give a number{auto}")
+            object.__setattr__(recipe, name, float(value))
+        elif type(value) is not type(field.default):
+            kind = {bool: "true or false", int: "a whole number", str: "text"}
+            raise InputError(f"{name}: '{value}' is not {kind[type(field.default)]}")
+
+
+def _check_channels(name: str, value: object) -> None:
+    numbers = value if isinstance(value, list | tuple) else ()
+    if not numbers or any(
+        isinstance(v, bool) or not isinstance(v, int | float) or not 0 <= v <= 1 for v in numbers
+    ):
+        raise InputError(f"{name}: '{value}' is not a list of numbers in [0, 1], one per channel")
+    if name == "std" and 0 in numbers:
+        raise InputError("std: 0 can't be divided by; give standard deviations above 0")
+
+
+def _check_ranges(recipe: Recipe) -> None:
+    for name, choices in _CHOICES.items():
+        if getattr(recipe, name) not in choices:
+            raise InputError(unknown_name(name, getattr(recipe, name), choices))
+    for name, (low, high, low_in, high_in) in _RANGES.items():
+        value = getattr(recipe, name)
+        if value == "auto":
+            continue
+        above = value >= low if low_in else value > low
+        below = value <= high if high_in else value < high
+        if not (above and below):  # NaN fails both
+            raise InputError(f"{name}: {value} is out of range; {_range_text(name)}")
+    _check_together(recipe)
+
+
+def _range_text(name: str) -> str:
+    low, high, low_in, high_in = _RANGES[name]
+    lower = f"{'at least' if low_in else 'more than'} {low:g}"
+    if math.isinf(high) or high >= 2**63:
+        return f"give a number of {lower}" if low_in else f"give a number {lower}"
+    return f"give a number {lower} and {'at most' if high_in else 'less than'} {high:g}"
+
+
+def _check_together(recipe: Recipe) -> None:
+    """Rules that tie two fields together."""
+    if not recipe.recipe or "/" in recipe.recipe or recipe.recipe.startswith("."):
+        raise InputError(f"recipe: '{recipe.recipe}' can't be part of a folder's name")
+    if recipe.resolved_peak_epoch >= recipe.epochs:
+        raise InputError(
+            f"peak_epoch: {recipe.peak_epoch:g} is not within the {recipe.epochs} epochs; "
+            f"give one below {recipe.epochs}, or auto"
+        )
+    if recipe.three_phase and recipe.resolved_peak_epoch * 2 >= recipe.epochs:
+        raise InputError("peak_epoch: with three_phase it must lie before half of the epochs")
+    if recipe.lr_start >= recipe.lr_end:
+        raise InputError(
+            f"lr_start: {recipe.lr_start:g} is not below lr_end ({recipe.lr_end:g}); lower it"
+        )
+    if recipe.base_momentum > recipe.max_momentum:
+        raise InputError(
+            f"base_momentum: {recipe.base_momentum:g} is above max_momentum "
+            f"({recipe.max_momentum:g}); lower it"
+        )
+    lr_min, lr_max, lr_final = recipe.lr_min, recipe.lr_max, recipe.lr_final
+    if lr_min != "auto" and lr_max != "auto" and lr_min > lr_max:
+        raise InputError(f"lr_min: {lr_min:g} is above lr_max ({lr_max:g}); lower it")
+    if lr_final != "auto" and lr_max != "auto" and lr_final > lr_max:
+        raise InputError(f"lr_final: {lr_final:g} is above lr_max ({lr_max:g}); lower it")
+    if recipe.nesterov and recipe.optimizer == "sgd" and recipe.momentum == 0:
+        raise InputError("nesterov: needs a momentum above 0; set momentum, or nesterov to false")
+    if recipe.image_size and recipe.cutout > recipe.image_size:
+        raise InputError(
+            f"cutout: {recipe.cutout} is larger than the image ({recipe.image_size} pixels); "
+            "lower it"
+        )

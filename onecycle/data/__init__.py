@@ -1,0 +1,139 @@
+"""Images by name or path: `load_splits`."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from onecycle.config import unknown_name
+from onecycle.data import folder, shapes
+from onecycle.data.image_set import ImageSet, Splits, fingerprint
+from onecycle.errors import InputError
+from onecycle.progress import SILENT, Progress
+
+BUILT_IN = ("shapes",)
+"""Names that need no path."""
+
+__all__ = ["BUILT_IN", "ImageSet", "Splits", "load_splits"]
+
+
+def load_splits(
+    source: str,
+    *,
+    image_size: int = 0,
+    train_limit: int = 0,
+    test_limit: int = 0,
+    val_fraction: float = 0.0,
+    split_seed: int = 0,
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> Splits:
+    """The train, test and, if asked for, validation split of `source`.
+
+    Limits and the validation split are stratified: each class gives in proportion to its size. They
+    are functions of `split_seed` alone, and keep the images in their order.
+
+    Args:
+        source: `shapes`, or the path of a folder of images; see `folder.load`.
+        image_size: height and width in pixels; 0: the source's own (shapes: 32).
+        train_limit, test_limit: images to use; 0: all (shapes: 10,000 and 2,000). For shapes, which
+            are drawn, any number can be asked for.
+        val_fraction: share of the training images set apart for validation, in [0, 1).
+        split_seed: of the choices above.
+        cache_dir: where decoded folders are kept; None: the user's cache folder.
+        progress: listens.
+
+    Raises:
+        InputError: there is no such source, it can't be used, or a split would lack a class.
+    """
+    if source in BUILT_IN:
+        train, test = shapes.load(
+            train=train_limit or 10_000,
+            test=test_limit or 2_000,
+            size=image_size or 32,
+            progress=progress,
+        )
+    elif source in ("cifar10", "cifar100") and not Path(source).exists():
+        raise InputError(
+            f"data: fetching '{source}' is not part of this version; give --data the path of its "
+            "images in class folders, or use --data shapes"
+        )
+    elif Path(source).exists():
+        train, test = folder.load(
+            source,
+            image_size=image_size,
+            split_seed=split_seed,
+            cache_dir=cache_dir,
+            progress=progress,
+        )
+        train = _limited(train, train_limit, split_seed, "train_limit")
+        test = _limited(test, test_limit, split_seed, "test_limit")
+    else:
+        raise InputError(
+            f"data: there is no path '{source}', and as a name it is an "
+            + unknown_name("data set", source, BUILT_IN)
+        )
+    val = None
+    if val_fraction > 0:
+        chosen = stratified(train.labels_N, val_fraction, split_seed, "validation")
+        _check_each_class(train, chosen, "val_fraction")
+        val, train = train.take(np.flatnonzero(chosen)), train.take(np.flatnonzero(~chosen))
+    return Splits(train, test, val, source, fingerprint(train, test, val))
+
+
+def stratified(labels_N: np.ndarray, fraction: float, seed: int, stream: str) -> np.ndarray:
+    """A choice of about `fraction` of each class: bool N, a function of the arguments alone.
+
+    Of a class of n images, round(fraction * n) are chosen.
+    """
+    key = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
+    bits = np.random.PCG64(int.from_bytes(key[:16], "little"))
+    rank_N = bits.random_raw(len(labels_N))
+    chosen_N = np.zeros(len(labels_N), dtype=bool)
+    for label in np.unique(labels_N):
+        members = np.flatnonzero(labels_N == label)
+        order = members[np.argsort(rank_N[members], kind="stable")]
+        chosen_N[order[: round(fraction * len(members))]] = True
+    return chosen_N
+
+
+def _limited(images: ImageSet, limit: int, seed: int, name: str) -> ImageSet:
+    """`limit` images of the set, classes in proportion; all where the limit is 0."""
+    if limit == 0 or limit == len(images):
+        return images
+    if limit > len(images):
+        raise InputError(f"{name}: {limit} is more than the {len(images)} images there are; lower it")
+    if limit < len(images.classes):
+        raise InputError(
+            f"{name}: {limit} images can't hold {len(images.classes)} classes; raise it"
+        )
+    chosen = stratified(images.labels_N, limit / len(images), seed, name)
+    return images.take(_exactly(chosen, images.labels_N, limit))
+
+
+def _exactly(chosen_N: np.ndarray, labels_N: np.ndarray, count: int) -> np.ndarray:
+    """Indices of `count` images: those chosen, evened out over the classes where rounding missed."""
+    chosen_N = chosen_N.copy()
+    while (excess := int(chosen_N.sum()) - count) != 0:
+        kept = np.bincount(labels_N[chosen_N], minlength=int(labels_N.max()) + 1)
+        spare = np.bincount(labels_N[~chosen_N], minlength=len(kept))
+        if excess > 0:
+            label = int(np.argmax(kept))
+            chosen_N[np.flatnonzero(chosen_N & (labels_N == label))[-1]] = False
+        else:
+            label = int(np.argmin(np.where(spare > 0, kept, np.iinfo(np.int64).max)))
+            chosen_N[np.flatnonzero(~chosen_N & (labels_N == label))[0]] = True
+    return np.flatnonzero(chosen_N)
+
+
+def _check_each_class(train: ImageSet, chosen_N: np.ndarray, name: str) -> None:
+    """Refuse a split that leaves a class without images on either side."""
+    classes = len(train.classes)
+    for part in (chosen_N, ~chosen_N):
+        counts = np.bincount(train.labels_N[part], minlength=classes)
+        if counts.min() == 0:
+            lacking = train.classes[int(np.argmin(counts))]
+            raise InputError(
+                f"{name}: leaves class '{lacking}' without images on one side; "
+                "change it or give more images"
+            )

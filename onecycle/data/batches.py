@@ -1,0 +1,146 @@
+"""Training batches as a function of the step: order, augmentation and position need no state.
+
+Shapes: N images, B batch, C channels, H height, W width.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onecycle import runtime
+from onecycle.data import augment
+from onecycle.data.image_set import ImageSet
+from onecycle.errors import InputError
+
+RESIDENT_SHARE = 0.5
+"""Share of a GPU's free memory that the images may take; beyond it batches are cut on the CPU."""
+
+
+class Images:
+    """The pixels of a set where batches are cut from them: on the device if they fit, else in RAM.
+
+    Args:
+        images_NHWC: uint8; may be memory-mapped.
+        device: where the batches are wanted.
+        mean, std: of the channels, of images scaled to [0, 1].
+    """
+
+    def __init__(
+        self,
+        images_NHWC: np.ndarray,
+        device: torch.device,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        self._host_NHWC = images_NHWC
+        self._device = device
+        self._mean_C = torch.tensor(mean, dtype=torch.float32, device=device)
+        self._std_C = torch.tensor(std, dtype=torch.float32, device=device)
+        resident = device.type != "cpu" and _fits(images_NHWC.nbytes, device)
+        self._resident_NHWC = (
+            torch.from_numpy(np.array(images_NHWC)).to(device) if resident else None
+        )
+
+    def normalised(self, indices_B: np.ndarray) -> Tensor:
+        """float32 B H W C images at `indices_B`, on the device."""
+        if self._resident_NHWC is not None:
+            picked = self._resident_NHWC[torch.from_numpy(indices_B).to(self._device)]
+        else:
+            picked = torch.from_numpy(self._host_NHWC[indices_B]).to(self._device)
+        return augment.normalise(picked, self._mean_C, self._std_C)
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return size <= RESIDENT_SHARE * free
+    return True  # Apple's GPUs share the machine's memory
+
+
+@lru_cache(maxsize=2)
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of `count` images in `epoch`: a permutation, int64, the same at every call."""
+    order_N = torch.randperm(count, generator=runtime.generator(seed, "shuffle", epoch)).numpy()
+    order_N.setflags(write=False)
+    return order_N
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """Augmented training batches. `cut(step)` is a pure function, so any step can come next.
+
+    An epoch visits every image once; its last batch may be smaller. Of each global batch a
+    rank cuts its slice, with the draws that a single process would have made.
+
+    Attributes:
+        train: the images.
+        batch_size: images in a global batch.
+        seed: of the streams `shuffle` and `augment`.
+        mean, std: channel statistics for normalising.
+        crop_padding, flip, cutout: the transforms; see `augment`.
+        device: where batches are made.
+        rank, world_size: this process among all that share a training.
+    """
+
+    train: ImageSet
+    batch_size: int
+    seed: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_padding: int
+    flip: float
+    cutout: int
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+    images: Images = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        height, width, _ = self.train.image_shape
+        if self.cutout > min(height, width):
+            raise InputError(
+                f"cutout: {self.cutout} is larger than the image ({height} x {width} pixels); "
+                "lower it"
+            )
+        images = Images(self.train.images_NHWC, self.device, self.mean, self.std)
+        object.__setattr__(self, "images", images)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch, the last and perhaps smaller one included."""
+        return -(-len(self.train) // self.batch_size)
+
+    def indices(self, step: int) -> np.ndarray:
+        """int64 indices into `train` of the global batch of `step` (0-based over the training)."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order_N = epoch_order(self.seed, epoch, len(self.train))
+        return order_N[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def draws(self, step: int) -> augment.Draws:
+        """What happens to each image of the global batch of `step`."""
+        height, width, _ = self.train.image_shape
+        return augment.draw(
+            len(self.indices(step)),
+            (height, width),
+            crop_padding=self.crop_padding,
+            flip=self.flip,
+            cutout=self.cutout,
+            generator=runtime.generator(self.seed, "augment", step),
+        )
+
+    def cut(self, step: int) -> tuple[Tensor, Tensor]:
+        """This rank's batch of `step`: float32 images B C H W (channels_last), int64 labels B."""
+        indices = self.indices(step)
+        start = len(indices) * self.rank // self.world_size
+        stop = len(indices) * (self.rank + 1) // self.world_size
+        batch_BHWC = augment.augment(
+            self.images.normalised(indices[start:stop]),
+            self.draws(step).slice(start, stop).to(self.device),
+            crop_padding=self.crop_padding,
+            cutout=self.cutout,
+        )
+        labels_B = torch.from_numpy(self.train.labels_N[indices[start:stop]]).to(self.device)
+        return batch_BHWC.permute(0, 3, 1, 2), labels_B

@@ -1,0 +1,119 @@
+"""Images with their labels, classes and origins. No torch.
+
+Shapes: N images, H height, W width, C channels, K classes.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+CHUNK_BYTES = 32 * 2**20
+"""Pixels are read in pieces of this size, so that a memory-mapped set is never held whole."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one split.
+
+    Attributes:
+        images_NHWC: uint8; in RAM or memory-mapped.
+        labels_N: int64, in [0, K).
+        classes: names of the K classes.
+        names: where each image came from: a relative file name, or `shapes/train/000123`.
+    """
+
+    images_NHWC: np.ndarray
+    labels_N: np.ndarray
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images_NHWC.dtype != np.uint8 or self.images_NHWC.ndim != 4:
+            raise TypeError("images_NHWC must be uint8 with four axes")
+        if not len(self.images_NHWC) == len(self.labels_N) == len(self.names):
+            raise ValueError("images, labels and names must be equally many")
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        _, height, width, channels = self.images_NHWC.shape
+        return height, width, channels
+
+    def take(self, indices: np.ndarray) -> "ImageSet":
+        """The images at `indices`, in that order, in RAM."""
+        return replace(
+            self,
+            images_NHWC=np.asarray(self.images_NHWC[indices]),
+            labels_N=self.labels_N[indices],
+            names=tuple(self.names[index] for index in indices),
+        )
+
+    def class_counts(self) -> np.ndarray:
+        """Images per class, int64 K."""
+        return np.bincount(self.labels_N, minlength=len(self.classes))
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """The images in order, in pieces of about `CHUNK_BYTES`."""
+        per_image = int(np.prod(self.image_shape))
+        count = max(1, CHUNK_BYTES // per_image)
+        for start in range(0, len(self), count):
+            yield self.images_NHWC[start : start + count]
+
+    def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel, of pixels scaled to [0, 1].
+
+        Exact up to the last rounding: both come from the counts of the 256 pixel values.
+        """
+        channels = self.image_shape[2]
+        counts_CV = np.zeros((channels, 256), dtype=np.int64)
+        for chunk in self.chunks():
+            for channel in range(channels):
+                counts_CV[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+        values_V = np.arange(256) / 255
+        shares_CV = counts_CV / counts_CV.sum(axis=1, keepdims=True)
+        means = shares_CV @ values_V
+        variances = [
+            float(share_V @ (values_V - mean) ** 2)
+            for share_V, mean in zip(shares_CV, means, strict=True)
+        ]
+        return tuple(map(float, means)), tuple(variance**0.5 for variance in variances)
+
+    def digest(self) -> bytes:
+        """SHA-256 of the pixels, labels, class names and image size. Image names do not count."""
+        sha = hashlib.sha256()
+        sha.update(repr((self.images_NHWC.shape, self.classes)).encode())
+        sha.update(np.ascontiguousarray(self.labels_N, dtype="<i8").tobytes())
+        for chunk in self.chunks():
+            sha.update(np.ascontiguousarray(chunk))
+        return sha.digest()
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The splits of one source.
+
+    Attributes:
+        train, test: always there.
+        val: cut from train, or None.
+        source: the name or path that was asked for.
+        fingerprint: 16 hex digits that identify what was trained and tested on.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    val: ImageSet | None
+    source: str
+    fingerprint: str
+
+
+def fingerprint(train: ImageSet, test: ImageSet, val: ImageSet | None) -> str:
+    """The first 16 hex digits of a SHA-256 over all splits."""
+    sha = hashlib.sha256(train.digest() + test.digest())
+    if val is not None:
+        sha.update(val.digest())
+    return sha.hexdigest()[:16]

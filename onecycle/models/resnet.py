@@ -1,0 +1,87 @@
+"""The custom ResNet of the brief: nine layers, two residual blocks, 6,573,130 parameters.
+
+Shapes: B batch, C channels, H height, W width, K classes.
+"""
+
+from torch import Tensor, nn
+
+BASE_CHANNELS = (64, 128, 256, 512)
+"""Channels of the stages prep, layer1, layer2 and layer3 at width 1."""
+
+
+class ResidualBlock(nn.Module):
+    """x + Conv-BN-ReLU-Conv-BN-ReLU(x)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = conv_bn_relu(channels, channels)
+        self.second = conv_bn_relu(channels, channels)
+
+    def forward(self, batch_BCHW: Tensor) -> Tensor:
+        return batch_BCHW + self.second(self.first(batch_BCHW))
+
+
+class CustomResNet(nn.Module):
+    """Logits for small images. The softmax is part of the loss (cross-entropy), not of the network.
+
+    Stages at 32 x 32 pixels: prep (64 channels, 32 x 32), layer1 (128, 16 x 16, with a residual
+    block), layer2 (256, 8 x 8), layer3 (512, 4 x 4, with a residual block), pool (512). The last
+    pooling takes the maximum over the whole final map: kernel 4 at 32 x 32, and any other image
+    of at least 8 x 8 pixels works too.
+
+    Args:
+        classes: K.
+        channels: channels of the images.
+        width: factor on the channel counts, each rounded and at least 1.
+        head_scale: factor on the logits; 1 in the brief.
+        dropout: probability of dropping a feature between the last pooling and the linear layer.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        channels: int = 3,
+        width: float = 1.0,
+        head_scale: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        prep, one, two, three = (max(1, round(width * base)) for base in BASE_CHANNELS)
+        self.prep = conv_bn_relu(channels, prep)
+        self.layer1 = nn.Sequential(conv_bn_relu(prep, one, pool=True), ResidualBlock(one))
+        self.layer2 = conv_bn_relu(one, two, pool=True)
+        self.layer3 = nn.Sequential(conv_bn_relu(two, three, pool=True), ResidualBlock(three))
+        self.pool = nn.AdaptiveMaxPool2d(1)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(three, classes)
+        self.head_scale = head_scale
+
+    def forward_features(self, batch_BCHW: Tensor) -> dict[str, Tensor]:
+        """The output of each stage by name, in order: prep, layer1, layer2, layer3, pool."""
+        prep = self.prep(batch_BCHW)
+        layer1 = self.layer1(prep)
+        layer2 = self.layer2(layer1)
+        layer3 = self.layer3(layer2)
+        pool = self.pool(layer3).flatten(1)
+        return {"prep": prep, "layer1": layer1, "layer2": layer2, "layer3": layer3, "pool": pool}
+
+    def forward(self, batch_BCHW: Tensor) -> Tensor:
+        """Logits B K."""
+        features_BC = self.forward_features(batch_BCHW)["pool"]
+        return self.linear(self.dropout(features_BC)) * self.head_scale
+
+
+def conv_bn_relu(channels_in: int, channels_out: int, *, pool: bool = False) -> nn.Sequential:
+    """Conv 3 x 3 without bias, then max pooling 2 x 2 where asked for, batch norm and ReLU."""
+    layers: dict[str, nn.Module] = {
+        "conv": nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
+    }
+    if pool:
+        layers["pool"] = nn.MaxPool2d(2)
+    layers["norm"] = nn.BatchNorm2d(channels_out)
+    layers["relu"] = nn.ReLU(inplace=True)
+    block = nn.Sequential()
+    for name, layer in layers.items():
+        block.add_module(name, layer)
+    return block

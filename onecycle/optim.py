@@ -1,0 +1,53 @@
+"""Optimizers and their parameter groups."""
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from onecycle.config import Recipe
+
+
+def weights(model: nn.Module) -> list[Tensor]:
+    """Convolution and linear weights: all trainable parameters of two or more dimensions."""
+    return [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+
+
+def norms_and_biases(model: nn.Module) -> list[Tensor]:
+    """All trainable parameters of fewer than two dimensions: norms' factors, and biases."""
+    return [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+
+
+def build(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """The recipe's optimizer over `model`, at rate 0 until a rate is set.
+
+    Two parameter groups: weights with weight decay, and norms and biases without it (with it
+    under `decay_norms_and_biases`). SGD adds `weight_decay * w` to the gradient, as PyTorch does;
+    AdamW decays apart from the gradient (Loshchilov and Hutter, 2019).
+    """
+    bare_decay = recipe.weight_decay if recipe.decay_norms_and_biases else 0.0
+    groups = [
+        {"params": weights(model), "weight_decay": recipe.weight_decay},
+        {"params": norms_and_biases(model), "weight_decay": bare_decay},
+    ]
+    groups = [group for group in groups if group["params"]]
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, betas=(recipe.momentum, 0.999), fused=fused)
+    return torch.optim.SGD(
+        groups, lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused
+    )
+
+
+def set_rates(optimizer: Optimizer, lr: float, momentum: float) -> None:
+    """Give every parameter group this learning rate and momentum (AdamW: its first beta)."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+        if "momentum" in group:
+            group["momentum"] = momentum
+        else:
+            group["betas"] = (momentum, group["betas"][1])
+
+
+def l1_norm(model: nn.Module) -> Tensor:
+    """Sum of the absolute values of all convolution and linear weights: a scalar."""
+    return torch.stack([weight.abs().sum() for weight in weights(model)]).sum()

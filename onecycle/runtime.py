@@ -1,0 +1,145 @@
+"""Where and how arithmetic runs: device, precision, threads, and named random streams.
+
+Randomness is a function, not a state: every draw comes from a generator seeded by
+(seed, stream name, index), so that what happens in step 700 does not depend on how step 700
+was reached.
+"""
+
+import hashlib
+import platform
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onecycle.errors import InputError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `name` stands for: `auto` takes a CUDA GPU, then Apple's, then the CPU.
+
+    Raises:
+        InputError: the device is unknown or absent on this machine.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device in ("cuda", "mps", "cpu") if available[device])
+    kind = name.split(":")[0]
+    if kind not in available:
+        raise InputError(f"device: unknown '{name}'; choose one of {', '.join(DEVICES)}")
+    if not available[kind]:
+        raise InputError(f"device: this machine has no '{kind}' device; use --device auto")
+    return torch.device(name)
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The CPU's instruction-set flags as Linux names them; empty where they can't be read."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return frozenset()
+    lines = info.read_text(errors="replace").splitlines()
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), ":")
+    return frozenset(flags.split(":", 1)[1].split())
+
+
+@cache
+def cpu_model() -> str:
+    """The CPU's model name, as well as the platform tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 matrix products run in hardware on `device`."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
+    return False
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`fp32` or `bf16`; `auto` takes bf16 where the device has it in hardware."""
+    if name not in PRECISIONS:
+        raise InputError(f"precision: unknown '{name}'; choose one of {', '.join(PRECISIONS)}")
+    if name == "auto":
+        return "bf16" if has_native_bf16(device) else "fp32"
+    return name
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context in which forward passes run: bf16 autocast, or nothing for fp32."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def seed_of(seed: int, stream: str, index: int = 0) -> int:
+    """A 63-bit seed that is a function of (seed, stream, index) and of nothing else."""
+    digest = hashlib.sha256(f"{seed}/{stream}/{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def generator(seed: int, stream: str, index: int = 0) -> torch.Generator:
+    """A CPU generator for the draws of one step or epoch of one stream.
+
+    Draws are made on the CPU, whatever the device, so that a GPU run sees the same crops; the
+    few numbers per image then travel with the batch.
+    """
+    return torch.Generator().manual_seed(seed_of(seed, stream, index))
+
+
+def seed_layers(seed: int, step: int) -> None:
+    """Seed PyTorch's global generators for the layers that draw from them (dropout) in `step`."""
+    torch.manual_seed(seed_of(seed, "layers", step))
+
+
+@contextmanager
+def preserved_rng() -> Iterator[None]:
+    """Give every global random state back on leaving: Python, NumPy, PyTorch on all devices."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    cuda_devices = list(range(torch.cuda.device_count()))
+    mps_state = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    try:
+        with torch.random.fork_rng(devices=cuda_devices):
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        if mps_state is not None:
+            torch.mps.set_rng_state(mps_state)
+
+
+def set_threads(count: int) -> int:
+    """Use `count` CPU threads (0: PyTorch's own choice); returns the number in use."""
+    if count < 0:
+        raise InputError(f"threads: {count} is negative; give a number of threads, or 0 for all")
+    if count:
+        torch.set_num_threads(count)
+    return torch.get_num_threads()
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory used so far, in bytes: of the GPU, or of this process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024

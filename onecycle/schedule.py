@@ -1,0 +1,218 @@
+"""Learning rate and momentum as pure functions of the step.
+
+The one-cycle policy: Smith and Topin, "Super-Convergence", 2018 (arXiv:1708.07120). The rate rises
+from `lr_min` to `lr_max` at the peak step and falls to `lr_final`. With `lr_final = lr_min`, the
+default, there is no annihilation phase. At equal settings all values are those of PyTorch's
+`OneCycleLR`. Steps count from 0.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from onecycle.errors import InputError
+
+Anneal = Literal["linear", "cosine"]
+
+
+def peak_step(peak_epoch: float, steps_per_epoch: int) -> int:
+    """The last step of the peak epoch: `round(peak_epoch * steps_per_epoch) - 1`, at least 0."""
+    return max(0, round(peak_epoch * steps_per_epoch) - 1)
+
+
+def one_cycle(
+    step: int,
+    *,
+    total_steps: int,
+    peak_step: int,
+    lr_min: float,
+    lr_max: float,
+    lr_final: float | None = None,
+    anneal: Anneal = "linear",
+    three_phase: bool = False,
+) -> float:
+    """The learning rate at `step`.
+
+    Args:
+        step: from 0 to total_steps - 1; the last step's rate is kept beyond it.
+        total_steps: steps of the cycle, at least 1.
+        peak_step: the step at `lr_max`, in [0, total_steps - 1].
+        lr_min: the rate at step 0.
+        lr_max: the rate at the peak.
+        lr_final: the rate at the last step; None: `lr_min`.
+        anneal: slopes of constant steepness, or half a cosine.
+        three_phase: fall to `lr_min` within as many steps as the rise took, then to `lr_final`.
+
+    Raises:
+        InputError: a negative step, or a peak that lies outside the cycle.
+    """
+    final = lr_min if lr_final is None else lr_final
+    knots = [(0, lr_min), (peak_step, lr_max), (total_steps - 1, final)]
+    if three_phase:
+        knots.insert(2, (2 * peak_step, lr_min))
+    return _between(step, knots, anneal)
+
+
+def one_cycle_momentum(
+    step: int,
+    *,
+    total_steps: int,
+    peak_step: int,
+    base_momentum: float,
+    max_momentum: float,
+    anneal: Anneal = "linear",
+    three_phase: bool = False,
+) -> float:
+    """The cycled momentum at `step`: `max_momentum` at both ends, `base_momentum` at the peak.
+
+    Args as for `one_cycle`. In a third phase the momentum stays at `max_momentum`.
+    """
+    knots = [(0, max_momentum), (peak_step, base_momentum), (total_steps - 1, max_momentum)]
+    if three_phase:
+        knots.insert(2, (2 * peak_step, max_momentum))
+    return _between(step, knots, anneal)
+
+
+def range_test_lr(
+    step: int,
+    *,
+    steps: int,
+    lr_start: float,
+    lr_end: float,
+    ramp: Literal["exponential", "linear"] = "exponential",
+) -> float:
+    """The rate at `step` of a range test of `steps` steps: `lr_start` first, `lr_end` last."""
+    share = step / (steps - 1) if steps > 1 else 0.0
+    if ramp == "linear":
+        return lr_start + (lr_end - lr_start) * share
+    return lr_start * (lr_end / lr_start) ** share
+
+
+def _between(step: int, knots: list[tuple[int, float]], anneal: Anneal) -> float:
+    """The value at `step` on slopes through the knots (step, value)."""
+    if step < 0:
+        raise InputError(f"step: {step} is negative; steps count from 0")
+    places = [place for place, _ in knots]
+    if places != sorted(places):
+        what = "half of the cycle" if len(knots) > 3 else "the cycle"
+        raise InputError(
+            f"peak_step: {places[1]} lies outside {what} of {places[-1] + 1} steps; lower it"
+        )
+    for (left, start), (right, end) in zip(knots, knots[1:], strict=False):
+        if step <= right and right > left:
+            return _slope(start, end, (step - left) / (right - left), anneal)
+    return knots[-1][1] if step > knots[0][0] or len(set(places)) > 1 else knots[1][1]
+
+
+def _slope(start: float, end: float, share: float, anneal: Anneal) -> float:
+    """From `start` (share 0) to `end` (share 1)."""
+    if anneal == "linear":
+        return start + (end - start) * share
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+class OneCycle(LRScheduler):
+    """The one-cycle policy as a PyTorch scheduler, for training loops of your own.
+
+    Call `step()` once after each `optimizer.step()`. Each parameter group may have a peak of its
+    own. After the last step the final rate is kept, so a loop that runs on neither fails nor
+    jumps. `state_dict()` is one number, and restoring it sets the optimizer's rates at once.
+
+    Args:
+        optimizer: with `momentum` or `betas` in its groups if the momentum is to be cycled.
+        total_steps: steps of the cycle, at least 1.
+        peak_step: the step (from 0) at `lr_max`; see the function `peak_step`.
+        lr_max: the rate at the peak, or one for each parameter group.
+        lr_min: the rate at step 0, or one for each parameter group.
+        lr_final: the rate at the last step, or one for each group; None: `lr_min`.
+        anneal, three_phase: as for `one_cycle`.
+        cycle_momentum: move the momentum (Adam: the first beta) against the rate.
+        base_momentum, max_momentum: as for `one_cycle_momentum`.
+
+    Raises:
+        InputError: a peak outside the cycle, or numbers that do not match the groups.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *,
+        total_steps: int,
+        peak_step: int,
+        lr_max: float | Sequence[float],
+        lr_min: float | Sequence[float],
+        lr_final: float | Sequence[float] | None = None,
+        anneal: Anneal = "linear",
+        three_phase: bool = False,
+        cycle_momentum: bool = False,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+    ) -> None:
+        if total_steps < 1:
+            raise InputError(f"total_steps: {total_steps} is not at least 1")
+        groups = len(optimizer.param_groups)
+        self._rates = list(
+            zip(
+                _per_group("lr_min", lr_min, groups),
+                _per_group("lr_max", lr_max, groups),
+                _per_group("lr_final", lr_min if lr_final is None else lr_final, groups),
+                strict=True,
+            )
+        )
+        self._cycle: dict[str, Any] = {
+            "total_steps": total_steps,
+            "peak_step": peak_step,
+            "anneal": anneal,
+            "three_phase": three_phase,
+        }
+        self._momenta = (base_momentum, max_momentum) if cycle_momentum else None
+        if cycle_momentum and not {"momentum", "betas"} & set(optimizer.param_groups[0]):
+            raise InputError("cycle_momentum: the optimizer has neither momentum nor betas")
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The rate of each parameter group at the current step."""
+        return [
+            one_cycle(self.last_epoch, lr_min=low, lr_max=high, lr_final=final, **self._cycle)
+            for low, high, final in self._rates
+        ]
+
+    def step(self, epoch: int | None = None) -> None:
+        """Go on to the next step: set every group's rate and, if cycled, momentum."""
+        super().step(epoch)
+        self._set_momentum()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the cycle; all else is given anew on construction."""
+        return {"step": self.last_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go to a saved position, and set the optimizer's rates and momentum to it."""
+        self.last_epoch = int(state_dict["step"])
+        self._last_lr = self.get_lr()
+        for group, lr in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            group["lr"] = lr
+        self._set_momentum()
+
+    def _set_momentum(self) -> None:
+        if self._momenta is None:
+            return
+        base, largest = self._momenta
+        momentum = one_cycle_momentum(
+            self.last_epoch, base_momentum=base, max_momentum=largest, **self._cycle
+        )
+        for group in self.optimizer.param_groups:
+            if "momentum" in group:
+                group["momentum"] = momentum
+            else:
+                group["betas"] = (momentum, *group["betas"][1:])
+
+
+def _per_group(name: str, value: float | Sequence[float], groups: int) -> list[float]:
+    values = [float(v) for v in value] if isinstance(value, Sequence) else [float(value)] * groups
+    if len(values) != groups:
+        raise InputError(f"{name}: {len(values)} given for {groups} parameter groups")
+    return values
