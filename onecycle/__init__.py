@@ -1,0 +1,110 @@
+"""onecycle: image classifiers trained the fast way, with rates that were found and figures that hold.
+
+The public names below are imported on first use (PEP 562), so that `import onecycle` is instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onecycle import plots
+    from onecycle.config import Recipe, from_toml, override, read_recipe, to_toml
+    from onecycle.data import load_splits
+    from onecycle.data.image_set import ImageSet, Splits
+    from onecycle.errors import InputError, Interrupted, TrainingError
+    from onecycle.evaluate import Evaluation, predict
+    from onecycle.interpret import most_confidently_wrong
+    from onecycle.lr_finder import LRCurve, LRFinding, lr_range_test, suggest
+    from onecycle.models import build
+    from onecycle.models.summary import summarize
+    from onecycle.progress import Progress
+    from onecycle.recipes import RECIPES, named
+    from onecycle.schedule import OneCycle, one_cycle, one_cycle_momentum
+    from onecycle.training import Run, describe, evaluate_run, find_lr, resume, train
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Evaluation": "evaluate",
+    "ImageSet": "data.image_set",
+    "InputError": "errors",
+    "Interrupted": "errors",
+    "LRCurve": "lr_finder",
+    "LRFinding": "lr_finder",
+    "OneCycle": "schedule",
+    "Progress": "progress",
+    "RECIPES": "recipes",
+    "Recipe": "config",
+    "Run": "training",
+    "Splits": "data.image_set",
+    "TrainingError": "errors",
+    "build": "models",
+    "describe": "training",
+    "evaluate_run": "training",
+    "find_lr": "training",
+    "from_toml": "config",
+    "load_splits": "data",
+    "lr_range_test": "lr_finder",
+    "most_confidently_wrong": "interpret",
+    "named": "recipes",
+    "one_cycle": "schedule",
+    "one_cycle_momentum": "schedule",
+    "override": "config",
+    "plots": "",
+    "predict": "evaluate",
+    "read_recipe": "config",
+    "resume": "training",
+    "suggest": "lr_finder",
+    "summarize": "models.summary",
+    "to_toml": "config",
+    "train": "training",
+}
+
+__all__ = [
+    "RECIPES",
+    "Evaluation",
+    "ImageSet",
+    "InputError",
+    "Interrupted",
+    "LRCurve",
+    "LRFinding",
+    "OneCycle",
+    "Progress",
+    "Recipe",
+    "Run",
+    "Splits",
+    "TrainingError",
+    "build",
+    "describe",
+    "evaluate_run",
+    "find_lr",
+    "from_toml",
+    "load_splits",
+    "lr_range_test",
+    "most_confidently_wrong",
+    "named",
+    "one_cycle",
+    "one_cycle_momentum",
+    "override",
+    "plots",
+    "predict",
+    "read_recipe",
+    "resume",
+    "suggest",
+    "summarize",
+    "to_toml",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'onecycle' has no attribute '{name}'")
+    home = _HOME[name]
+    if not home:
+        return import_module(f"onecycle.{name}")
+    return getattr(import_module(f"onecycle.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,17 @@
+"""LR range test on any model, and what its curve suggests."""
+
+from onecycle.lr_finder.curve import LRCurve, smooth
+from onecycle.lr_finder.ramp import lr_range_test
+from onecycle.lr_finder.suggest import METHODS, LRFinding, Suggestion, suggest
+from onecycle.lr_finder.untouched import untouched
+
+__all__ = [
+    "METHODS",
+    "LRCurve",
+    "LRFinding",
+    "Suggestion",
+    "lr_range_test",
+    "smooth",
+    "suggest",
+    "untouched",
+]

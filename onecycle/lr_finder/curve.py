@@ -1,0 +1,122 @@
+"""The loss over a ramp of learning rates, and its smoothing without lag."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from onecycle.errors import InputError
+
+SMOOTHING = 0.8
+"""Weight of a neighbour against the point itself; about 9 steps then share in a smoothed value."""
+
+
+@dataclass(frozen=True)
+class LRCurve:
+    """Loss against learning rate, as a range test measured it.
+
+    Attributes:
+        lr: rate of each step, rising.
+        loss: mean loss of each step's batch before its update.
+        ramp: `exponential` (equal factors between steps) or `linear` (equal differences).
+        stopped: why the ramp ended: `completed`, `diverged`, `non-finite` or `out of batches`.
+        planned: steps that were asked for.
+    """
+
+    lr: tuple[float, ...]
+    loss: tuple[float, ...]
+    ramp: Literal["exponential", "linear"] = "exponential"
+    stopped: str = "completed"
+    planned: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.lr) != len(self.loss):
+            raise InputError(f"curve: {len(self.lr)} rates but {len(self.loss)} losses")
+        if not all(math.isfinite(value) for value in (*self.lr, *self.loss)):
+            raise InputError("curve: rates and losses must be finite; cut the curve before them")
+
+    def __len__(self) -> int:
+        return len(self.lr)
+
+    @cached_property
+    def smoothed(self) -> np.ndarray:
+        """The loss smoothed over both neighbours' sides, float64; see `smooth`.
+
+        Readings above `ceiling` count as `ceiling`, lest a blow-up reach back into the valley.
+        """
+        return smooth(np.minimum(self.loss, self.ceiling))
+
+    @cached_property
+    def start(self) -> float:
+        """The loss before learning: median over the first tenth of the steps, at least 3."""
+        return float(np.median(self.loss[: max(3, len(self) // 10)]))
+
+    @cached_property
+    def ceiling(self) -> float:
+        """As far above the starting loss as the lowest reading lies below it."""
+        lowest = float(np.min(smooth(np.asarray(self.loss))))
+        spread = float(np.std(self.loss[: max(3, len(self) // 10)]))
+        return self.start + max(self.start - lowest, 3 * spread, 1e-12)
+
+    @cached_property
+    def minimum(self) -> int:
+        """Index of the lowest smoothed loss."""
+        return int(np.argmin(self.smoothed))
+
+    @property
+    def position(self) -> np.ndarray:
+        """The ramp's own axis, on which steps are even: log10 of the rate, or the rate."""
+        rates = np.asarray(self.lr)
+        return np.log10(rates) if self.ramp == "exponential" else rates
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` reads it back equal. `smoothed` is added for readers."""
+        return {**asdict(self), "smoothed": [float(value) for value in self.smoothed]}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The curve that `to_json` wrote.
+
+        Raises:
+            InputError: a key is missing, or the numbers do not make a curve.
+        """
+        try:
+            return cls(
+                lr=tuple(map(float, values["lr"])),
+                loss=tuple(map(float, values["loss"])),
+                ramp=values["ramp"],
+                stopped=str(values["stopped"]),
+                planned=int(values["planned"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"curve: not one that LRCurve.to_json wrote: {error}") from None
+
+
+def smooth(values: Sequence[float] | np.ndarray, weight: float = SMOOTHING) -> np.ndarray:
+    """A two-sided exponential average: no lag, and no bias at the ends.
+
+    Each value becomes the mean of all, those k steps away weighted `weight ** k`. An average over
+    the past alone lags `weight / (1 - weight)` steps behind; this one looks both ways, and dividing
+    by the weights that are really there corrects the bias at both ends.
+
+    Args:
+        values: evenly spaced readings.
+        weight: in [0, 1); 0 leaves the values as they are.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    ones = np.ones_like(values)
+    past, future = _running(values, weight), _running(values[::-1], weight)[::-1]
+    past_weights, future_weights = _running(ones, weight), _running(ones, weight)[::-1]
+    return (past + future - values) / (past_weights + future_weights - ones)
+
+
+def _running(values: np.ndarray, weight: float) -> np.ndarray:
+    """Exponentially weighted sums over the past, the present included."""
+    sums, total = np.empty_like(values), 0.0
+    for index, value in enumerate(values):
+        total = value + weight * total
+        sums[index] = total
+    return sums

@@ -1,0 +1,270 @@
+"""The LR range test: train while the rate rises, record the loss, and leave no trace.
+
+Smith, "Cyclical Learning Rates for Training Neural Networks", 2017 (arXiv:1506.01186).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from onecycle.errors import InputError, TrainingError
+from onecycle.lr_finder.curve import LRCurve
+from onecycle.lr_finder.untouched import untouched
+from onecycle.progress import SILENT, Progress
+from onecycle.schedule import range_test_lr
+
+Batch = tuple[Tensor, Tensor]
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+DIVERGENCE = 3.0
+"""The ramp stops once the loss stands this many times its own drop above its lowest value."""
+
+
+def lr_range_test(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFunction | None = None,
+    batches: Iterable[Batch] | None = None,
+    *,
+    step: Callable[[int], Tensor | float] | None = None,
+    steps: int = 100,
+    lr_start: float = 1e-7,
+    lr_end: float = 10.0,
+    ramp: Literal["exponential", "linear"] = "exponential",
+    accumulate: int = 1,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    scaler: "torch.amp.GradScaler | None" = None,
+    validation: Iterable[Batch] | None = None,
+    progress: Progress = SILENT,
+) -> LRCurve:
+    """The loss at each of `steps` rising rates, measured with the training's own optimizer.
+
+    Either `loss_fn` and `batches`, or a `step` of your own. Everything is given back as it was,
+    also after an exception: see `untouched`. (What an iterator has handed out is gone; pass a
+    DataLoader or a list, which start anew.)
+
+    Args:
+        model: any network; it is trained in the mode (train or eval) that it is in.
+        optimizer: any optimizer over the model's parameters. The largest rate among its groups
+            follows the ramp, and the others keep their ratio to it.
+        loss_fn: `(output, target) -> scalar`.
+        batches: `(input, target)` pairs on the model's device; started anew when they run out.
+        step: `step(i)` does the i-th training step (forward, backward, update) and returns its
+            loss. Use it for any loop that does not fit `loss_fn` and `batches`.
+        steps: steps of the ramp, at least 2.
+        lr_start, lr_end: first and last rate, 0 < lr_start < lr_end.
+        ramp: `exponential`, or `linear`.
+        accumulate: batches per step; the loss is their mean.
+        autocast: makes the context for forward passes, e.g. `lambda: torch.autocast("cuda")`.
+        scaler: scales the loss for float16.
+        validation: a list of batches; if given, the curve holds their mean loss after each step
+            instead of the training loss.
+        progress: listens.
+
+    Returns:
+        The curve, cut before the first loss that is not finite, and after it has blown up.
+
+    Raises:
+        InputError: arguments that can't work, with the remedy.
+        TrainingError: the loss is not finite at the very first step.
+    """
+    _check(model, optimizer, lr_start, lr_end, steps)
+    if step is None:
+        step = _training_step(model, optimizer, loss_fn, batches, accumulate, autocast, scaler)
+    if validation is not None:
+        if loss_fn is None:
+            raise InputError("validation: needs loss_fn to measure its loss; pass loss_fn")
+        step = _validated(step, model, loss_fn, list(validation), autocast)
+    others = [scaler] if scaler is not None else []
+    with untouched(model, optimizer, *others):
+        return _climb(step, optimizer, steps, lr_start, lr_end, ramp, progress)
+
+
+def _climb(
+    step: Callable[[int], Tensor | float],
+    optimizer: Optimizer,
+    steps: int,
+    lr_start: float,
+    lr_end: float,
+    ramp: Literal["exponential", "linear"],
+    progress: Progress,
+) -> LRCurve:
+    """The ramp itself."""
+    lrs: list[float] = []
+    losses: list[float] = []
+    ratios = _ratios(optimizer)
+    watch = _Divergence()
+    stopped = "completed"
+    progress.start("range test", steps)
+    for index in range(steps):
+        lr = range_test_lr(index, steps=steps, lr_start=lr_start, lr_end=lr_end, ramp=ramp)
+        _set_lr(optimizer, lr, ratios)
+        try:
+            loss = float(step(index))
+        except StopIteration:
+            stopped = "out of batches"
+            break
+        if not math.isfinite(loss):
+            stopped = "non-finite"
+            break
+        lrs.append(lr)
+        losses.append(loss)
+        progress.advance(1, loss=loss, lr=lr)
+        if watch.diverged(loss):
+            stopped = "diverged"
+            break
+    progress.finish()
+    if not losses and stopped == "non-finite":
+        raise TrainingError(
+            f"range test: the loss is not finite at the first step (lr {lr_start:g}); "
+            "check the inputs, the targets and the loss for NaN"
+        )
+    if len(losses) < 2:
+        raise InputError(
+            f"batches: {len(losses)} gave a loss, and a range test needs at least 2; give more"
+        )
+    return LRCurve(tuple(lrs), tuple(losses), ramp, stopped, steps)
+
+
+class _Divergence:
+    """Tells, step by step, that the loss has blown up.
+
+    The loss is averaged over the past (bias-corrected, weight 0.8). It has blown up when it stands
+    above its lowest value by `DIVERGENCE` times its drop from the start, and by no less than the
+    start's own size. Both are relative, so the unit of the loss does not matter.
+    """
+
+    def __init__(self) -> None:
+        self._sum = self._weight = 0.0
+        self._start: float | None = None
+        self._lowest = math.inf
+
+    def diverged(self, loss: float) -> bool:
+        self._sum, self._weight = loss + 0.8 * self._sum, 1 + 0.8 * self._weight
+        average = self._sum / self._weight
+        if self._start is None:
+            self._start = average
+        self._lowest = min(self._lowest, average)
+        room = max(DIVERGENCE * (self._start - self._lowest), abs(self._start))
+        return average > self._lowest + room
+
+
+def _ratios(optimizer: Optimizer) -> list[float]:
+    """Each group's rate as a share of the largest; all 1 when no rate is set yet."""
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    largest = max(rates)
+    return [rate / largest if largest > 0 else 1.0 for rate in rates]
+
+
+def _set_lr(optimizer: Optimizer, lr: float, ratios: list[float]) -> None:
+    for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+        if isinstance(group["lr"], Tensor):
+            group["lr"] = torch.full_like(group["lr"], lr * ratio)
+        else:
+            group["lr"] = lr * ratio
+
+
+def _training_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFunction | None,
+    batches: Iterable[Batch] | None,
+    accumulate: int,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    scaler: "torch.amp.GradScaler | None",
+) -> Callable[[int], float]:
+    """The plain training step over the batches."""
+    if loss_fn is None or batches is None:
+        raise InputError("range test: give loss_fn and batches, or a step function of your own")
+    if accumulate < 1:
+        raise InputError(f"accumulate: {accumulate} is not at least 1; give batches per step")
+    endless = _endless(batches)
+
+    def step(_: int) -> float:
+        optimizer.zero_grad()
+        total = 0.0
+        for _ in range(accumulate):
+            inputs, targets = next(endless)
+            with autocast():
+                loss = loss_fn(model(inputs), targets) / accumulate
+            (scaler.scale(loss) if scaler is not None else loss).backward()
+            total += loss.item()
+        if not math.isfinite(total):
+            return total
+        if scaler is not None:
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            optimizer.step()
+        return total
+
+    return step
+
+
+def _endless(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches again and again; an iterator that can't start anew ends.
+
+    Raises:
+        InputError: there is no batch, or only one.
+    """
+    while True:
+        count = 0
+        for batch in batches:
+            count += 1
+            yield batch
+        if iter(batches) is batches:
+            return
+        if count < 2:
+            raise InputError(
+                f"batches: {'only one' if count else 'none'}; a range test needs at least 2 "
+                "different ones, so lower the batch size or give more data"
+            )
+
+
+def _validated(
+    step: Callable[[int], Tensor | float],
+    model: nn.Module,
+    loss_fn: LossFunction,
+    validation: list[Batch],
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> Callable[[int], float]:
+    """`step`, but answering with the mean loss over the validation batches afterwards."""
+    if not validation:
+        raise InputError("validation: no batches; give at least one")
+
+    def validated(index: int) -> float:
+        if not math.isfinite(float(step(index))):
+            return math.nan
+        was_training = model.training
+        model.eval()
+        with torch.no_grad(), autocast():
+            losses = [loss_fn(model(inputs), targets).item() for inputs, targets in validation]
+        model.train(was_training)
+        return sum(losses) / len(losses)
+
+    return validated
+
+
+def _check(
+    model: nn.Module, optimizer: Optimizer, lr_start: float, lr_end: float, steps: int
+) -> None:
+    if not 0 < lr_start < lr_end < math.inf:
+        raise InputError(
+            f"range test: needs 0 < lr_start < lr_end, got {lr_start:g} and {lr_end:g}; "
+            "lower lr_start or raise lr_end"
+        )
+    if steps < 2:
+        raise InputError(f"steps: {steps} is too few for a range test; give at least 2")
+    trainable = {id(p) for p in model.parameters() if p.requires_grad}
+    if not trainable:
+        raise InputError("model: all parameters are frozen; set requires_grad on some of them")
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not trainable & held:
+        raise InputError(
+            "optimizer: it holds none of the model's trainable parameters; "
+            "build it over model.parameters()"
+        )

@@ -1,0 +1,189 @@
+"""Reading a curve: named methods, each from the part of the curve left of its minimum."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from onecycle.lr_finder.curve import SMOOTHING, LRCurve
+
+RECOMMENDED_FACTOR = 2.0
+"""The recommended peak is this times the rate of the lowest loss; see docs/lr-range-test.md."""
+
+MEASURABLE = 3.0
+"""Standard errors of the smoothed loss that count as a measurable fall."""
+
+LARGEST_SPAN = 1e3
+"""LRMIN is suggested no further below LRMAX than this factor."""
+
+DISAGREEMENT = 3.0
+"""Seeds or methods further apart than this factor are said to disagree."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A learning rate by one method: the median over repeats, with the lowest and highest."""
+
+    lr: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LRFinding:
+    """What one or more range tests say.
+
+    Attributes:
+        lr_min, lr_max: the rates between which a one-cycle training is recommended to run.
+        suggestions: by method; `lr_min` and `recommended` are those behind the two rates.
+        curves: one per repeat.
+        warnings: what a reader of the figures must know, each one sentence.
+    """
+
+    lr_min: float
+    lr_max: float
+    suggestions: dict[str, Suggestion]
+    curves: tuple[LRCurve, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: the rates, suggestions, warnings, the middle curve, and every curve."""
+        return {
+            "lr_min": self.lr_min,
+            "lr_max": self.lr_max,
+            "suggestions": {name: asdict(s) for name, s in self.suggestions.items()},
+            "warnings": list(self.warnings),
+            "curve": self.band(),
+            "curves": [curve.to_json() for curve in self.curves],
+        }
+
+    def band(self) -> dict[str, list[float]]:
+        """The median over repeats of loss and smoothed loss, and the range of the smoothed one."""
+        length = min(len(curve) for curve in self.curves)
+        smoothed_RS = np.array([curve.smoothed[:length] for curve in self.curves])
+        loss_RS = np.array([curve.loss[:length] for curve in self.curves])
+        band = {
+            "lr": list(self.curves[0].lr[:length]),
+            "loss": np.median(loss_RS, axis=0).tolist(),
+            "smoothed": np.median(smoothed_RS, axis=0).tolist(),
+        }
+        if len(self.curves) > 1:
+            band |= {"low": smoothed_RS.min(axis=0).tolist()}
+            band |= {"high": smoothed_RS.max(axis=0).tolist()}
+        return band
+
+
+def steepest(curve: LRCurve) -> float:
+    """The rate at which the smoothed loss falls fastest along the ramp's own axis (log-LR)."""
+    last = curve.minimum
+    if last < 2:
+        return curve.lr[last]
+    slope = np.gradient(curve.smoothed[: last + 1], curve.position[: last + 1])
+    return curve.lr[int(np.argmin(slope))]
+
+
+def valley(curve: LRCurve) -> float:
+    """The middle, by steps, of the longest run of falling losses that ends at the minimum or before.
+
+    The run may skip readings: it is the longest falling subsequence, which noise does not cut.
+    """
+    run = _longest_falling(curve.smoothed[: curve.minimum + 1])
+    return curve.lr[(run[0] + run[-1]) // 2]
+
+
+def minimum_over_ten(curve: LRCurve) -> float:
+    """A tenth of the rate of the lowest smoothed loss."""
+    return curve.lr[curve.minimum] / 10
+
+
+def recommended(curve: LRCurve) -> float:
+    """The project's own: `RECOMMENDED_FACTOR` times the rate of the lowest smoothed loss.
+
+    A cycle that warms up sustains rates at which a ramp from an untrained network blows up.
+    """
+    return curve.lr[curve.minimum] * RECOMMENDED_FACTOR
+
+
+def falling_from(curve: LRCurve) -> float:
+    """LRMIN: the rate from which on the smoothed loss stays measurably below where it started.
+
+    Measurable is `MEASURABLE` standard errors of the smoothed loss, the noise being taken from
+    the readings' scatter about it before the fall, and at least 2 % of the whole fall.
+    """
+    smoothed, last = curve.smoothed, curve.minimum
+    noise = _noise(curve)
+    threshold = curve.start - max(MEASURABLE * noise, 0.02 * (curve.start - smoothed[last]))
+    above = np.flatnonzero(smoothed[: last + 1] > threshold)
+    first = int(above[-1]) + 1 if len(above) else 0
+    return curve.lr[min(first, last)]
+
+
+METHODS = {
+    "steepest": steepest,
+    "valley": valley,
+    "minimum/10": minimum_over_ten,
+    "recommended": recommended,
+    "lr_min": falling_from,
+}
+
+
+def suggest(curves: LRCurve | Sequence[LRCurve]) -> LRFinding:
+    """Every method's suggestion over one or more repeats, and the recommended pair of rates.
+
+    Always answers: a curve that is too short, never falls or never turns gives what is known,
+    with a warning that says so.
+    """
+    curves = (curves,) if isinstance(curves, LRCurve) else tuple(curves)
+    suggestions = {name: _over(method, curves) for name, method in METHODS.items()}
+    lr_max = suggestions["recommended"].lr
+    lr_min = min(max(suggestions["lr_min"].lr, lr_max / LARGEST_SPAN), lr_max / 4)
+    return LRFinding(lr_min, lr_max, suggestions, curves, tuple(_warnings(curves, suggestions)))
+
+
+def _over(method: Any, curves: tuple[LRCurve, ...]) -> Suggestion:
+    rates = sorted(method(curve) for curve in curves)
+    middle = math.exp(float(np.median(np.log(rates))))  # halfway on the log axis when even
+    return Suggestion(middle if len(rates) > 1 else rates[0], rates[0], rates[-1])
+
+
+def _warnings(curves: tuple[LRCurve, ...], suggestions: dict[str, Suggestion]) -> list[str]:
+    lines = []
+    shortest = min(len(curve) for curve in curves)
+    if shortest < 20:
+        lines.append(f"the curve has only {shortest} points; raise lr_steps or lower lr_end")
+    if any(curve.minimum >= len(curve) - 2 and curve.stopped == "completed" for curve in curves):
+        lines.append("the loss was still falling at the last rate; raise lr_end")
+    flat = [c for c in curves if c.start - c.smoothed[c.minimum] < MEASURABLE * _noise(c)]
+    if flat:
+        lines.append("the loss never fell measurably; the rates are a guess, so raise lr_end")
+    for name, suggestion in suggestions.items():
+        if suggestion.high > DISAGREEMENT * suggestion.low:
+            lines.append(
+                f"seeds disagree on '{name}': from {suggestion.low:.2g} to {suggestion.high:.2g}"
+            )
+    return lines
+
+
+def _noise(curve: LRCurve) -> float:
+    """Standard error of a smoothed value, from the scatter of the readings before the minimum."""
+    count = max(3, curve.minimum)
+    scatter = np.asarray(curve.loss[:count]) - curve.smoothed[:count]
+    kernel = ((1 - SMOOTHING) / (1 + SMOOTHING)) ** 2 * (1 + SMOOTHING**2) / (1 - SMOOTHING**2)
+    return 1.4826 * float(np.median(np.abs(scatter))) * math.sqrt(kernel)
+
+
+def _longest_falling(values: np.ndarray) -> list[int]:
+    """Indices of the longest strictly falling subsequence; the earliest of equally long ones."""
+    length = np.ones(len(values), dtype=int)
+    previous = np.full(len(values), -1)
+    for index in range(1, len(values)):
+        candidates = np.flatnonzero(values[:index] > values[index])
+        if len(candidates):
+            best = candidates[int(np.argmax(length[candidates]))]
+            length[index], previous[index] = length[best] + 1, best
+    run = [int(np.argmax(length))]
+    while previous[run[0]] >= 0:
+        run.insert(0, int(previous[run[0]]))
+    return run

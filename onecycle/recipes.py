@@ -1,0 +1,90 @@
+"""The named recipes, each with what it needs and what it reached."""
+
+from dataclasses import dataclass
+
+from onecycle.config import Recipe, unknown_name
+from onecycle.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedRecipe:
+    """A recipe and the evidence for it.
+
+    Attributes:
+        recipe: every field's value.
+        summary: what it is, in one line.
+        device: what it was measured on.
+        minutes: wall time of a whole run there, or None where not measured.
+        accuracy: mean test accuracy (a fraction) over `n` runs, or None where not measured.
+        spread: standard deviation of the test accuracy over the runs; None below two runs.
+        n: runs measured.
+        measured_on: the data that the accuracy was measured on.
+    """
+
+    recipe: Recipe
+    summary: str
+    device: str = ""
+    minutes: float | None = None
+    accuracy: float | None = None
+    spread: float | None = None
+    n: int = 0
+    measured_on: str = ""
+
+
+DEMO = NamedRecipe(
+    recipe=Recipe(
+        recipe="demo",
+        data="shapes",
+        width=0.25,
+        head_scale=0.125,
+        epochs=5,
+        batch_size=128,
+        nesterov=True,
+        weight_decay=5e-4,
+    ),
+    summary="a quarter-width network on drawn shapes: the whole program in about a minute",
+)
+
+BRIEF = NamedRecipe(
+    recipe=Recipe(recipe="brief", data="cifar10"),
+    summary="the brief to the letter: 24 epochs, SGD, no regularization, rates found",
+)
+
+CUSTOM_RESNET_24 = NamedRecipe(
+    recipe=Recipe(
+        recipe="custom-resnet-24",
+        data="cifar10",
+        nesterov=True,
+        weight_decay=5e-4,
+        head_scale=0.125,
+    ),
+    summary="the brief's 24 epochs with Nesterov momentum, weight decay and scaled logits",
+)
+
+CUSTOM_RESNET_8 = NamedRecipe(
+    recipe=Recipe(
+        recipe="custom-resnet-8",
+        data="cifar10",
+        epochs=8,
+        nesterov=True,
+        weight_decay=5e-4,
+        head_scale=0.125,
+    ),
+    summary="the same in 8 epochs: half an hour on two CPU cores",
+)
+
+RECIPES: dict[str, NamedRecipe] = {
+    named.recipe.recipe: named for named in (DEMO, BRIEF, CUSTOM_RESNET_8, CUSTOM_RESNET_24)
+}
+"""All named recipes, by name."""
+
+
+def named(name: str) -> NamedRecipe:
+    """The recipe called `name`.
+
+    Raises:
+        InputError: there is none; the message has the nearest name.
+    """
+    if name not in RECIPES:
+        raise InputError(unknown_name("recipe", name, RECIPES))
+    return RECIPES[name]

@@ -1,0 +1,520 @@
+"""The main job: load, build, find the rates, fit, evaluate, report."""
+
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onecycle import figures, loop, models, optim, runtime
+from onecycle.config import Recipe, override
+from onecycle.data import Splits, load_splits
+from onecycle.data.batches import Batches
+from onecycle.errors import InputError, Interrupted
+from onecycle.evaluate import Evaluation, predict
+from onecycle.loop import Training
+from onecycle.lr_finder import LRFinding, lr_range_test, suggest
+from onecycle.models.summary import Summary, summarize
+from onecycle.progress import SILENT, Logged, Progress
+from onecycle.report import write_report
+from onecycle.run_dir import RunDir, environment
+
+BUILT_IN_SHAPES: dict[str, tuple[int, int, int]] = {
+    "shapes": (32, 3, 10),
+    "cifar10": (32, 3, 10),
+    "cifar100": (32, 3, 100),
+}
+"""Image side, channels and classes of the built-in sets, for `describe`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Attributes:
+        path: the run folder.
+        result: what `result.json` holds.
+    """
+
+    path: Path
+    result: dict[str, Any]
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, one per epoch."""
+        return RunDir.open(self.path).read_rows("metrics.jsonl")
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The test split's evaluation after the last epoch."""
+        arrays = RunDir.open(self.path).load_arrays("predictions.npz")
+        return Evaluation(arrays["logits"], arrays["labels"])
+
+
+def train(
+    recipe: Recipe,
+    *,
+    runs: str | Path = "runs",
+    threads: int = 0,
+    command: Sequence[str] = (),
+    started: float | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Train by `recipe` and leave a run folder under `runs`.
+
+    Args:
+        recipe: what to do; `auto` values are resolved here and written to the run's recipe.toml.
+        runs: folder in which the run's own folder is made.
+        threads: CPU threads; 0: PyTorch's choice.
+        command: the command line, for environment.json.
+        started: `time.perf_counter()` when the command began, for `total_seconds`.
+        progress: listens.
+
+    Raises:
+        InputError: the recipe or the data can't be used.
+        TrainingError: the loss became non-finite.
+        Interrupted: SIGINT or SIGTERM came; what was done is saved, and `resume` goes on.
+    """
+    started = time.perf_counter() if started is None else started
+    training, splits = prepare(recipe, threads=threads, progress=progress)
+    training.started = started
+    run = RunDir.create(runs, training.recipe)
+    run.write_recipe(training.recipe)
+    run.write_environment(
+        environment(command, str(training.device), training.recipe.precision, threads)
+        | {"data_fingerprint": splits.fingerprint}
+    )
+    return _carry_out(training, splits, run, progress)
+
+
+def resume(run: str | Path, *, threads: int = 0, progress: Progress = SILENT) -> Run:
+    """Go on with a run that was stopped, from its newest checkpoint; a finished one is returned.
+
+    Raises:
+        InputError: not a run folder, its data has changed, or another process works on it.
+        TrainingError, Interrupted: as in `train`.
+    """
+    started = time.perf_counter()
+    folder = RunDir.open(run)
+    if folder.finished:
+        return Run(folder.path, folder.result() or {})
+    training, splits = prepare(folder.read_recipe(), threads=threads, progress=progress)
+    training.started = started
+    _check_same_data(folder, splits)
+    checkpoint = folder.newest_checkpoint(progress)
+    if checkpoint is not None:
+        training.restore(checkpoint)
+    folder.cut_back(training.state.step)
+    return _carry_out(training, splits, folder, progress)
+
+
+def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = SILENT) -> LRFinding:
+    """The range test alone, as `train` would run it.
+
+    Raises:
+        InputError: the recipe or the data can't be used.
+        TrainingError: the loss is not finite at the first step.
+    """
+    training, _ = prepare(recipe, threads=threads, progress=progress)
+    with noted_signals() as stop:
+        return range_test(training, stop, progress)
+
+
+def evaluate_run(
+    run: str | Path,
+    *,
+    data: str | None = None,
+    threads: int = 0,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Evaluate a run's network on its own test split, or on that of other `data`.
+
+    Returns:
+        `test_accuracy`, `test_loss`, `test_images`, `data`, `data_fingerprint` and, if the
+        recipe asks for test-time augmentation, `test_accuracy_tta`.
+
+    Raises:
+        InputError: not a run folder, no checkpoint in it, or data with other classes.
+    """
+    folder = RunDir.open(run)
+    recipe = folder.read_recipe()
+    checkpoint = folder.newest_checkpoint(progress)
+    if checkpoint is None:
+        raise InputError(f"{run}: has no checkpoint yet; go on with: onecycle resume {run}")
+    recipe = override(recipe, data=data or recipe.data, device=_present(recipe.device, progress))
+    training, splits = prepare(recipe, threads=threads, progress=progress)
+    _check_same_classes(folder, splits)
+    loop.load_model(training.model, checkpoint.tensors)
+    evaluation = training.evaluate(splits.test)
+    result = {
+        "run": str(folder.path),
+        "data": recipe.data,
+        "data_fingerprint": splits.fingerprint,
+        "test_images": len(splits.test),
+        "test_accuracy": evaluation.accuracy,
+        "test_loss": evaluation.loss,
+    }
+    return result | _with_mirrored(training, evaluation)
+
+
+def describe(recipe: Recipe) -> Summary:
+    """The recipe's network layer by layer; loads data only to learn the images' shape."""
+    if recipe.data in BUILT_IN_SHAPES:
+        side, channels, classes = BUILT_IN_SHAPES[recipe.data]
+        shape = (recipe.image_size or side, recipe.image_size or side, channels)
+    else:
+        splits = _load(recipe, SILENT)
+        shape, classes = splits.train.image_shape, len(splits.train.classes)
+    return summarize(_build(recipe, shape[2], classes), shape)
+
+
+# ------------------------------------------------------------------------------ the job's steps
+
+
+def prepare(
+    recipe: Recipe, *, threads: int = 0, progress: Progress = SILENT
+) -> tuple[Training, Splits]:
+    """Data, network and optimizer, with every `auto` but the rates resolved."""
+    runtime.set_threads(threads)
+    device = runtime.resolve_device(recipe.device)
+    precision = runtime.resolve_precision(recipe.precision, device)
+    splits = _load(recipe, progress)
+    mean, std = _statistics(recipe, splits)
+    recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
+    _, _, channels = splits.train.image_shape
+    model = _build(recipe, channels, len(splits.train.classes))
+    model = model.to(device, memory_format=torch.channels_last)
+    batches = Batches(
+        train=splits.train,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        mean=mean,
+        std=std,
+        crop_padding=recipe.crop_padding,
+        flip=recipe.flip,
+        cutout=recipe.cutout,
+        device=device,
+    )
+    optimizer = optim.build(model, recipe)
+    training = Training(recipe, model, optimizer, batches, splits.test, splits.val, device)
+    return training, splits
+
+
+def range_test(training: Training, stop: "Signals", progress: Progress) -> LRFinding:
+    """`lr_repeats` range tests with the training's own optimizer, batches and precision.
+
+    The first runs on the training's own network and leaves no trace; further ones draw another
+    initialization and other batches.
+    """
+    curves = []
+    for repeat in range(training.recipe.lr_repeats):
+        trial = training if repeat == 0 else _sibling(training, repeat)
+        seed = runtime.seed_of(training.recipe.seed, "range test", repeat)
+        curves.append(_one_range_test(trial, seed, stop, progress))
+    return suggest(curves)
+
+
+def _one_range_test(trial: Training, seed: int, stop: "Signals", progress: Progress) -> Any:
+    recipe, batches = trial.recipe, replace(trial.batches, seed=seed)
+    # The momentum that goes with the peak, where the rate that is sought will stand.
+    momentum = recipe.base_momentum if recipe.cycle_momentum else recipe.momentum
+
+    def step(index: int) -> Tensor:
+        if stop.signal_number:
+            raise Interrupted(stop.signal_number)
+        runtime.seed_layers(seed, index)
+        for group in trial.optimizer.param_groups:
+            optim.set_rates(trial.optimizer, group["lr"], momentum)
+        return loop.train_step(trial.model, trial.optimizer, *batches.cut(index), recipe)[0]
+
+    return lr_range_test(
+        trial.model,
+        trial.optimizer,
+        step=step,
+        steps=recipe.lr_steps,
+        lr_start=recipe.lr_start,
+        lr_end=recipe.lr_end,
+        progress=progress,
+    )
+
+
+def _sibling(training: Training, repeat: int) -> Training:
+    """The same training with another initialization."""
+    recipe = training.recipe
+    channels = training.batches.train.image_shape[2]
+    seed = runtime.seed_of(recipe.seed, "range test initialization", repeat)
+    model = _build(recipe, channels, len(training.batches.train.classes), seed=seed)
+    model = model.to(training.device, memory_format=torch.channels_last)
+    return replace(training, model=model, optimizer=optim.build(model, recipe))
+
+
+def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progress) -> Run:
+    """Find the rates if need be, fit, evaluate, and write everything that the run leaves."""
+    with run.lock(), run.log() as write, noted_signals() as stop:
+        progress = Logged(progress, write)
+        progress.note(f"run folder: {run.path}")
+        try:
+            training.recipe = _resolve_rates(training, run, stop, progress)
+        except Interrupted as interrupted:
+            raise Interrupted(interrupted.signal_number, str(run.path)) from None
+        progress.start("training", training.total_steps)
+        progress.advance(training.state.step)
+        loop.fit(training, run, stop, progress)
+        progress.finish()
+        evaluation = training.evaluate(training.test)
+        run.save_arrays(
+            "predictions.npz",
+            logits=evaluation.logits_NK,
+            labels=evaluation.labels_N,
+            names=np.array(training.test.names),
+            classes=np.array(training.test.classes),
+        )
+        figures.write(run, training, evaluation)
+        result = _result(training, splits, evaluation, run)
+        run.write_result(result)
+        write_report(run)
+        return Run(run.path, result)
+
+
+def _resolve_rates(training: Training, run: RunDir, stop: "Signals", progress: Progress) -> Recipe:
+    """The recipe with numbers for its rates, found by a range test where they are `auto`."""
+    recipe = training.recipe
+    if "auto" in (recipe.lr_max, recipe.lr_min):
+        started = time.perf_counter()
+        finding = range_test(training, stop, progress)
+        for warning in finding.warnings:
+            progress.note(f"range test: {warning}")
+        recipe = choose_rates(recipe, finding)
+        run.write_json(
+            "lr_range_test.json",
+            finding.to_json()
+            | {
+                "chosen": {"lr_min": recipe.lr_min, "lr_max": recipe.lr_max},
+                "why": _why(training.recipe),
+                "optimizer": _optimizer_settings(training),
+                "seconds": time.perf_counter() - started,
+            },
+        )
+        progress.note(f"range test: lr_min {recipe.lr_min:.3g}, lr_max {recipe.lr_max:.3g}")
+    if recipe.lr_final == "auto":
+        recipe = override(recipe, lr_final=recipe.lr_min)
+    run.write_recipe(recipe)
+    return recipe
+
+
+def choose_rates(recipe: Recipe, finding: LRFinding) -> Recipe:
+    """The recipe with the found rates in place of `auto`; a given one is kept and bounds the other."""
+    lr_max = finding.lr_max if recipe.lr_max == "auto" else recipe.lr_max
+    lr_min = min(finding.lr_min, lr_max) if recipe.lr_min == "auto" else recipe.lr_min
+    return override(recipe, lr_max=max(lr_max, lr_min), lr_min=lr_min)
+
+
+def _why(recipe: Recipe) -> str:
+    """How the two rates were chosen, in one sentence."""
+    found = [name for name in ("lr_min", "lr_max") if getattr(recipe, name) == "auto"]
+    methods = {
+        "lr_max": "lr_max by 'recommended': a factor on the rate of the lowest smoothed loss",
+        "lr_min": "lr_min by 'lr_min': the rate at which the loss measurably starts to fall, "
+        "within 1/1000 and 1/4 of lr_max",
+    }
+    return "; ".join(methods[name] for name in found)
+
+
+def _optimizer_settings(training: Training) -> dict[str, Any]:
+    group = training.optimizer.param_groups[0]
+    wanted = ("momentum", "nesterov", "weight_decay", "betas", "eps", "dampening")
+    return {"name": type(training.optimizer).__name__} | {
+        key: list(group[key]) if isinstance(group[key], tuple) else group[key]
+        for key in wanted
+        if key in group
+    }
+
+
+def _result(
+    training: Training, splits: Splits, evaluation: Evaluation, run: RunDir
+) -> dict[str, Any]:
+    """The summary that result.json holds."""
+    recipe, state = training.recipe, training.state
+    last = run.read_rows("metrics.jsonl")[-1]
+    images = recipe.epochs * len(splits.train)
+    return {
+        "recipe": recipe.recipe,
+        "data": recipe.data,
+        "data_fingerprint": splits.fingerprint,
+        "model": recipe.model,
+        "parameters": sum(p.numel() for p in training.model.parameters()),
+        "seed": recipe.seed,
+        "device": recipe.device,
+        "precision": recipe.precision,
+        "torch": torch.__version__,
+        "epochs": recipe.epochs,
+        "steps": training.total_steps,
+        "batch_size": recipe.batch_size,
+        "lr_min": recipe.lr_min,
+        "lr_max": recipe.lr_max,
+        "lr_final": recipe.lr_final,
+        "peak_step": training.peak_step,
+        "train_images": len(splits.train),
+        "test_images": len(splits.test),
+        "train_loss": last["train_loss"],
+        "train_accuracy": last["train_accuracy"],
+        "test_loss": evaluation.loss,
+        "test_accuracy": evaluation.accuracy,
+        **_with_mirrored(training, evaluation),
+        **{key: last[key] for key in ("val_loss", "val_accuracy") if key in last},
+        "best_test_accuracy": state.best_test_accuracy,
+        "best_epoch": state.best_epoch,
+        "train_seconds": state.train_seconds,
+        "eval_seconds": state.eval_seconds,
+        "total_seconds": training.total_seconds(),
+        "images_per_second": images / state.train_seconds,
+        "peak_memory_bytes": runtime.peak_memory_bytes(training.device),
+        "weights_sha256": weights_sha256(training.model),
+        "finished": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _with_mirrored(training: Training, evaluation: Evaluation) -> dict[str, float]:
+    """Test accuracy with test-time augmentation, if asked for: logits averaged with the mirror's."""
+    if not training.recipe.tta:
+        return {}
+    mirrored = training.evaluate(training.test, mirrored=True)
+    both_NK = (evaluation.logits_NK + mirrored.logits_NK) / 2
+    return {"test_accuracy_tta": Evaluation(both_NK, evaluation.labels_N).accuracy}
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 of the raw bytes of all parameters and buffers in name order, in hex."""
+    digest = hashlib.sha256()
+    for _, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+# ------------------------------------------------------------------------------------- plumbing
+
+
+@dataclass
+class Signals:
+    """The signal that came, if any: SIGINT (2) or SIGTERM (15)."""
+
+    signal_number: int | None = None
+
+
+@contextmanager
+def noted_signals() -> Iterator[Signals]:
+    """Note SIGINT and SIGTERM instead of dying of them; a second SIGINT interrupts at once.
+
+    Outside the main thread, where Python forbids signal handlers, nothing is noted.
+    """
+    noted = Signals()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+
+    def note(number: int, _: object) -> None:
+        if noted.signal_number and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        noted.signal_number = number
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _load(recipe: Recipe, progress: Progress) -> Splits:
+    return load_splits(
+        recipe.data,
+        image_size=recipe.image_size,
+        train_limit=recipe.train_limit,
+        test_limit=recipe.test_limit,
+        val_fraction=recipe.val_fraction,
+        split_seed=recipe.split_seed,
+        progress=progress,
+    )
+
+
+def _build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = None) -> nn.Module:
+    return models.build(
+        recipe.model,
+        classes=classes,
+        channels=channels,
+        width=recipe.width,
+        head_scale=recipe.head_scale,
+        dropout=recipe.dropout,
+        seed=recipe.seed if seed is None else seed,
+    )
+
+
+def _statistics(recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Channel means and standard deviations: as given, else of the train split."""
+    channels = splits.train.image_shape[2]
+    measured_mean, measured_std = splits.train.channel_statistics()
+    mean = measured_mean if recipe.mean == "auto" else recipe.mean
+    std = measured_std if recipe.std == "auto" else recipe.std
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != channels:
+            raise InputError(
+                f"{name}: {len(values)} given, but the images have {channels} channels; "
+                f"give {channels}, or auto"
+            )
+    if min(std) <= 0:
+        raise InputError(f"{recipe.data}: a channel is the same in all images; give std yourself")
+    return mean, std
+
+
+def _present(device: str, progress: Progress) -> str:
+    """`device` if this machine has it, else `auto`, so that a copied run can be evaluated."""
+    try:
+        runtime.resolve_device(device)
+    except InputError:
+        progress.note(f"device: the run's '{device}' is not here; using auto")
+        return "auto"
+    return device
+
+
+def _check_same_data(run: RunDir, splits: Splits) -> None:
+    known = (run.read_json("environment.json") or {}).get("data_fingerprint")
+    if known not in (None, splits.fingerprint):
+        raise InputError(
+            f"{run.path}: the data has changed since the run began (fingerprint {known}, now "
+            f"{splits.fingerprint}); give the data back, or train anew"
+        )
+
+
+def _check_same_classes(run: RunDir, splits: Splits) -> None:
+    try:
+        classes = tuple(run.load_arrays("predictions.npz")["classes"].tolist())
+    except (InputError, FileNotFoundError):  # an unfinished run
+        return
+    if classes != splits.test.classes:
+        raise InputError(
+            f"{splits.source}: its classes ({', '.join(splits.test.classes[:5])}, …) are not those "
+            f"that the run was trained on ({', '.join(classes[:5])}, …); give data with the same"
+        )
+
+
+__all__ = [
+    "Run",
+    "describe",
+    "evaluate_run",
+    "find_lr",
+    "predict",
+    "resume",
+    "train",
+    "weights_sha256",
+]
