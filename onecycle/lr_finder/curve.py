@@ -13,6 +13,14 @@ from onecycle.errors import InputError
 SMOOTHING = 0.8
 """Weight of a neighbour against the point itself; about 9 steps then share in a smoothed value."""
 
+KERNEL_NORM = math.sqrt(
+    ((1 - SMOOTHING) / (1 + SMOOTHING)) ** 2 * (1 + SMOOTHING**2) / (1 - SMOOTHING**2)
+)
+"""Standard error of a smoothed value over that of a reading: the norm of the smoothing's weights."""
+
+RISE = 6.0
+"""Standard errors that count as a measurable rise."""
+
 
 @dataclass(frozen=True)
 class LRCurve:
@@ -62,9 +70,42 @@ class LRCurve:
         return self.start + max(self.start - lowest, 3 * spread, 1e-12)
 
     @cached_property
+    def noise(self) -> float:
+        """Standard error of a smoothed value.
+
+        From the readings' scatter about the smoothed curve up to its lowest point (at least a
+        fifth of the curve), by the median absolute deviation.
+        """
+        count = max(len(self) // 5, int(np.argmin(self.smoothed)) + 1, 3)
+        scatter = np.asarray(self.loss[:count]) - self.smoothed[:count]
+        return 1.4826 * float(np.median(np.abs(scatter))) * KERNEL_NORM
+
+    @cached_property
+    def turn(self) -> int:
+        """Index from which on the loss stands measurably above its start; the length if it never does.
+
+        What lies right of it is past the valley. A network that the ramp has broken may well answer
+        with a low loss again.
+        """
+        fall = self.start - float(np.min(self.smoothed))
+        risen = self.smoothed > self.start + max(RISE * self.noise, 0.1 * fall)
+        risen[: max(3, len(self) // 10)] = False  # the start itself
+        return int(np.argmax(risen)) if risen.any() else len(self)
+
+    @cached_property
     def minimum(self) -> int:
-        """Index of the lowest smoothed loss."""
-        return int(np.argmin(self.smoothed))
+        """Index of the lowest smoothed loss left of the turn."""
+        return int(np.argmin(self.smoothed[: self.turn]))
+
+    @cached_property
+    def floor_end(self) -> int:
+        """Index of the last reading that can't be told from the minimum: within twice the noise.
+
+        On a clear curve that is the minimum itself; on a flat one it is where the loss begins to
+        rise, which is all that such a curve can tell.
+        """
+        above = self.smoothed[self.minimum : self.turn] > self.smoothed[self.minimum] + 2 * self.noise
+        return self.minimum + (int(np.argmax(above)) if above.any() else len(above)) - 1
 
     @property
     def position(self) -> np.ndarray:

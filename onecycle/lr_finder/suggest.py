@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from onecycle.lr_finder.curve import SMOOTHING, LRCurve
+from onecycle.lr_finder.curve import LRCurve
 
 RECOMMENDED_FACTOR = 2.0
-"""The recommended peak is this times the rate of the lowest loss; see docs/lr-range-test.md."""
+"""The recommended peak is this times the last rate of the valley's floor; see the docs."""
 
 MEASURABLE = 3.0
 """Standard errors of the smoothed loss that count as a measurable fall."""
 
-LARGEST_SPAN = 1e3
-"""LRMIN is suggested no further below LRMAX than this factor."""
+SPAN = (10.0, 1000.0)
+"""LRMIN is suggested below LRMAX by a factor within these bounds."""
 
 DISAGREEMENT = 3.0
 """Seeds or methods further apart than this factor are said to disagree."""
@@ -99,11 +99,12 @@ def minimum_over_ten(curve: LRCurve) -> float:
 
 
 def recommended(curve: LRCurve) -> float:
-    """The project's own: `RECOMMENDED_FACTOR` times the rate of the lowest smoothed loss.
+    """The project's own: `RECOMMENDED_FACTOR` times the last rate of the valley's floor.
 
-    A cycle that warms up sustains rates at which a ramp from an untrained network blows up.
+    The floor's end is steadier than its lowest point, which noise moves about. The factor is there
+    because a cycle that warms up sustains rates at which a ramp from an untrained network blows up.
     """
-    return curve.lr[curve.minimum] * RECOMMENDED_FACTOR
+    return curve.lr[curve.floor_end] * RECOMMENDED_FACTOR
 
 
 def falling_from(curve: LRCurve) -> float:
@@ -113,8 +114,7 @@ def falling_from(curve: LRCurve) -> float:
     the readings' scatter about it before the fall, and at least 2 % of the whole fall.
     """
     smoothed, last = curve.smoothed, curve.minimum
-    noise = _noise(curve)
-    threshold = curve.start - max(MEASURABLE * noise, 0.02 * (curve.start - smoothed[last]))
+    threshold = curve.start - max(MEASURABLE * curve.noise, 0.02 * (curve.start - smoothed[last]))
     above = np.flatnonzero(smoothed[: last + 1] > threshold)
     first = int(above[-1]) + 1 if len(above) else 0
     return curve.lr[min(first, last)]
@@ -138,7 +138,7 @@ def suggest(curves: LRCurve | Sequence[LRCurve]) -> LRFinding:
     curves = (curves,) if isinstance(curves, LRCurve) else tuple(curves)
     suggestions = {name: _over(method, curves) for name, method in METHODS.items()}
     lr_max = suggestions["recommended"].lr
-    lr_min = min(max(suggestions["lr_min"].lr, lr_max / LARGEST_SPAN), lr_max / 4)
+    lr_min = min(max(suggestions["lr_min"].lr, lr_max / SPAN[1]), lr_max / SPAN[0])
     return LRFinding(lr_min, lr_max, suggestions, curves, tuple(_warnings(curves, suggestions)))
 
 
@@ -155,23 +155,15 @@ def _warnings(curves: tuple[LRCurve, ...], suggestions: dict[str, Suggestion]) -
         lines.append(f"the curve has only {shortest} points; raise lr_steps or lower lr_end")
     if any(curve.minimum >= len(curve) - 2 and curve.stopped == "completed" for curve in curves):
         lines.append("the loss was still falling at the last rate; raise lr_end")
-    flat = [c for c in curves if c.start - c.smoothed[c.minimum] < MEASURABLE * _noise(c)]
+    flat = [c for c in curves if c.start - c.smoothed[c.minimum] < 2 * MEASURABLE * c.noise]
     if flat:
-        lines.append("the loss never fell measurably; the rates are a guess, so raise lr_end")
+        lines.append("the loss hardly fell, so the rates are read from where it rises; raise lr_steps")
     for name, suggestion in suggestions.items():
         if suggestion.high > DISAGREEMENT * suggestion.low:
             lines.append(
                 f"seeds disagree on '{name}': from {suggestion.low:.2g} to {suggestion.high:.2g}"
             )
     return lines
-
-
-def _noise(curve: LRCurve) -> float:
-    """Standard error of a smoothed value, from the scatter of the readings before the minimum."""
-    count = max(3, curve.minimum)
-    scatter = np.asarray(curve.loss[:count]) - curve.smoothed[:count]
-    kernel = ((1 - SMOOTHING) / (1 + SMOOTHING)) ** 2 * (1 + SMOOTHING**2) / (1 - SMOOTHING**2)
-    return 1.4826 * float(np.median(np.abs(scatter))) * math.sqrt(kernel)
 
 
 def _longest_falling(values: np.ndarray) -> list[int]:

@@ -1,0 +1,344 @@
+"""The run folder: atomic writes, logs, checkpoints, environment.
+
+Every file is written beside its place, flushed to disk and renamed, so that it is there whole or
+not at all. Logs of rows are appended to; a row that a kill cut short is dropped when read. No file
+holds the folder's own path, so that a run can be moved or copied.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.lib.npyio import NpzFile
+
+from onecycle.config import Recipe, read_recipe, to_toml
+from onecycle.errors import InputError
+from onecycle.progress import SILENT, Progress
+from onecycle.run_dir import checkpoints
+from onecycle.run_dir.checkpoints import CHECKPOINTS_KEPT, Checkpoint
+from onecycle.run_dir.files import beside, encode_json, read_json, write_atomically, writing
+from onecycle.run_dir.provenance import environment
+
+__all__ = ["CHECKPOINTS_KEPT", "Checkpoint", "RunDir", "environment", "write_atomically"]
+
+
+class RunDir:
+    """One run's folder; make one with `create` or `open`.
+
+    What can't be written raises a TrainingError that names the file and the remedy.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._logs: dict[str, FileIO] = {}
+        self._locked = False
+
+    @classmethod
+    def create(cls, runs: str | Path, recipe: Recipe) -> "RunDir":
+        """A new folder `<recipe>-<yyyymmdd-hhmmss>-<4 hex>` under `runs`.
+
+        Raises:
+            InputError: `runs` can't hold one.
+        """
+        while True:
+            stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+            path = Path(runs) / f"{recipe.recipe}-{stamp}-{os.urandom(2).hex()}"
+            try:
+                path.mkdir(parents=True)
+                (path / "checkpoints").mkdir()
+                (path / "plots").mkdir()
+                return cls(path)
+            except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+                if isinstance(error, FileExistsError) and path.is_dir():
+                    continue  # the same name in the same second: draw again
+                reason = getattr(error, "strerror", None) or error
+                raise InputError(
+                    f"runs: can't make a folder in '{runs}': {reason}; name another folder"
+                ) from None
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunDir":
+        """The run folder at `path`.
+
+        Raises:
+            InputError: there is none.
+        """
+        path = Path(path)
+        try:
+            is_folder, is_run = path.is_dir(), (path / "recipe.toml").is_file()
+        except OSError as error:
+            raise InputError(
+                f"run: can't look into '{path}': {error.strerror}; name a run folder"
+            ) from None
+        if not is_folder:
+            raise InputError(f"run: there is no folder '{path}'; name a run folder")
+        if not is_run:
+            raise InputError(
+                f"run: '{path}' has no recipe.toml, so it is not a run folder; name one"
+            )
+        return cls(path)
+
+    # ------------------------------------------------------------------------------ whole files
+
+    @property
+    def plots(self) -> Path:
+        """The folder of the plots."""
+        return self.path / "plots"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended well: result.json is written last."""
+        return (self.path / "result.json").is_file()
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write recipe.toml.
+
+        Raises:
+            InputError: a value is not text that TOML can hold.
+        """
+        try:
+            content = to_toml(recipe).encode()
+        except UnicodeEncodeError:  # a path whose bytes are not UTF-8
+            raise InputError(
+                f"recipe: '{recipe.data}' or another value is not valid Unicode; rename the folder"
+            ) from None
+        write_atomically(self.path / "recipe.toml", content)
+
+    def read_recipe(self) -> Recipe:
+        """The recipe in recipe.toml."""
+        return read_recipe(self.path / "recipe.toml")
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON file, its keys in the order given.
+
+        Raises:
+            TrainingError: a number in it is not finite. JSON has no such numbers, and in what a
+                training reports they mean that it has failed.
+        """
+        path = self.path / name
+        write_atomically(path, encode_json(value, path, indent=2))
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """What a JSON file holds, or None where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return read_json(self.path / name)
+
+    def write_environment(self, values: Mapping[str, Any]) -> None:
+        """Write environment.json."""
+        self.write_json("environment.json", values)
+
+    def write_result(self, values: Mapping[str, Any]) -> None:
+        """Write result.json, by which the run counts as finished."""
+        self.write_json("result.json", values)
+
+    def result(self) -> dict[str, Any] | None:
+        """What result.json holds, or None while the run is unfinished."""
+        return self.read_json("result.json")
+
+    def save_arrays(self, name: str, **arrays: np.ndarray) -> None:
+        """Write NumPy arrays, compressed, into an npz file; equal arrays give equal bytes."""
+        with beside(self.path / name) as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
+
+    def load_arrays(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of an npz file. Nothing in it is executed.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        path = self.path / name
+        try:
+            with path.open("rb") as file:  # given a name, np.load leaves a damaged file open
+                return _arrays(np.load(file, allow_pickle=False))
+        except FileNotFoundError:
+            raise InputError(f"{path}: is missing; resume the run, or train again") from None
+        except Exception as error:  # zip, zlib and NumPy fail in a dozen ways on damaged bytes
+            raise InputError(f"{path}: is damaged ({error}); train again") from None
+
+    # -------------------------------------------------------------------------------------- logs
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Add a row to a .jsonl file: handed to the system when this returns, in one write.
+
+        `save_checkpoint` has the rows on disk before the checkpoint, against a power cut.
+
+        Raises:
+            TrainingError: a number in it is not finite.
+        """
+        path = self.path / name
+        line = encode_json(row, path) + b"\n"
+        with writing(path):
+            if name not in self._logs:
+                self._logs[name] = FileIO(path, "ab")
+            if self._logs[name].write(line) != len(line):
+                raise OSError("no space left for the whole row")
+
+    def read_rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a .jsonl file; none where there is no file, a last one cut short dropped.
+
+        Raises:
+            InputError: a row before the last is damaged.
+        """
+        path = self.path / name
+        try:
+            lines = path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise InputError(f"{path}: can't be read: {error.strerror}; restore it") from None
+        return [_row(path, number, line) for number, line in enumerate(lines[:-1], start=1)]
+
+    def cut_back(self, step: int) -> None:
+        """Drop what was logged after `step` steps, so that no step appears twice.
+
+        Raises:
+            InputError: another process works on this run, or a log is damaged.
+        """
+        with self.lock():
+            self._close_logs()
+            self._keep("steps.jsonl", lambda logged: logged < step)
+            self._keep("metrics.jsonl", lambda logged: logged <= step)
+
+    def _keep(self, name: str, wanted: Callable[[int], bool]) -> None:
+        path = self.path / name
+        if not path.exists():
+            return
+        rows = self.read_rows(name)
+        if any(not isinstance(row.get("step"), int) for row in rows):
+            raise InputError(f"{path}: a row has no step; restore the file, or train again")
+        kept = [encode_json(row, path) + b"\n" for row in rows if wanted(row["step"])]
+        write_atomically(path, b"".join(kept))
+
+    @contextmanager
+    def log(self) -> Iterator[Callable[[str], None]]:
+        """A function that writes a line with the time to train.log."""
+        path = self.path / "train.log"
+        with writing(path):
+            file = FileIO(path, "ab")
+
+        def write(line: str) -> None:
+            stamp = datetime.now().astimezone().isoformat(timespec="seconds")
+            with writing(path):
+                file.write(f"{stamp}  {line}\n".encode("utf-8", "backslashreplace"))
+
+        with file:
+            yield write
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Own the folder: a second process is refused while the first one works on it.
+
+        Holding it again through the same object is allowed. Remains of writes that were killed
+        are removed.
+
+        Raises:
+            InputError: another process owns it (the message names it), or it can't be locked.
+        """
+        if self._locked:
+            yield
+            return
+        lock = self._acquire()
+        owner = self.path / ".owner"
+        try:
+            self._locked = True
+            _remove_remains(self.path)
+            write_atomically(owner, f"process {os.getpid()} on {platform.node()}".encode())
+            yield
+        finally:
+            self._locked = False
+            self._close_logs()
+            with suppress(OSError):
+                owner.unlink()
+            # The lock's file stays: were it removed, two processes could hold two of them.
+            lock.release()
+
+    def _acquire(self) -> FileLock:
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"{self.path}: {self._owner()} is working on this run; wait for it or stop it"
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{self.path}: can't be locked: {reason}; copy the run to a folder of your own"
+            ) from None
+        return lock
+
+    def _owner(self) -> str:
+        try:
+            return (self.path / ".owner").read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return "another process"
+
+    def _close_logs(self) -> None:
+        for file in self._logs.values():
+            file.close()
+        self._logs.clear()
+
+    # ------------------------------------------------------------------------------- checkpoints
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Save as `checkpoints/step-<step>`, and keep of the others the one before it.
+
+        A checkpoint of a later step belongs to a future that is being trained again; it goes too.
+        """
+        for name, file in self._logs.items():
+            with writing(self.path / name):
+                os.fsync(file.fileno())
+        checkpoints.save(self.path / "checkpoints", checkpoint)
+
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        """Save as `checkpoints/best`."""
+        checkpoints.write(self.path / "checkpoints" / "best", checkpoint)
+
+    def newest_checkpoint(self, progress: Progress = SILENT) -> Checkpoint | None:
+        """The newest undamaged checkpoint, or None where none was saved yet.
+
+        A damaged one is reported as a note, and the one before it is taken.
+
+        Raises:
+            InputError: all are damaged.
+        """
+        return checkpoints.newest(self.path / "checkpoints", progress)
+
+
+def _arrays(archive: object) -> dict[str, np.ndarray]:
+    """All arrays of an opened npz file; a ValueError where it is one of something else."""
+    if not isinstance(archive, NpzFile):
+        raise ValueError("not an npz file")
+    arrays = {name: archive[name] for name in archive.files}
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise ValueError("not all its members are arrays")
+    return arrays
+
+
+def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        raise InputError(f"{path}: line {number} is damaged; restore the file, or train again")
+    return row
+
+
+def _remove_remains(path: Path) -> None:
+    """Remove what killed processes left of files that they were writing."""
+    for folder in (path, path / "plots"):
+        for remains in folder.glob(".*.tmp"):
+            with suppress(OSError):
+                remains.unlink()

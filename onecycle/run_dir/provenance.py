@@ -1,0 +1,93 @@
+"""Where a result comes from: versions, machine, commit, command line."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from onecycle import runtime
+
+PACKAGES = ("onecycle", "torch", "numpy", "pillow", "matplotlib", "safetensors", "scipy")
+"""Packages whose versions environment.json names."""
+
+GIT_SECONDS = 10.0
+"""Longest wait for git, which a network file system or a hook may hold up."""
+
+
+def environment(
+    command: Sequence[str], device: str, precision: str, threads: int
+) -> dict[str, Any]:
+    """What a result depends on beside the recipe: versions, machine, commit, command line.
+
+    The machine's and the user's names are left out.
+
+    Args:
+        command: the command line; empty when called from Python.
+        device: resolved device.
+        precision: resolved precision.
+        threads: CPU threads in use.
+    """
+    on_gpu = device.startswith("cuda")
+    return {
+        "started": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        "command": list(command),
+        "versions": {"python": platform.python_version()} | _versions(),
+        "platform": platform.platform(),
+        "device": device,
+        "device_name": torch.cuda.get_device_name(device) if on_gpu else runtime.cpu_model(),
+        "precision": precision,
+        "threads": threads,
+        "cpu": runtime.cpu_model(),
+        "cpu_count": os.cpu_count(),
+        "cpu_flags": sorted(runtime.cpu_flags()),
+        "cuda": torch.version.cuda,
+        "git": git_state(Path(__file__).parents[2]),
+    }
+
+
+def git_state(checkout: Path) -> dict[str, Any] | None:
+    """`commit` and whether the files are `changed`; None where `checkout` is no git checkout.
+
+    None also where git is missing, fails or takes too long. A repository that `checkout` merely
+    lies in, such as one around a virtual environment, says nothing and is not asked.
+    """
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        commit = _git(checkout, "rev-parse", "HEAD")
+        changed = bool(_git(checkout, "status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": changed}
+
+
+def _git(checkout: Path, *arguments: str) -> str:
+    """What git says about `checkout`, which it leaves as it is."""
+    # Within a hook, variables such as GIT_DIR point git at another repository.
+    variables = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(
+        ["git", "--no-optional-locks", "-C", str(checkout), *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=variables,
+        timeout=GIT_SECONDS,
+        check=True,
+    )
+    return done.stdout.decode(errors="replace").strip()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            found[package] = getattr(sys.modules.get(package), "__version__", "unknown")
+    return found

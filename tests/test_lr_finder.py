@@ -1,0 +1,305 @@
+"""The range test: no trace, the right rates, errors with remedies; suggestions on known curves."""
+
+import math
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from onecycle.errors import InputError, TrainingError
+from onecycle.lr_finder import LRCurve, lr_range_test, smooth, suggest
+
+
+def make(optimizer_class=torch.optim.SGD, **options):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.2), nn.Flatten(), nn.Linear(64, 3)
+    )
+    options = {"lr": 0.01} | options
+    optimizer = optimizer_class(model.parameters(), **options)
+    batches = [(torch.randn(8, 1, 6, 6), torch.randint(0, 3, (8,))) for _ in range(4)]
+    return model, optimizer, batches
+
+
+def everything(model, optimizer):
+    """A deep copy of all that a range test could change."""
+    return deepcopy(
+        {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "modes": [module.training for module in model.modules()],
+            "grads": [p.grad for p in model.parameters()],
+            "rng": (torch.get_rng_state(), np.random.get_state()),  # noqa: NPY002
+        }
+    )
+
+
+def assert_same(one, other):
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, np.ndarray):
+        assert np.array_equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    else:
+        assert one == other
+
+
+def train_a_little(model, optimizer, batches):
+    for inputs, targets in batches:
+        optimizer.zero_grad()
+        F.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize(
+    ("optimizer_class", "options"),
+    [
+        (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+        (torch.optim.AdamW, {}),
+        (torch.optim.RMSprop, {"momentum": 0.5}),
+    ],
+)
+def test_no_trace_is_left(optimizer_class, options, trained):
+    model, optimizer, batches = make(optimizer_class, **options)
+    model[1].eval()  # a mode of its own must come back too
+    if trained:
+        train_a_little(model, optimizer, batches)
+    before = everything(model, optimizer)
+    identities = [id(group) for group in optimizer.param_groups]
+    curve = lr_range_test(model, optimizer, F.cross_entropy, batches, steps=20)
+    assert len(curve) > 5
+    assert_same(before, everything(model, optimizer))
+    assert identities == [id(group) for group in optimizer.param_groups]
+
+
+def test_no_trace_is_left_after_an_exception():
+    model, optimizer, batches = make(momentum=0.9)
+    train_a_little(model, optimizer, batches)
+    before = everything(model, optimizer)
+
+    def failing(output, target):
+        if torch.rand(1) < 0.2:
+            raise OSError("a loader died")
+        return F.cross_entropy(output, target)
+
+    with pytest.raises(OSError, match="a loader died"):
+        lr_range_test(model, optimizer, failing, batches, steps=500, lr_end=0.01)
+    assert_same(before, everything(model, optimizer))
+
+
+def test_training_afterwards_is_the_training_without_it():
+    results = []
+    for tested in (False, True):
+        model, optimizer, batches = make(momentum=0.9)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
+        if tested:
+            lr_range_test(model, optimizer, F.cross_entropy, batches, steps=15)
+        for _ in range(3):
+            train_a_little(model, optimizer, batches)
+            scheduler.step()
+        results.append(everything(model, optimizer))
+    assert_same(*results)
+
+
+def test_groups_keep_their_ratio_and_the_largest_follows_the_ramp():
+    model, _, batches = make()
+    optimizer = torch.optim.SGD(
+        [
+            {"params": model[0].parameters(), "lr": 0.002},
+            {"params": model[4].parameters(), "lr": 0.01},
+        ]
+    )
+    seen = []
+
+    def step(index):
+        seen.append([group["lr"] for group in optimizer.param_groups])
+        return 1.0
+
+    curve = lr_range_test(model, optimizer, step=step, steps=5, lr_start=1e-4, lr_end=1.0)
+    np.testing.assert_allclose(curve.lr, [1e-4, 1e-3, 1e-2, 1e-1, 1.0], rtol=1e-12)
+    np.testing.assert_allclose(seen, [[0.2 * lr, lr] for lr in curve.lr], rtol=1e-12)
+
+
+def test_accumulation_takes_the_mean_over_its_batches():
+    """Two equal micro-batches must act like one batch of both."""
+    curves = []
+    for accumulate in (1, 2):
+        torch.manual_seed(0)
+        model = nn.Linear(4, 2)
+        inputs, targets = torch.randn(8, 4), torch.randint(0, 2, (8,))
+        whole = [(inputs, targets)] * 2
+        halves = [(inputs[:4], targets[:4]), (inputs[4:], targets[4:])]
+        curves.append(
+            lr_range_test(
+                model, torch.optim.SGD(model.parameters(), lr=1), F.cross_entropy,
+                whole if accumulate == 1 else halves, steps=10, accumulate=accumulate, lr_end=1.0,
+            )  # fmt: skip
+        )
+    np.testing.assert_allclose(curves[0].loss, curves[1].loss, rtol=1e-5)
+
+
+def test_validation_loss_is_that_after_the_step():
+    model, optimizer, batches = make()
+    curve = lr_range_test(
+        model, optimizer, F.cross_entropy, batches, steps=6, validation=batches[:2],
+        lr_start=1e-12, lr_end=1e-11,
+    )  # fmt: skip
+    model.eval()
+    expected = np.mean([F.cross_entropy(model(x), y).item() for x, y in batches[:2]])
+    np.testing.assert_allclose(curve.loss, expected, rtol=0.1)
+    assert max(curve.loss) - min(curve.loss) < 0.2  # the batch norm's averages still move
+
+
+def test_it_stops_when_the_loss_blows_up_and_at_the_first_that_is_not_finite():
+    model, optimizer, _ = make()
+    losses = [2.0] * 10 + [1.0] * 10 + [50.0] * 30
+    curve = lr_range_test(model, optimizer, step=lambda i: losses[i], steps=50)
+    assert curve.stopped == "diverged"
+    assert 20 <= len(curve) <= 24
+    losses = [2.0, 1.9, 1.8, math.nan, 1.7]
+    curve = lr_range_test(model, optimizer, step=lambda i: losses[i], steps=5)
+    assert (curve.stopped, len(curve)) == ("non-finite", 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"batches": []}, InputError, "batches: none"),
+        ({"batches": "one"}, InputError, "batches: only one"),
+        ({"lr_start": 1.0, "lr_end": 0.1}, InputError, "lower lr_start or raise lr_end"),
+        ({"lr_start": 0.0}, InputError, "0 < lr_start"),
+        ({"steps": 1}, InputError, "steps: 1 is too few"),
+        ({"frozen": True}, InputError, "model: all parameters are frozen"),
+        ({"foreign": True}, InputError, "build it over model.parameters()"),
+        ({"loss_fn": None}, InputError, "give loss_fn and batches"),
+        ({"nan": True}, TrainingError, "not finite at the first step"),
+        ({"validation": []}, InputError, "validation: no batches"),
+    ],
+)
+def test_input_that_cannot_work_is_refused_with_the_remedy(change, error, message):
+    model, optimizer, batches = make()
+    options = {"loss_fn": F.cross_entropy, "batches": batches, "steps": 10}
+    if change.pop("frozen", False):
+        model.requires_grad_(False)
+    if change.pop("foreign", False):
+        optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+    if change.pop("nan", False):
+        options["loss_fn"] = lambda output, target: output.sum() * math.nan
+    if change.get("batches") == "one":
+        change["batches"] = batches[:1]
+    with pytest.raises(error, match=message.replace("(", r"\(").replace(")", r"\)")):
+        lr_range_test(model, optimizer, **(options | change))
+
+
+@given(
+    values=st.lists(st.floats(-5, 5), min_size=1, max_size=40),
+    weight=st.floats(0, 0.98),
+)
+def test_smoothing_is_the_weighted_mean_of_its_formula(values, weight):
+    places = np.arange(len(values))
+    weights = weight ** np.abs(places[:, None] - places[None, :])
+    expected = weights @ np.array(values) / weights.sum(axis=1)
+    np.testing.assert_allclose(smooth(values, weight), expected, atol=1e-9)
+
+
+def test_smoothing_does_not_lag():
+    """Of a symmetric dip, the smoothed minimum is the dip's own; a past-only average comes late."""
+    dip = np.abs(np.arange(101) - 50.0)
+    assert int(np.argmin(smooth(dip, 0.9))) == 50
+
+
+def curve_with_minimum_at(rate: float, *, noise: float = 0.0, seed: int = 0) -> LRCurve:
+    """A plateau, a fall around rate/10, a floor near `rate`, a rise beyond it."""
+    lr = np.logspace(-7, 1, 120)
+    x = np.log10(lr / rate)
+    loss = 2.3 - 1.0 / (1 + np.exp(-4 * (x + 1))) + 3 * np.maximum(0, x) ** 2
+    loss += noise * np.random.default_rng(seed).normal(size=len(lr))
+    keep = loss < 6
+    return LRCurve(tuple(lr[keep]), tuple(loss[keep]), "exponential", "diverged", 120)
+
+
+@pytest.mark.parametrize("rate", [1e-3, 0.03, 0.3])
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_suggestions_on_a_curve_that_is_known(rate, noise):
+    finding = suggest(curve_with_minimum_at(rate, noise=noise))
+    rates = {name: suggestion.lr for name, suggestion in finding.suggestions.items()}
+    curve = finding.curves[0]
+    assert curve.lr[curve.minimum] == pytest.approx(rate, rel=0.9)
+    assert rates["steepest"] == pytest.approx(rate / 10, rel=0.9)
+    assert rates["minimum/10"] == pytest.approx(curve.lr[curve.minimum] / 10)
+    assert rates["valley"] < curve.lr[curve.minimum]
+    assert rate / 1000 < rates["lr_min"] < rate / 5
+    assert finding.lr_min <= finding.lr_max / 10
+    assert finding.lr_max == rates["recommended"]
+    assert finding.warnings == ()
+
+
+def test_noise_moves_the_recommendation_by_less_than_a_factor_of_two():
+    rates = [suggest(curve_with_minimum_at(0.03, noise=0.05, seed=s)).lr_max for s in range(30)]
+    assert max(rates) / min(rates) < 4
+    assert np.quantile(rates, 0.9) / np.quantile(rates, 0.1) < 2
+
+
+def test_readings_stay_left_of_the_blow_up_even_if_the_loss_comes_back_down():
+    """A network that the ramp broke may answer with a low loss again; that is no valley."""
+    curve = curve_with_minimum_at(0.03)
+    tail = tuple(np.logspace(math.log10(curve.lr[-1] * 1.1), 2, 30))
+    broken = LRCurve(curve.lr + tail, curve.loss + (0.9,) * 30, "exponential", "completed", 150)
+    assert broken.lr[broken.minimum] == pytest.approx(0.03, rel=0.9)
+    assert all(s.lr < 1 for s in suggest(broken).suggestions.values())
+
+
+@given(
+    losses=st.lists(st.floats(0, 100), min_size=2, max_size=60),
+    ramp=st.sampled_from(["exponential", "linear"]),
+)
+def test_every_curve_gets_an_answer(losses, ramp):
+    lr = tuple(np.logspace(-5, 0, len(losses)))
+    finding = suggest(LRCurve(lr, tuple(losses), ramp, "completed", 60))
+    rates = [finding.lr_min, finding.lr_max] + [s.lr for s in finding.suggestions.values()]
+    assert all(math.isfinite(rate) and rate > 0 for rate in rates)
+
+
+def test_curves_that_tell_little_say_so():
+    lr = tuple(np.logspace(-7, 1, 100))
+    falling = suggest(LRCurve(lr, tuple(np.linspace(3, 1, 100)), "exponential", "completed", 100))
+    assert any("still falling at the last rate" in line for line in falling.warnings)
+    noise = np.random.default_rng(0).normal(2.3, 0.02, 100)
+    flat = suggest(LRCurve(lr, tuple(noise), "exponential", "completed", 100))
+    assert any("hardly fell" in line for line in flat.warnings)
+    short = suggest(LRCurve(lr[:3], (2.0, 1.5, 1.0), "exponential", "non-finite", 100))
+    assert any("only 3 points" in line for line in short.warnings)
+
+
+def test_repeats_give_median_and_range_and_disagreement_is_named():
+    curves = [curve_with_minimum_at(rate) for rate in (0.01, 0.03, 0.3)]
+    finding = suggest(curves)
+    each = sorted(suggest(curve).lr_max for curve in curves)
+    recommended = finding.suggestions["recommended"]
+    assert (recommended.low, recommended.lr, recommended.high) == pytest.approx(tuple(each))
+    assert any("seeds disagree on 'recommended'" in line for line in finding.warnings)
+    band = finding.band()
+    assert np.all(np.array(band["low"]) <= band["smoothed"])
+    assert np.all(np.array(band["high"]) >= band["smoothed"])
+
+
+def test_curves_go_to_json_and_back():
+    curve = curve_with_minimum_at(0.03, noise=0.01)
+    assert LRCurve.from_json(curve.to_json()) == curve
+    with pytest.raises(InputError, match="not one that LRCurve"):
+        LRCurve.from_json({"lr": [1]})
+    with pytest.raises(InputError, match="finite"):
+        LRCurve((1.0, 2.0), (1.0, math.nan))

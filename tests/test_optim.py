@@ -1,0 +1,59 @@
+"""Optimizers against the textbook formulas, and who gets weight decay."""
+
+import pytest
+import torch
+from torch import nn
+
+from onecycle import optim
+from onecycle.config import Recipe
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_weight_decay_reaches_weights_and_only_on_request_norms_and_biases(everywhere):
+    model = network()
+    optimizer = optim.build(
+        model, Recipe(weight_decay=0.1, decay_norms_and_biases=everywhere)
+    )
+    decays = {
+        id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        is_weight = name in ("0.weight", "3.weight")
+        assert decays[id(parameter)] == (0.1 if is_weight or everywhere else 0.0), name
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_follows_the_formula(nesterov):
+    lr, momentum, decay = 0.1, 0.9, 0.01
+    model = nn.Linear(3, 1, bias=False)
+    optimizer = optim.build(model, Recipe(weight_decay=decay, momentum=momentum, nesterov=nesterov))
+    optim.set_rates(optimizer, lr, momentum)
+    weight = model.weight.detach().double().clone()
+    velocity = torch.zeros_like(weight)
+    for step in range(4):
+        gradient = torch.tensor([[1.0, -2.0, step]])
+        model.weight.grad = gradient.clone()
+        optimizer.step()
+        total = gradient.double() + decay * weight
+        velocity = momentum * velocity + total
+        weight -= lr * (total + momentum * velocity if nesterov else velocity)
+        torch.testing.assert_close(model.weight.detach().double(), weight, rtol=1e-5, atol=1e-6)
+
+
+def test_set_rates_reaches_adamw_through_its_first_beta():
+    optimizer = optim.build(network(), Recipe(optimizer="adamw", weight_decay=0.1))
+    optim.set_rates(optimizer, 0.3, 0.8)
+    for group in optimizer.param_groups:
+        assert group["lr"] == 0.3
+        assert group["betas"] == (0.8, 0.999)
+
+
+def test_l1_norm_counts_weights_alone():
+    model = network()
+    expected = sum(m.weight.abs().sum().item() for m in (model[0], model[3]))
+    assert optim.l1_norm(model).item() == pytest.approx(expected, rel=1e-6)

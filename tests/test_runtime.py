@@ -1,0 +1,68 @@
+"""Devices, precision, and random streams that are functions of their names."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from onecycle import runtime
+from onecycle.errors import InputError
+
+
+def test_streams_are_functions_of_seed_name_and_index():
+    def first(*key):
+        return torch.rand(3, generator=runtime.generator(*key)).tolist()
+
+    keys = [(0, "shuffle", 0), (1, "shuffle", 0), (0, "augment", 0), (0, "shuffle", 1)]
+    draws = [first(*key) for key in keys]
+    assert draws == [first(*key) for key in keys]
+    assert len({tuple(draw) for draw in draws}) == len(keys)
+
+
+def test_stream_seeds_stay_what_they_are():
+    """Changing them would change every recorded result."""
+    assert runtime.seed_of(0, "init") == 1391976149099393129
+    assert runtime.seed_of(7, "augment", 123) == 5034774026154963753
+
+
+def test_preserved_rng_gives_back_every_global_state_even_after_an_error():
+    def draws():
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    expected = draws()
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    with pytest.raises(KeyError), runtime.preserved_rng():
+        draws()
+        raise KeyError
+    assert draws() == expected
+
+
+def test_an_absent_or_unknown_device_is_refused():
+    with pytest.raises(InputError, match="unknown 'gpu'"):
+        runtime.resolve_device("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="no 'cuda' device; use --device auto"):
+            runtime.resolve_device("cuda")
+    assert runtime.resolve_device("cpu").type == "cpu"
+
+
+def test_auto_precision_follows_the_cpu(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(runtime, "cpu_flags", lambda: frozenset({"avx512f", "avx512_bf16"}))
+    assert runtime.resolve_precision("auto", cpu) == "bf16"
+    monkeypatch.setattr(runtime, "cpu_flags", lambda: frozenset({"avx2"}))
+    assert runtime.resolve_precision("auto", cpu) == "fp32"
+    assert runtime.resolve_precision("bf16", cpu) == "bf16"
+    with pytest.raises(InputError, match="unknown 'fp16'"):
+        runtime.resolve_precision("fp16", cpu)
+
+
+def test_negative_threads_are_refused():
+    with pytest.raises(InputError, match="threads: -1 is negative"):
+        runtime.set_threads(-1)
