@@ -115,14 +115,23 @@ class Training:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where `checkpoint` was taken."""
         load_model(self.model, checkpoint.tensors)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         optimizer_state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in checkpoint.tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".", 2)
-                optimizer_state.setdefault(int(index), {})[key] = tensor
+                laid_out = _laid_out_like(parameters[int(index)], tensor)
+                optimizer_state.setdefault(int(index), {})[key] = laid_out
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
         self.state = State(**checkpoint.state)
+
+
+def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """`tensor` in the memory order of its parameter, which fused optimizers take for granted."""
+    if tensor.shape != parameter.shape:  # a step counter
+        return tensor
+    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
 
 
 def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

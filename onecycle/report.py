@@ -1,89 +1,150 @@
-"""One self-contained HTML file from a run folder: for any browser, offline."""
+"""One self-contained HTML file from a run folder: for any browser, offline, on paper."""
 
 import base64
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy.stats import binomtest
 
-from onecycle.config import Recipe, differences, to_toml
+from onecycle.config import Recipe, differences
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
 from onecycle.recipes import RECIPES
 from onecycle.run_dir import RunDir, write_atomically
 
-ALT_TEXTS = {
-    "lr_range_test": "Loss over the learning rate in the range test, with the suggested rates",
-    "one_cycle": "Learning rate and momentum over the epochs of the cycle",
-    "curves": "Loss and accuracy after each epoch, train against test",
-    "augmented_samples": "Training images beside augmented versions of themselves",
-    "misclassified": "The most confidently wrong test images with predicted and actual class",
-    "confusion": "Confusion matrix of actual against predicted classes",
+PLOTS = {
+    "lr_range_test": (
+        "Training loss over the learning rate in the range test, with the suggested rates",
+        "The range test: the rate grows step by step and the loss is noted. The band is the span "
+        "of the cycle.",
+    ),
+    "one_cycle": (
+        "Learning rate and momentum over the epochs of the cycle",
+        "Learning rate and momentum at every step.",
+    ),
+    "curves": (
+        "Loss and accuracy after each epoch, train against test",
+        "Train figures are means over an epoch's augmented images while the network changes; test "
+        "figures are taken at the epoch's end on unchanged images.",
+    ),
+    "augmented_samples": (
+        "Training images beside augmented versions of themselves",
+        "Training images, each with versions of it as the network saw them.",
+    ),
+    "misclassified": (
+        "The most confidently wrong test images with predicted and actual class",
+        "The test images that the network is most confidently wrong about: hard images, and "
+        "sometimes wrong labels.",
+    ),
+    "confusion": (
+        "Confusion matrix of actual against predicted classes",
+        "Rows are actual classes, columns predicted ones.",
+    ),
 }
+"""File name of each plot to its alternative text and its caption."""
+
+# Read with this module, not at the end of a training during which the package may be upgraded.
+TEMPLATE = Environment(
+    loader=PackageLoader("onecycle"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+).get_template("report.html.j2")
+
+Rows = list[dict[str, str]]
 
 
 def write_report(run: RunDir) -> Path:
-    """Write `report.html` into the run folder, from what is in it, and return its path.
+    """Write `report.html` into the run folder, from what is in it alone, and return its path.
 
     Of an unfinished run the report shows what there is and says so.
 
     Raises:
         InputError: a file of the run is damaged.
+        TrainingError: the file can't be written.
     """
-    environment = Environment(
-        loader=PackageLoader("onecycle"), autoescape=True, undefined=StrictUndefined
-    )
-    page = environment.get_template("report.html.j2").render(_content(run))
+    page = TEMPLATE.render(_content(run))
     path = run.path / "report.html"
-    write_atomically(path, page.encode())
+    write_atomically(path, page.encode("utf-8", "replace"))
     return path
+
+
+def wilson(hits: int, count: int) -> str:
+    """The 95 % interval of the share `hits / count` by Wilson's score (1927), as percent."""
+    interval = binomtest(hits, count).proportion_ci(0.95, method="wilson")
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
 
 
 def _content(run: RunDir) -> dict[str, Any]:
     """Everything the template shows, as text."""
     recipe, result = run.read_recipe(), run.result()
-    evaluation, classes = _evaluation(run)
     facts = run.read_json("environment.json") or {}
+    epochs = run.read_rows("metrics.jsonl")
+    evaluation, classes = _evaluation(run)
     base = RECIPES[recipe.recipe].recipe if recipe.recipe in RECIPES else None
     return {
-        "title": run.path.resolve().name,
-        "subtitle": _subtitle(recipe, result, facts),
-        "result": result,
-        "tiles": _tiles(result, evaluation) if result else [],
+        "recipe_name": recipe.recipe,
+        "run_name": run.path.resolve().name,
+        "subtitle": _subtitle(recipe),
+        "time": _time((result or {}).get("finished") or facts.get("started")),
+        "finished": result is not None,
+        "done": f"{len(epochs)} of {recipe.epochs} epochs",
+        "tiles": _tiles(result or (epochs[-1] if epochs else {}), evaluation),
         "finding": _finding(run.read_json("lr_range_test.json")),
-        "epochs": _epochs(run.read_rows("metrics.jsonl")),
+        "rates": {name: _rate(getattr(recipe, name)) for name in ("lr_min", "lr_max")},
+        "epochs": _epochs(epochs),
         "classes": _classes(evaluation, classes),
         "plots": _plots(run.plots),
-        "recipe": _recipe(recipe, base),
-        "recipe_note": "Bold: differs from the named recipe." if base else "A recipe of its own.",
-        "base_column": f"in {recipe.recipe}" if base else "",
+        "changes": _changes(recipe, base) if base else [],
+        "named": base is not None,
+        "fields": {name: _value(value) for name, value in asdict(recipe).items()},
         "environment": _environment(facts),
     }
 
 
-def _subtitle(
-    recipe: Recipe, result: Mapping[str, Any] | None, facts: Mapping[str, Any]
-) -> str:
-    when = result["finished"] if result else facts.get("started", "")
-    return f"{recipe.model} on {recipe.data}, {recipe.epochs} epochs, seed {recipe.seed}. {when}"
+# --------------------------------------------------------------------------------------- the top
 
 
-def _tiles(result: Mapping[str, Any], evaluation: Evaluation | None) -> list[dict[str, str]]:
-    tiles = [
-        ("Test accuracy", _percent(result["test_accuracy"]), _interval_note(evaluation)),
-        ("Train accuracy", _percent(result["train_accuracy"]), "last epoch, augmented images"),
-        ("Test loss", f"{result['test_loss']:.4f}", "cross-entropy, nats"),
-        ("Rates", f"{result['lr_min']:.2g} → {result['lr_max']:.2g}", "lr_min → lr_max"),
-        ("Time", _duration(result["total_seconds"]), "range test and plots included"),
-        ("Speed", f"{result['images_per_second']:,.0f} images/s", "training alone"),
-        ("Parameters", f"{result['parameters']:,}", result["model"]),
-        ("Arithmetic", result["precision"], f"on {result['device']}"),
+def _subtitle(recipe: Recipe) -> str:
+    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
+    return f"{recipe.model} on {recipe.data}, {epochs}, seed {recipe.seed}"
+
+
+def _time(iso: str | None) -> dict[str, str] | None:
+    """An ISO time as it is and as people write it; None where there is none."""
+    try:
+        when = datetime.fromisoformat(iso or "")
+    except ValueError:
+        return None
+    return {"iso": when.isoformat(), "text": when.strftime("%Y-%m-%d, %H:%M")}
+
+
+def _tiles(figures: Mapping[str, Any], evaluation: Evaluation | None) -> Rows:
+    """The run's figures, from result.json or from the last epoch's row: those that are there."""
+    mirrored = "logits averaged over each image and its mirror"
+    machine = f"{figures.get('precision', '')} on {figures.get('device', '')}"
+    given: list[tuple[str, str, Callable[[Any], str], str]] = [
+        ("test_accuracy", "Test accuracy", _percent, _interval_note(evaluation)),
+        ("test_accuracy_tta", "With mirror images", _percent, mirrored),
+        ("val_accuracy", "Validation accuracy", _percent, "images kept apart from training"),
+        ("train_accuracy", "Train accuracy", _percent, "last epoch, augmented images"),
+        ("test_loss", "Test loss", "{:.4f}".format, "cross-entropy in nats"),
+        ("lr_max", "Peak rate", _rate, f"from {_rate(figures.get('lr_min', 0.0))}"),
+        ("total_seconds", "Time", _duration, "all of it, range test included"),
+        ("images_per_second", "Images per second", "{:,.0f}".format, f"training alone, {machine}"),
+        ("parameters", "Parameters", "{:,}".format, str(figures.get("model", ""))),
     ]
-    if "test_accuracy_tta" in result:
-        tiles.insert(1, ("With mirror images", _percent(result["test_accuracy_tta"]), "TTA"))
-    return [{"name": name, "value": value, "note": note} for name, value, note in tiles]
+    return [
+        {"name": name, "value": show(figures[key]), "note": note}
+        for key, name, show, note in given
+        if key in figures
+    ]
 
 
 def _interval_note(evaluation: Evaluation | None) -> str:
@@ -91,35 +152,32 @@ def _interval_note(evaluation: Evaluation | None) -> str:
         return ""
     right = int((evaluation.predictions_N == evaluation.labels_N).sum())
     count = len(evaluation.labels_N)
-    return f"95 % interval {wilson(right, count)}, n = {count:,}"
+    return f"95 % interval {wilson(right, count)}, n = {count:,} images"
 
 
-def wilson(hits: int, count: int) -> str:
-    """The 95 % interval of a share by Wilson's score (1927), as text in percent."""
-    interval = binomtest(hits, count).proportion_ci(0.95, method="wilson")
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+# ---------------------------------------------------------------------------------- the sections
 
 
 def _finding(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the range test said; `spread` when seeds gave more than one rate."""
     if found is None:
         return None
-    suggestions = [
-        {"name": name} | {key: f"{value:.3g}" for key, value in suggestion.items()}
-        for name, suggestion in found["suggestions"].items()
-    ]
+    suggestions = found.get("suggestions", {})
     return {
-        "why": found["why"],
-        "lr_min": f"{found['chosen']['lr_min']:.3g}",
-        "lr_max": f"{found['chosen']['lr_max']:.3g}",
-        "suggestions": suggestions,
-        "warnings": found["warnings"],
+        "why": found.get("why", ""),
+        "warnings": found.get("warnings", []),
+        "spread": any(rate["low"] < rate["high"] for rate in suggestions.values()),
+        "suggestions": [
+            {"name": name, **{key: _rate(value) for key, value in rate.items()}}
+            for name, rate in suggestions.items()
+        ],
     }
 
 
 def _epochs(rows: Sequence[Mapping[str, float]]) -> dict[str, Any] | None:
     if not rows:
         return None
-    names = [name for name in rows[0] if name not in ("step", "momentum")]
+    names = [name for name in rows[0] if name != "step"]
     return {
         "names": [name.replace("_", " ") for name in names],
         "rows": [[_cell(name, row[name]) for name in names] for row in rows],
@@ -134,66 +192,99 @@ def _cell(name: str, value: float) -> str:
     return f"{value:.0f}" if name in ("epoch", "seconds") else f"{value:.3g}"
 
 
-def _classes(evaluation: Evaluation | None, names: Sequence[str]) -> list[dict[str, str]]:
+def _classes(evaluation: Evaluation | None, names: Sequence[str]) -> Rows:
+    """Accuracy of each class that has images, the lowest first."""
     if evaluation is None:
         return []
-    counts = evaluation.confusion_KK.sum(axis=1)
-    hits = evaluation.confusion_KK.diagonal()
+    counts = evaluation.confusion_KK.sum(axis=1).tolist()
+    hits = evaluation.confusion_KK.diagonal().tolist()
+    present = [row for row in zip(names, hits, counts, strict=True) if row[2]]
     return [
         {
             "name": name,
             "count": f"{count:,}",
-            "accuracy": _percent(hit / count) if count else "–",
-            "interval": wilson(int(hit), int(count)) if count else "–",
+            "accuracy": _percent(hit / count),
+            "share": f"{100 * hit / count:.1f}",
+            "interval": wilson(hit, count),
         }
-        for name, hit, count in zip(names, hits, counts, strict=True)
+        for name, hit, count in sorted(present, key=lambda row: row[1] / row[2])
     ]
 
 
 def _evaluation(run: RunDir) -> tuple[Evaluation | None, list[str]]:
-    try:
-        arrays = run.load_arrays("predictions.npz")
-    except InputError:
-        if run.finished:
-            raise
+    """The test predictions and the classes' names; None and none where there are none yet."""
+    name = "predictions.npz"
+    if not (run.path / name).exists():
         return None, []
+    arrays = run.load_arrays(name)
+    if missing := {"logits", "labels", "classes"} - arrays.keys():
+        raise InputError(
+            f"{run.path / name}: is damaged (lacks {min(missing)}); resume the run, or train again"
+        )
     return Evaluation(arrays["logits"], arrays["labels"]), arrays["classes"].tolist()
 
 
 def _plots(folder: Path) -> dict[str, dict[str, str]]:
+    """The plots that are there, ready to be embedded."""
     return {
-        name: {"alt": alt, "data": base64.b64encode(path.read_bytes()).decode()}
-        for name, alt in ALT_TEXTS.items()
-        if (path := folder / f"{name}.png").exists()
+        name: {
+            "alt": alt,
+            "caption": caption,
+            "data": base64.b64encode(path.read_bytes()).decode(),
+        }
+        for name, (alt, caption) in PLOTS.items()
+        if (path := folder / f"{name}.png").is_file()
     }
 
 
-def _recipe(recipe: Recipe, base: Recipe | None) -> list[dict[str, str]]:
-    changed = differences(recipe, base) if base else {}
-    rows = [line.split(" = ", 1) for line in _toml_lines(recipe)]
-    return [
-        {"name": name, "value": value, "base": str(changed[name][0]) if name in changed else ""}
-        for name, value in rows
+def _changes(recipe: Recipe, base: Recipe) -> Rows:
+    """Fields that differ from the named recipe; those that it leaves to be found come last."""
+    rows = [
+        {
+            "name": name,
+            "here": _value(here),
+            "there": _value(there),
+            "how": "found" if there == "auto" else "changed",
+        }
+        for name, (there, here) in differences(recipe, base).items()
     ]
-
-
-def _toml_lines(recipe: Recipe) -> list[str]:
-    """One line a field, arrays joined."""
-    text = to_toml(recipe).replace("[\n    ", "[").replace(",\n    ", ", ").replace(",\n]", "]")
-    return text.splitlines()
+    return sorted(rows, key=lambda row: row["how"])
 
 
 def _environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values; the CPU's flags, a page of them, stay in environment.json."""
     rows = []
     for name, value in facts.items():
         if name == "cpu_flags" or value in (None, [], ""):
             continue
-        if isinstance(value, Mapping):
+        if name == "cpu" and value == facts.get("device_name"):
+            continue
+        if name == "command":
+            value = shlex.join(value)
+        elif name == "git":
+            value = value["commit"] + (" with changes" if value["changed"] else "")
+        elif isinstance(value, Mapping):
             value = ", ".join(f"{key} {item}" for key, item in value.items())
-        elif isinstance(value, list):
-            value = " ".join(map(str, value))
         rows.append((name.replace("_", " "), str(value)))
     return rows
+
+
+# --------------------------------------------------------------------------------------- figures
+
+
+def _value(value: object) -> str:
+    """A recipe's value as it is written in a recipe file, floats to six digits."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value))
+    return str(value)
+
+
+def _rate(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def _percent(share: float) -> str:
@@ -201,5 +292,9 @@ def _percent(share: float) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -2,9 +2,13 @@
 
 Each image shows one figure of a random place, size, turn and colour on a lit background, among
 clutter that belongs to no class, partly covered, with noise. Colour says nothing about the class,
-and mirroring never changes it.
+and mirroring never changes it. docs/shapes.md tells how hard the set is, and how that was measured.
 
-Shapes: B images of a block, S side in pixels.
+Image i is a function of (seed, split, size, i) alone, to the byte: the random numbers are raw
+output of PCG64, which NumPy keeps the same in all versions, and the pixels come from them by
+float32 operations that IEEE 754 rounds in one way only. docs/shapes.md has the details.
+
+Shapes: B images drawn together, S side in pixels. A plane is B S S, a canvas 3 B S S.
 """
 
 import hashlib
@@ -21,17 +25,26 @@ CLASSES = (
     "arrow", "crescent", "cross", "disk", "heart", "hexagon", "ring", "square", "star", "triangle",
 )  # fmt: skip
 
-BLOCK = 250
-"""Images are drawn in blocks of this size, each from a random stream of its own."""
+SMALLEST = 16
+"""Fewest pixels a side at which the figures can be told apart."""
+TOGETHER = 2**16
+"""Pixels drawn at once: few enough for a core's cache, enough to make the calls' cost small."""
+NUMBERS = 80
+"""Uniform random numbers set aside for an image, beside its noise."""
 
-CLUTTER = 2
-"""Lines and spots of no class behind the figure."""
-OCCLUDERS = 1
-"""Bars across the figure."""
-NUMBERS = 128
-"""Uniform random numbers that one image takes, beside its noise."""
+# How hard the set is. Lengths are in halves of the image's side, angles in radians.
+REACH = 0.25
+"""Farthest place of a figure's centre from the middle, both across and down."""
+TURN = 0.5
+"""Largest turn of a figure."""
+SCALES = (0.52, 0.8)
+"""Size of a figure: about half its width."""
+CONTRAST = 0.28
+"""Least difference of figure and background in one of the channels, before light and noise."""
+NOISE = (0.02, 0.12)
+"""Largest deviation that noise brings to an image."""
 
-Plane = np.ndarray  # float32 B S S
+Plane = np.ndarray
 
 
 def load(
@@ -42,13 +55,19 @@ def load(
     More images of a split only add to it: the first 1,000 of 10,000 are the 1,000.
 
     Args:
-        train, test: number of images, at least 10.
+        train, test: number of images, at least 10, so that each class has one.
         size: height and width in pixels, at least 16.
         progress: listens.
 
     Raises:
         InputError: a number or the size is too small.
     """
+    for name, count in (("train", train), ("test", test)):
+        if count < len(CLASSES):
+            raise InputError(
+                f"shapes: {count} {name} images can't hold {len(CLASSES)} classes; ask for "
+                f"{len(CLASSES)} or more"
+            )
     return (
         draw(train, "train", size=size, progress=progress),
         draw(test, "test", size=size, progress=progress),
@@ -58,7 +77,6 @@ def load(
 def draw(
     count: int,
     split: Literal["train", "test"],
-    *,
     size: int = 32,
     seed: int = 0,
     start: int = 0,
@@ -66,153 +84,207 @@ def draw(
 ) -> ImageSet:
     """Images `start` to `start + count` of a split. Classes take turns, so they are balanced.
 
-    Image i is a function of (seed, split, size, i): neither `count` nor `start` changes it.
+    Neither `count` nor `start` changes what image i looks like, so a set of any number of images
+    can be drawn in parts.
+
+    Args:
+        count: number of images, at least 1.
+        split: `train` or `test`.
+        size: height and width in pixels, at least 16.
+        seed: another seed gives other images.
+        start: number of the first image, at least 0.
+        progress: listens.
 
     Raises:
-        InputError: fewer images than classes, a size below 16, or a negative start.
+        InputError: one of these is out of its range.
     """
-    if count < len(CLASSES) or start < 0:
-        raise InputError(f"shapes: {count} images from {start}; ask for at least {len(CLASSES)}")
-    if size < 16:
-        raise InputError(f"shapes: {size} pixels are too few to tell figures apart; give 16 or more")
+    _check(count, split, size, start)
     images_NHWC = np.empty((count, size, size, 3), dtype=np.uint8)
-    blocks = range(start // BLOCK, (start + count - 1) // BLOCK + 1)
-    progress.start(f"drawing shapes ({split})", len(blocks), "blocks")
-    for block in blocks:
-        first = block * BLOCK
-        low, high = max(start, first), min(start + count, first + BLOCK)
-        drawn = _draw_block(seed, split, block, size)
-        images_NHWC[low - start : high - start] = drawn[low - first : high - first]
-        progress.advance()
+    together = max(1, TOGETHER // size**2)
+    progress.start(f"drawing shapes ({split})", count, "images")
+    for done in range(0, count, together):
+        part = images_NHWC[done : done + together]
+        part[:] = _draw(_Numbers(seed, split, size, start + done, len(part)))
+        progress.advance(len(part))
     progress.finish()
-    numbers = np.arange(start, start + count)
+    numbers = range(start, start + count)
+    labels_N = np.array([number % len(CLASSES) for number in numbers], dtype=np.int64)
     names = tuple(f"shapes/{split}/{number:06d}" for number in numbers)
-    return ImageSet(images_NHWC, numbers % len(CLASSES), CLASSES, names)
+    return ImageSet(images_NHWC, labels_N, CLASSES, names)
+
+
+def _check(count: int, split: str, size: int, start: int) -> None:
+    if split not in ("train", "test"):
+        raise InputError(f"shapes: there is no split '{split}'; ask for train or test")
+    if count < 1:
+        raise InputError(f"shapes: can't draw {count} images; ask for 1 or more")
+    if start < 0:
+        raise InputError(f"shapes: there is no image {start}; start at 0 or later")
+    if size < SMALLEST:
+        raise InputError(
+            f"shapes: {size} pixels are too few to tell figures apart; give {SMALLEST} or more"
+        )
 
 
 class _Numbers:
-    """Uniform numbers for a block of images, taken column by column.
+    """The random numbers of images `first` to `first + count`, which lie at fixed places.
 
-    They come from the raw 64-bit output of PCG64, which NumPy keeps the same in every version.
+    There are two streams, and either can be entered at any image at once. The one for the scene
+    does not know the size, so image i shows the same scene at every size.
     """
 
-    def __init__(self, seed: int, split: str, block: int) -> None:
-        key = hashlib.sha256(f"shapes/{seed}/{split}/{block}".encode()).digest()
-        self._bits = np.random.PCG64(int.from_bytes(key[:16], "little"))
-        raw = self._bits.random_raw((BLOCK, NUMBERS))
-        self._uniform_BP = ((raw >> np.uint64(40)).astype(np.float32)) / np.float32(2**24)
+    def __init__(self, seed: int, split: str, size: int, first: int, count: int) -> None:
+        self.size, self.first, self.count = size, first, count
+        self._stream = f"shapes/{seed}/{split}"
+        raw_BP = _raw(self._stream, first, count, NUMBERS)
+        self._uniform_PB = (raw_BP.T >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
         self._next = 0
 
     def take(self, low: float, high: float) -> np.ndarray:
         """One number per image, uniform in [low, high): float32 B 1 1."""
-        column = self._uniform_BP[:, self._next, None, None]
+        column = self._uniform_PB[self._next, :, None, None]
         self._next += 1
         return np.float32(low) + np.float32(high - low) * column
 
-    def colour(self) -> np.ndarray:
-        """A colour per image, uniform over the cube: float32 B 1 1 3."""
-        return np.concatenate([self.take(0.05, 0.95)[..., None] for _ in range(3)], axis=3)
-
-    def noise(self, size: int) -> np.ndarray:
-        """Noise of triangular distribution in (-1, 1): float32 B S S 3."""
-        count = BLOCK * size * size * 3
-        raw = self._bits.random_raw(-(-count // 4)).view(np.uint8)
-        pairs = raw[: 2 * count].reshape(2, BLOCK, size, size, 3).astype(np.float32)
-        return (pairs[0] - pairs[1]) / np.float32(256)
+    def noise(self) -> np.ndarray:
+        """Noise of triangular distribution in (-1, 1): float32 3 B S S."""
+        size, values = self.size, 3 * self.size**2
+        raw_BW = _raw(f"{self._stream}/noise/{size}", self.first, self.count, -(-2 * values // 8))
+        bytes_BX = raw_BW.astype("<u8", copy=False).view(np.uint8)[:, : 2 * values]
+        pairs_B2CHW = bytes_BX.reshape(self.count, 2, 3, size, size).astype(np.int16)
+        noise_BCHW = (pairs_B2CHW[:, 0] - pairs_B2CHW[:, 1]).astype(np.float32) / np.float32(256)
+        return noise_BCHW.transpose(1, 0, 2, 3)
 
 
-def _draw_block(seed: int, split: str, block: int, size: int) -> np.ndarray:
-    """uint8 B S S 3."""
-    numbers = _Numbers(seed, split, block)
-    axis = ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1).astype(np.float32)
+def _raw(stream: str, first: int, count: int, words: int) -> np.ndarray:
+    """uint64 count x words: what `stream` holds for images `first` to `first + count`."""
+    key = hashlib.sha256(stream.encode()).digest()
+    bits = np.random.PCG64(int.from_bytes(key[:16], "little"))
+    bits.advance(first * words)
+    return bits.random_raw((count, words))
+
+
+# ------------------------------------------------------------------------------------- the scene
+
+
+def _draw(numbers: _Numbers) -> np.ndarray:
+    """uint8 B S S 3, from back to front: background, clutter, figure, cover, light, noise."""
+    size = numbers.size
+    axis = (2 * np.arange(size, dtype=np.float32) + 1 - size) / np.float32(size)
     x, y = axis[None, None, :], axis[None, :, None]
-    pixel = np.float32(2 / size)
 
-    back, front = numbers.colour(), numbers.colour()
-    front = _apart(front, back)
-    canvas = back + 0.25 * (numbers.colour() - 0.5) * _wave(numbers, x, y)[..., None]
-    for _ in range(CLUTTER):
-        _paint(canvas, _bar(numbers, x, y, 0.02, 0.06), numbers.colour(), pixel, 0.8)
-        _paint(canvas, _spot(numbers, x, y, 0.04, 0.12), numbers.colour(), pixel, 0.8)
-    _paint(canvas, _figure(numbers, x, y), front, pixel, 1.0)
-    for _ in range(OCCLUDERS):
-        _paint(canvas, _bar(numbers, x, y, 0.04, 0.11), numbers.colour(), pixel, 1.0)
+    canvas, tone = _background(numbers, x, y)
+    for clutter in (_bar(numbers, x, y, 0.02, 0.06), _arc(numbers, x, y), _spot(numbers, x, y)):
+        _paint(canvas, clutter, _colour(numbers), 0.85)
+    _paint(canvas, _figure(numbers, x, y), _contrasting(numbers, tone), 1)
+    _paint(canvas, _bar(numbers, x, y, 0.04, 0.12), _colour(numbers), 1)
     light = 1 + numbers.take(-0.45, 0.45) * x + numbers.take(-0.45, 0.45) * y
-    canvas = canvas * (light * numbers.take(0.7, 1.15))[..., None]
-    canvas += numbers.take(0.02, 0.12)[..., None] * numbers.noise(size)
-    return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8)
+    canvas *= light * numbers.take(0.7, 1.15)
+    canvas += numbers.take(*NOISE) * numbers.noise()
+    return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 3, 0)
 
 
-def _apart(front: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """`front`, moved away from `back` where the two could not be told apart."""
-    distance = np.sqrt(((front - back) ** 2).sum(axis=3, keepdims=True))
-    opposite = np.where(back > 0.5, back - 0.4, back + 0.4)
-    return np.where(distance < 0.4, opposite, front).astype(np.float32)
+def _paint(canvas: np.ndarray, distance: Plane, colour: np.ndarray, opacity: float) -> None:
+    """Lay a colour over all where the signed distance is negative, with an edge a pixel wide."""
+    pixels = np.float32(canvas.shape[-1] / 2)
+    cover = np.clip(np.float32(0.5) - distance * pixels, 0, 1) * np.float32(opacity)
+    canvas += cover * (colour - canvas)
 
 
-def _paint(
-    canvas: np.ndarray, distance: Plane, colour: np.ndarray, pixel: np.float32, opacity: float
-) -> None:
-    """Lay a colour over all where the signed distance is negative, with a soft edge of a pixel."""
-    cover = np.clip(0.5 - distance / pixel, 0, 1) * np.float32(opacity)
-    canvas += cover[..., None] * (colour - canvas)
+def _background(numbers: _Numbers, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A bent gradient between two colours of near hue, and the colour between them: 3 B 1 1."""
+    hue, value = numbers.take(0, 1), numbers.take(0.25, 0.95)
+    one = _hsv(hue, numbers.take(0.2, 0.85), value)
+    hue, value = hue + numbers.take(-0.15, 0.15), value + numbers.take(-0.2, 0.2)
+    two = _hsv(hue, numbers.take(0.2, 0.85), value)
+    slope = numbers.take(-0.5, 0.5) * x + numbers.take(-0.5, 0.5) * y
+    slope = slope + numbers.take(-0.5, 0.5) * x * y
+    return one + (two - one) * np.clip(slope + np.float32(0.5), 0, 1), (one + two) / 2
 
 
-def _wave(numbers: _Numbers, x: np.ndarray, y: np.ndarray) -> Plane:
-    """A slow wave across the background."""
-    phase = numbers.take(0, 6.28)
-    return np.sin(phase + numbers.take(-4, 4) * x + numbers.take(-4, 4) * y)
+def _colour(numbers: _Numbers) -> np.ndarray:
+    """A colour per image: float32 3 B 1 1."""
+    return _hsv(numbers.take(0, 1), numbers.take(0.15, 0.9), numbers.take(0.2, 1))
+
+
+def _contrasting(numbers: _Numbers, tone: np.ndarray) -> np.ndarray:
+    """A colour per image, made lighter or darker where it is too near `tone`: float32 3 B 1 1."""
+    colour = _colour(numbers)
+    aside = colour + np.where(tone[1] > 0.5, np.float32(-0.45), np.float32(0.45))
+    distance = np.abs(colour - tone).max(axis=0)
+    return np.where(distance < CONTRAST, np.clip(aside, 0, 1), colour)
+
+
+def _hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Red, green and blue, float32 3 B 1 1, of a hue in turns, a saturation and a value."""
+    thirds = np.array([0, 2 / 3, 1 / 3], dtype=np.float32)[:, None, None, None] + hue
+    ramp = np.abs((thirds - np.floor(thirds)) * 6 - 3) - 1
+    return value * (1 - saturation + saturation * np.clip(ramp, 0, 1))
+
+
+def _placed(
+    numbers: _Numbers, x: np.ndarray, y: np.ndarray, reach: float, turn: float
+) -> tuple[Plane, Plane]:
+    """Coordinates about a random centre within `reach`, turned by up to `turn` radians."""
+    dx, dy = x - numbers.take(-reach, reach), y - numbers.take(-reach, reach)
+    # In float64: machines differ in a sine's last bit, which rounding to float32 hides.
+    angle = numbers.take(-turn, turn).astype(np.float64)
+    cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+    return cos * dx + sin * dy, cos * dy - sin * dx
+
+
+# ------------- signed distances of what is drawn: negative within, and never steeper than 1 to 1
+
+
+def _length(a: Plane, b: Plane) -> Plane:
+    return np.sqrt(a * a + b * b)
 
 
 def _bar(numbers: _Numbers, x: np.ndarray, y: np.ndarray, thin: float, thick: float) -> Plane:
-    """A bar of random place, direction and length."""
-    u, v = _placed(numbers, x, y, reach=0.9, turn=np.pi)
+    """A bar of random place, direction, length and width."""
+    u, v = _placed(numbers, x, y, 0.9, np.pi)
     return np.maximum(np.abs(u) - numbers.take(0.2, 0.9), np.abs(v) - numbers.take(thin, thick))
 
 
-def _spot(numbers: _Numbers, x: np.ndarray, y: np.ndarray, small: float, large: float) -> Plane:
-    """An ellipse-like spot of random place."""
-    u, v = _placed(numbers, x, y, reach=0.95, turn=np.pi)
-    radius = numbers.take(small, large)
-    return np.sqrt(u * u + (v * numbers.take(1, 2.5)) ** 2) - radius
+def _arc(numbers: _Numbers, x: np.ndarray, y: np.ndarray) -> Plane:
+    """Half of a circle's line or less, at a random place."""
+    u, v = _placed(numbers, x, y, 0.95, np.pi)
+    line = np.abs(_length(u, v) - numbers.take(0.2, 0.6)) - numbers.take(0.03, 0.09)
+    return np.maximum(line, v)
+
+
+def _spot(numbers: _Numbers, x: np.ndarray, y: np.ndarray) -> Plane:
+    """An oval spot at a random place."""
+    u, v = _placed(numbers, x, y, 0.95, np.pi)
+    return _length(u * numbers.take(0.4, 1), v) - numbers.take(0.04, 0.14)
 
 
 def _figure(numbers: _Numbers, x: np.ndarray, y: np.ndarray) -> Plane:
-    """Each image's own figure; images of one class lie `len(CLASSES)` apart."""
-    u, v = _placed(numbers, x, y, reach=0.25, turn=0.5)
-    scale = numbers.take(0.52, 0.8)
-    u, v = u / scale * numbers.take(0.85, 1.18), v / scale
+    """Each image's own figure, stretched and perhaps mirrored; image i has class i mod K."""
+    u, v = _placed(numbers, x, y, REACH, TURN)
+    scale, stretch = numbers.take(*SCALES), numbers.take(0.85, 1.18)
+    mirror = np.where(numbers.take(-1, 1) < 0, np.float32(-1), np.float32(1))
+    u, v = u * mirror * stretch / scale, v / scale
     distance = np.empty(u.shape, dtype=np.float32)
     for label, name in enumerate(CLASSES):
-        mine = slice(label, None, len(CLASSES))
+        mine = slice((label - numbers.first) % len(CLASSES), None, len(CLASSES))
         distance[mine] = FIGURES[name](u[mine], v[mine])
     return distance * scale
 
 
-def _placed(
-    numbers: _Numbers, x: np.ndarray, y: np.ndarray, *, reach: float, turn: float
-) -> tuple[Plane, Plane]:
-    """Coordinates about a random centre within `reach`, turned by up to `turn` radians."""
-    dx, dy = x - numbers.take(-reach, reach), y - numbers.take(-reach, reach)
-    angle = numbers.take(-turn, turn)
-    cos, sin = np.cos(angle), np.sin(angle)
-    return cos * dx + sin * dy, cos * dy - sin * dx
-
-
-# ------------------------------------------------- figures: signed distances within about radius 1
+# The figures lie within about 1 of the origin; v points down.
 
 
 def _disk(u: Plane, v: Plane) -> Plane:
-    return np.sqrt(u * u + v * v) - 0.9
+    return _length(u, v) - 0.9
 
 
 def _ring(u: Plane, v: Plane) -> Plane:
-    return np.abs(np.sqrt(u * u + v * v) - 0.68) - 0.24
+    return np.abs(_length(u, v) - 0.68) - 0.24
 
 
 def _crescent(u: Plane, v: Plane) -> Plane:
-    hole = 0.72 - np.sqrt((u - 0.45) ** 2 + v * v)
-    return np.maximum(np.sqrt(u * u + v * v) - 0.95, hole)
+    return np.maximum(_length(u, v) - 0.95, 0.72 - _length(u - 0.45, v))
 
 
 def _square(u: Plane, v: Plane) -> Plane:
@@ -221,11 +293,11 @@ def _square(u: Plane, v: Plane) -> Plane:
 
 def _hexagon(u: Plane, v: Plane) -> Plane:
     a, b = np.abs(u), np.abs(v)
-    return np.maximum(0.866 * b + 0.5 * a, a) - 0.84
+    return np.maximum(0.866025 * b + 0.5 * a, a) - 0.84
 
 
 def _triangle(u: Plane, v: Plane) -> Plane:
-    return np.maximum(0.866 * np.abs(u) - 0.5 * v, v) - 0.5
+    return np.maximum(0.866025 * np.abs(u) - 0.5 * v, v) - 0.5
 
 
 def _cross(u: Plane, v: Plane) -> Plane:
@@ -234,26 +306,28 @@ def _cross(u: Plane, v: Plane) -> Plane:
 
 
 def _star(u: Plane, v: Plane) -> Plane:
-    fifth = np.float32(2 * np.pi / 5)
-    angle = np.mod(np.arctan2(u, -v) + fifth / 2, fifth) - fifth / 2
-    radius = np.sqrt(u * u + v * v)
-    a, b = radius * np.cos(angle), radius * np.abs(np.sin(angle))
-    # The edge from the tip (1.08, 0) to the notch at radius 0.44 and 36 degrees.
-    along = np.array([0.44 * np.cos(fifth / 2) - 1.08, 0.44 * np.sin(fifth / 2)], np.float32)
-    along /= np.hypot(*along)
-    return (a - np.float32(1.08)) * along[1] - b * along[0]
+    """Five points. Two reflections fold them into one, whose edge is a straight line."""
+    cos, sin = 0.809017, 0.587785  # of 36 degrees
+    a, b = np.abs(u), -v
+    beyond = 2 * np.maximum(cos * a - sin * b, 0)
+    a, b = a - beyond * cos, b + beyond * sin
+    beyond = 2 * np.maximum(-cos * a - sin * b, 0)
+    a, b = np.abs(a + beyond * cos), b + beyond * sin
+    # Across the edge from the tip (0, 1.08) to the notch at radius 0.46, 36 degrees off.
+    return 0.934170 * a + 0.356829 * (b - 1.08)
 
 
 def _heart(u: Plane, v: Plane) -> Plane:
-    a, b = np.abs(u), v + 0.12
-    lobe = np.sqrt((a - 0.42) ** 2 + (b + 0.28) ** 2) - 0.5
-    tip = (a + np.abs(b - 0.07)) * np.float32(0.7071) - 0.62
+    """A square on its tip, with half disks on its upper sides."""
+    a = np.abs(u)
+    tip = (a + np.abs(v - 0.08)) * 0.707107 - 0.551543
+    lobe = _length(a - 0.39, v + 0.31) - 0.551543
     return np.minimum(lobe, tip)
 
 
 def _arrow(u: Plane, v: Plane) -> Plane:
     a = np.abs(u)
-    head = np.maximum(0.7071 * a - 0.7071 * v - 0.65, v + 0.05)
+    head = np.maximum(0.707106 * (a - v) - 0.65, v + 0.05)
     shaft = np.maximum(a - 0.26, np.abs(v - 0.4) - 0.5)
     return np.minimum(head, shaft)
 

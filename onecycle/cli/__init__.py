@@ -1,0 +1,157 @@
+"""The `onecycle` command.
+
+Exit codes: 0 done; 1 the work failed; 2 bad usage or input; 130 or 143 stopped by SIGINT or
+SIGTERM. `onecycle` alone shows the page of all commands and exits with 0. A mistake is answered by
+one line on standard error.
+"""
+
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from time import perf_counter
+from typing import NoReturn
+
+from onecycle import __version__
+from onecycle.cli.commands import COMMANDS, call_of
+from onecycle.cli.flags import parse
+from onecycle.config import Recipe, unknown_name
+from onecycle.errors import InputError, Interrupted, TrainingError
+from onecycle.recipes import RECIPES
+
+DONE, FAILED, BAD_INPUT = 0, 1, 2
+
+LONGEST_MESSAGE = 400
+"""Characters of an error line; of a longer one the middle is left out."""
+
+
+class _Terminated(BaseException):
+    """SIGTERM came while nothing was there to be saved."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return its exit code."""
+    started = perf_counter()
+    words = tuple(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
+    try:
+        with _termination_raised():
+            _dispatch(words, started)
+            sys.stdout.flush()
+        return DONE
+    except InputError as error:
+        return _complain(str(error), BAD_INPUT)
+    except TrainingError as error:
+        return _complain(str(error), FAILED)
+    except Interrupted as stop:
+        go_on = f"; go on with: onecycle resume {shlex.quote(stop.run)}" if stop.run else ""
+        return _say(f"onecycle: stopped{go_on}", 128 + stop.signal_number)
+    except KeyboardInterrupt:
+        return _say("onecycle: stopped", 128 + signal.SIGINT)
+    except _Terminated:
+        return _say("onecycle: stopped", 128 + signal.SIGTERM)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        _abandon_output()
+        return DONE
+    except OSError as error:
+        _abandon_output()
+        place = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{place}{error.strerror or error}", FAILED)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _complain("out of memory; lower batch_size or width, or image_size", FAILED)
+
+
+def _prepare_streams() -> None:
+    """Have output never fail for what it is: closed, or unable to show a character."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):  # a terminal that can't show `±` shows `?`
+            stream.reconfigure(errors="replace")
+
+
+def _dispatch(words: tuple[str, ...], started: float) -> None:
+    """Find the command that the first word names, and run it or show its help."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        from onecycle.cli.usage import overview
+
+        sys.stdout.write(overview({name: (c.operand, c.summary) for name, c in COMMANDS.items()}))
+        return
+    if words[0] in ("--version", "-V"):
+        sys.stdout.write(f"onecycle {__version__}\n")
+        return
+    name, arguments = words[0], words[1:]
+    if name.startswith("-"):
+        raise InputError(f"unexpected '{name}' before the command; see onecycle --help")
+    if name not in COMMANDS:
+        raise InputError(unknown_name("command", name, COMMANDS))
+    command = COMMANDS[name]
+    accepted = command.words(name)
+    if "-h" in arguments or "--help" in arguments:
+        from onecycle.cli import usage
+
+        base = next((RECIPES[word].recipe for word in arguments if word in RECIPES), Recipe())
+        summary = f"{command.summary[0].upper()}{command.summary[1:]}."
+        usage.show(accepted, summary, command.told, base)
+        return
+    command.work(call_of(parse(arguments, accepted), ("onecycle", *words), started))
+
+
+def _complain(message: str, code: int) -> int:
+    """One line on standard error: whatever was in the message, without control characters."""
+    if len(message) > LONGEST_MESSAGE:
+        half = LONGEST_MESSAGE // 2
+        message = f"{message[:half]} … {message[-half:]}"
+    line = "".join(character if character.isprintable() else " " for character in message)
+    return _say(f"onecycle: error: {line}", code)
+
+
+def _say(line: str, code: int) -> int:
+    with suppress(OSError):  # nobody is there to read it
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    return code
+
+
+def _abandon_output() -> None:
+    """Have the interpreter's last flush of standard output go nowhere, as it would fail again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """PyTorch has a class of its own for GPUs, and only words for CPUs."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
+
+
+@contextmanager
+def _termination_raised() -> Iterator[None]:
+    """Have SIGTERM unwind the program like Ctrl-C does, so that it leaves nothing half-done.
+
+    While a run is at work, it notes both signals itself and saves first.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def unwind(number: int, _: object) -> NoReturn:
+        if os.getpid() != owner:  # a forked worker, which inherits the handler
+            os._exit(128 + number)
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

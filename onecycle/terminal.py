@@ -1,0 +1,320 @@
+"""Progress for a person: one live line on a terminal, plain lines in a log, or nothing.
+
+Drawing never slows or stops the work: a line is made a few times a second at most, and a terminal
+that has gone away is ignored.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from onecycle.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+LIVE_INTERVAL = 0.25
+"""Seconds between two drawings of the live line."""
+
+PLAIN_INTERVAL = 30.0
+"""Seconds between two plain lines of one stage."""
+
+WORTH_A_LINE = 1.0
+"""Seconds that a stage must last for the live display to leave a line about it."""
+
+BAR_WIDTH = 20
+"""Columns of the live line's bar."""
+
+
+@contextmanager
+def shown(stream: IO[str], *, quiet: bool = False) -> Iterator[Progress]:
+    """A listener for long work that writes to `stream`, cleared away when the block ends."""
+    progress = choose(stream, quiet=quiet)
+    try:
+        yield progress
+    finally:
+        if isinstance(progress, TerminalProgress):
+            progress.close()
+
+
+def choose(stream: IO[str], *, quiet: bool = False) -> Progress:
+    """The listener that suits `stream`: live on a terminal, else plain lines; silent if `quiet`."""
+    if quiet:
+        return Progress()
+    from rich.console import Console
+
+    console = Console(file=cast(IO[str], Unbreakable(stream)), highlight=False)
+    if stream.isatty() and not console.is_dumb_terminal:  # FORCE_COLOR must not fill a log
+        return TerminalProgress(console)
+    return PlainProgress(Unbreakable(stream))
+
+
+class Unbreakable:
+    """A stream whose writes can't fail: a training must outlive the terminal that shows it."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self.gone = False
+
+    def write(self, text: str) -> int:
+        self._attempt(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, action: Any) -> None:
+        if not self.gone:
+            try:
+                action()
+            except (OSError, ValueError):  # the other end or the terminal is gone, or it is closed
+                self.gone = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class Stage:
+    """How far one stage of the work is, and how fast it goes."""
+
+    def __init__(self, title: str, total: int, unit: str) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done = 0
+        self.figures: dict[str, float] = {}
+        self.began = self._mark = perf_counter()
+        self._images = self._busy = 0.0
+        self._first: tuple[int, float] | None = None  # done, when: what a resumed run had before
+
+    def advance(self, now: float, count: int, figures: Mapping[str, float]) -> None:
+        """Take a report in, at the time `now`."""
+        self.done += count
+        if self._first is None:
+            self._first = self.done, now
+        if "images" in figures:
+            self._images += figures["images"]
+            self._busy += now - self._mark
+        self._mark = now
+        self.figures.update(figures)
+
+    def pause_over(self, now: float) -> None:
+        """The time since the last report was not spent on steps but, say, on an evaluation."""
+        self._mark = now
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Over the steps of this stage, without pauses; None as long as there are none."""
+        return self._images / self._busy if self._images and self._busy else None
+
+    def seconds_left(self, now: float) -> float | None:
+        """At the speed so far; None as long as that isn't known."""
+        if self._first is None or self.done <= self._first[0]:
+            return None
+        done, since = self._first
+        return (now - since) / (self.done - done) * max(0, self.total - self.done)
+
+    @property
+    def epochs(self) -> str | None:
+        """`epoch 2.31/8`, where the work has epochs."""
+        epoch, step = self.figures.get("epoch"), self.figures.get("step")
+        if not epoch or not step:
+            return None
+        return f"epoch {epoch:.2f}/{round(self.total * epoch / step)}"
+
+    def readings(self, now: float) -> dict[str, str]:
+        """What there is to say, by name, ready to be shown; in the order of reading."""
+        figures = self.figures
+        said = {"epoch": self.epochs or "", "count": f"{self.done:,}/{self.total:,} {self.unit}"}
+        if speed := self.images_per_second:
+            said["speed"] = f"{speed:,.0f} images/s"
+        if "loss" in figures:
+            said["loss"] = f"loss {figures['loss']:.3f}"
+        if "accuracy" in figures:
+            said["accuracy"] = f"accuracy {percent(figures['accuracy'])}"
+        if "lr" in figures:
+            said["lr"] = f"lr {figures['lr']:.3g}"
+        if (left := self.seconds_left(now)) is not None:
+            said["left"] = f"{duration(left)} left"
+        return {name: text for name, text in said.items() if text}
+
+
+class PlainProgress(Progress):
+    """Lines for a log: one when a stage begins, one per epoch, and one now and then between."""
+
+    def __init__(self, stream: Unbreakable) -> None:
+        self._stream = stream
+        self._stages: list[Stage] = []
+        self._written = 0.0
+
+    def start(self, title: str, total: int, unit: str = "steps") -> None:
+        self._stages.append(Stage(title, total, unit))
+        self._line(f"{title}: {total:,} {unit}")
+
+    def advance(self, count: int = 1, **figures: float) -> None:
+        if not self._stages:
+            return
+        stage, now = self._stages[-1], perf_counter()
+        stage.advance(now, count, figures)
+        if now - self._written >= PLAIN_INTERVAL:
+            self._line(f"{stage.title}: {', '.join(stage.readings(now).values())}")
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        if self._stages:
+            self._stages[-1].pause_over(perf_counter())
+        self._line(f"epoch {row['epoch']:.0f}: {', '.join(_told(row))}")
+
+    def finish(self) -> None:
+        if self._stages:
+            self._stages.pop()
+
+    def note(self, line: str) -> None:
+        self._line(line)
+
+    def _line(self, text: str) -> None:
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+        self._written = perf_counter()
+
+
+def _told(row: Mapping[str, float]) -> Iterator[str]:
+    for split in _splits(row):
+        yield f"{split} loss {row[f'{split}_loss']:.4f}"
+        yield f"{split} accuracy {percent(row[f'{split}_accuracy'])}"
+    yield f"lr {row['lr']:.3g}"
+    yield duration(row["seconds"])
+
+
+def _splits(row: Mapping[str, float]) -> list[str]:
+    return [split for split in ("train", "val", "test") if f"{split}_loss" in row]
+
+
+class TerminalProgress(Progress):
+    """A live line that tells where the work is, and a table that grows by a row per epoch."""
+
+    def __init__(self, console: "Console") -> None:
+        from rich.live import Live
+
+        self._console = console
+        self._stages: list[Stage] = []
+        self._drawn = 0.0
+        self._has_header = False
+        self._live = Live(
+            console=console,
+            get_renderable=self._line,
+            auto_refresh=False,  # drawn by `advance`, so that no thread competes with the work
+            transient=True,
+            redirect_stdout=False,  # standard output may be a file
+        )
+        self._live.start()
+        self._live.refresh()
+
+    def start(self, title: str, total: int, unit: str = "steps") -> None:
+        self._stages.append(Stage(title, total, unit))
+        self._draw(perf_counter())
+
+    def advance(self, count: int = 1, **figures: float) -> None:
+        if not self._stages:
+            return
+        now = perf_counter()
+        self._stages[-1].advance(now, count, figures)
+        if now - self._drawn >= LIVE_INTERVAL:
+            self._draw(now)
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        if not self._has_header:
+            self._has_header = True
+            for line in header(row):
+                self._console.print(line, style="dim", no_wrap=True)
+        self._console.print(table_row(row), no_wrap=True)
+        if self._stages:
+            self._stages[-1].pause_over(perf_counter())
+
+    def finish(self) -> None:
+        if not self._stages:
+            return
+        stage, now = self._stages.pop(), perf_counter()
+        if now - stage.began >= WORTH_A_LINE:
+            self.note(f"{stage.title}: done in {duration(now - stage.began)}")
+        self._draw(now)
+
+    def note(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the live line away and give the cursor back."""
+        self._stages.clear()
+        self._live.stop()
+
+    def _draw(self, now: float) -> None:
+        self._drawn = now
+        self._live.refresh()
+
+    def _line(self) -> "Text":
+        from rich.text import Text
+
+        if not self._stages:
+            return Text("working …", style="dim")
+        bars = "━─" if self._console.encoding.startswith("utf") else "#-"
+        return live_line(self._stages[-1], perf_counter(), self._console.width, bars)
+
+
+def live_line(stage: Stage, now: float, width: int, bars: str = "━─") -> "Text":
+    """The stage in one line of at most `width` columns: what matters least is left out first."""
+    from rich.text import Text
+
+    said = stage.readings(now)
+    if "epoch" in said:
+        said["count"] = f"step {stage.done:,}/{stage.total:,}"
+    room = width - 1 - len(stage.title)
+    for name in ("count" if "epoch" in said else "", "lr", "speed", "accuracy", "loss", "left"):
+        if sum(len(text) + 2 for text in said.values()) <= room:
+            break
+        said.pop(name, None)
+    spare = room - sum(len(text) + 2 for text in said.values()) - 1
+    bar = min(BAR_WIDTH, spare // 5 * 5)  # in steps, so that it does not twitch with every digit
+    line = Text(stage.title, style="bold", no_wrap=True)
+    if bar > 0:
+        filled = round(bar * min(1.0, stage.done / stage.total)) if stage.total else 0
+        line.append(" ").append(bars[0] * filled, style="cyan not bold")
+        line.append(bars[1] * (bar - filled), style="dim not bold")
+    for text in said.values():
+        line.append(f"  {text}", style="not bold")
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def header(row: Mapping[str, float]) -> tuple[str, str]:
+    """Two lines over the epochs' table, for rows like `row`."""
+    splits = _splits(row)
+    names = {"train": "train", "val": "validation", "test": "test"}
+    above = " " * 5 + "".join(f"{names[split]:>18}" for split in splits)
+    below = "epoch" + f"{'loss':>9}{'accuracy':>9}" * len(splits)
+    return above, below + f"{'lr':>9}{'time':>12}"
+
+
+def table_row(row: Mapping[str, float]) -> str:
+    """One epoch, in the columns of `header`."""
+    figures = "".join(
+        f"{row[f'{split}_loss']:>9.4f}{percent(row[f'{split}_accuracy']):>9}"
+        for split in _splits(row)
+    )
+    return f"{row['epoch']:>5.0f}{figures}{row['lr']:>9.3g}{duration(row['seconds']):>12}"
+
+
+def percent(fraction: float) -> str:
+    """`95.25 %` of 0.9525."""
+    return f"{100 * fraction:.2f} %"
+
+
+def duration(seconds: float) -> str:
+    """A time as one would say it: `0.4 s`, `41 s`, `12 min 05 s`, `2 h 05 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"

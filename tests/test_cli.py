@@ -1,0 +1,594 @@
+"""The command: what it answers, where it writes it, and with which exit code."""
+
+import dataclasses
+import io
+import json
+import os
+import re
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onecycle import __version__
+from onecycle.cli import main, screens
+from onecycle.cli.commands import COMMANDS, Command
+from onecycle.config import FIELDS, Recipe, from_toml, override, to_toml
+from onecycle.errors import InputError, Interrupted, TrainingError
+from onecycle.recipes import RECIPES
+
+TINY = (
+    "--epochs 1 --train-limit 256 --test-limit 64 --width 0.125 --batch-size 64 --lr-max 0.01 "
+    "--lr-min 0.001"
+)
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def ask(line: str | list[str]) -> Answer:
+    """Run a command line in this process."""
+    argv = shlex.split(line) if isinstance(line, str) else line
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = main(argv)
+    return Answer(code, out.getvalue(), err.getvalue())
+
+
+def run(line: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a process of its own."""
+    command = [sys.executable, "-m", "onecycle", *shlex.split(line)]
+    return subprocess.run(command, text=True, timeout=240, check=False, **more)
+
+
+@pytest.fixture(autouse=True)
+def ordinary_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------- the help
+
+
+@pytest.mark.parametrize("line", ["", "-h", "--help", "help"])
+def test_the_page_of_all_commands(line: str) -> None:
+    answer = ask(line)
+    assert (answer.code, answer.err) == (0, "")
+    assert all(re.search(rf"^  {name} ", answer.out, re.MULTILINE) for name in COMMANDS)
+    assert max(map(len, answer.out.splitlines())) <= 80
+
+
+def test_the_version() -> None:
+    assert ask("--version") == (0, f"onecycle {__version__}\n", "")
+
+
+def test_help_is_instant_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from onecycle.cli import main; main(['--help']); "
+        "heavy = {'torch', 'numpy', 'matplotlib', 'scipy', 'PIL', 'tyro', 'rich'}; "
+        "print(*sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.stderr.split() == []
+    # Processor time: unlike the clock, it does not count what else the machine is doing.
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent < 0.5
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_itself_in_80_columns(name: str) -> None:
+    answer = ask([name, "--help"])
+    assert (answer.code, answer.err) == (0, "")
+    assert max(map(len, answer.out.splitlines())) <= 80
+    assert "\x1b" not in answer.out
+    command = COMMANDS[name]
+    flags = {f"--{flag.replace('_', '-')}" for flag in (*command.options, *command.fields)}
+    shown = set(re.findall(r"(?<![\w-])--[a-z0-9-]+", answer.out))
+    assert flags <= shown
+    assert command.operand in answer.out
+
+
+def test_help_groups_the_flags_tells_what_they_mean_and_shows_the_recipes_own_defaults() -> None:
+    out = ask("train demo --help").out
+    groups = re.findall(r"─ (.+ options) ─", out)
+    assert groups == [
+        f"{group} options"
+        for group in (
+            "data",
+            "network",
+            "cycle",
+            "optimizer",
+            "transforms",
+            "range-test",
+            "machine",
+        )
+    ]
+    flat = " ".join(out.replace("│", " ").split())
+    assert "--width X Factor on the network's channel counts. [0.25]" in flat
+    assert "--nesterov, --no-nesterov Nesterov momentum (SGD only). [on]" in flat
+    assert "--lr-max X|auto Rate at the peak; auto: from the range test. [auto]" in flat
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def coloured(line: str) -> bool:
+        with redirect_stdout(Terminal()) as out:
+            main(line.split())
+        return re.search(r"\x1b\[[\d;]*3\d", out.getvalue()) is not None
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not coloured("train --help")
+    assert not coloured("recipes")
+
+
+# -------------------------------------------------------------------------------------- mistakes
+
+MISTAKES = {
+    "trian demo": "unknown command 'trian'; did you mean 'train'?",
+    "--quiet train demo": "unexpected '--quiet' before the command; see onecycle --help",
+    "train": "which recipe? name one of demo, brief, ",
+    "resume": "resume: needs RUN; see onecycle resume --help",
+    "train dmo": "unknown recipe 'dmo'; did you mean 'demo'?",
+    "train demo brief": "unexpected 'brief'; train takes one RECIPE, and 'demo' is it",
+    "train demo epochs=3": "unexpected 'epochs=3'; did you mean '--epochs'?",
+    "train demo --epoch 3": "unknown flag '--epoch'; did you mean '--epochs'?",
+    "train demo -epochs 3": "unknown flag '-epochs'; did you mean '--epochs'?",
+    "train demo —epochs 3": "unknown flag '—epochs'; did you mean '--epochs'?",
+    "train demo --no-epochs": "unknown flag '--no-epochs'; did you mean '--epochs'?",
+    "train demo --xyzzy 3": "unknown flag '--xyzzy'; see onecycle train --help",
+    "resume r --epochs 3": "unknown flag '--epochs'; see onecycle resume --help",
+    "recipes demo": "unexpected 'demo'; recipes takes only flags",
+    "train demo --epochs": "--epochs: has no value; give a whole number",
+    "train demo --lr-max --quiet": "--lr-max: has no value; give a number or auto",
+    "train demo --mean --quiet": "--mean: has no value; give numbers or auto",
+    "train demo --data=": "--data: is empty; give text",
+    "train ''": "RECIPE: is empty; see onecycle train --help",
+    "train demo --epochs banana": "epochs: 'banana' is not a whole number",
+    "train demo --epochs 3.5": "epochs: '3.5' is not a whole number",
+    "train demo --epochs=-3": "epochs: -3 is out of range; give a number of at least 1",
+    "train demo --epochs -3": "epochs: -3 is out of range; give a number of at least 1",
+    "train demo --lr-max banana": "lr_max: 'banana' is not a number; give a number or auto",
+    "train demo --lr-max nan": "lr_max: nan is out of range; give a number more than 0",
+    "train demo --lr-max -1e-3": "lr_max: -0.001 is out of range; give a number more than 0",
+    "train demo --lr-max inf": "lr_max: inf is out of range",
+    "train demo --flip 1.5": "flip: 1.5 is out of range",
+    "train demo --mean red": "mean: 'red' is not a list of numbers in [0, 1], one per channel",
+    "train demo --mean .5 .5x": "mean: ",
+    "train demo --anneal cosin": "unknown anneal 'cosin'; did you mean 'cosine'?",
+    "train demo --nesterov=maybe": "--nesterov: 'maybe' is not true or false; ",
+    "train demo --no-nesterov=true": "--no-nesterov: takes no value; give it alone",
+    "train demo --nesterov maybe": "unexpected 'maybe'; ",
+    "train demo --seed 1 --seed 2": "--seed: given twice; give it once",
+    "train demo --nesterov --no-nesterov": "--nesterov: given twice; give it once",
+    "train demo --threads x": "--threads: 'x' is not a whole number",
+    "train demo --threads -1": "--threads: -1 is out of range; give a number up to 1024",
+    "train demo --threads 9999999999": "--threads: 9999999999 is out of range; ",
+    "train demo --quiet=x": "--quiet: 'x' is not true or false; ",
+    "train demo.toml": "recipe: 'demo.toml' is a file; give it with --config",
+    "train demo --config nowhere.toml": "nowhere.toml: can't be read: No such file",
+    "train demo --config .": ".: can't be read: Is a directory",
+    "train demo --peak-epoch 5": "peak_epoch: 5 is not within the 5 epochs; ",
+    "train demo --lr-min 1 --lr-max 0.1": "lr_min: 1 is above lr_max (0.1); lower it",
+    "train demo --cutout 40 --train-limit 100 --test-limit 50": "cutout: 40 is larger than ",
+    "train demo --mean 0 1 --train-limit 100 --test-limit 50": "mean: 2 given, but the images ",
+    "train demo --device tpu": "device: unknown 'tpu'; choose one of ",
+    "train demo --data nowhere": "data: there is no path 'nowhere'",
+    "find-lr demo --plot nowhere/curve.png": "--plot: there is no folder 'nowhere'; make it first",
+    "data nowhere": "data: there is no path 'nowhere'",
+    "resume nowhere": "run: there is no folder 'nowhere'",
+    "evaluate .": "run: '.' has no recipe.toml, so it is not a run folder",
+    "report nowhere": "run: there is no folder 'nowhere'",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line_that_names_it_and_leaves_nothing(line: str, tmp_path: Path) -> None:
+    runs = ["--runs", str(tmp_path / "runs")] if line.startswith("train ") else []
+    command, *rest = shlex.split(line)
+    answer = ask([command, *runs, *rest, *(["--quiet"] if runs and "quiet" not in line else [])])
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("onecycle: error: ")
+    assert answer.err.removeprefix("onecycle: error: ").startswith(MISTAKES[line])
+    assert answer.err.count("\n") == 1
+    assert answer.err.endswith("\n")
+    assert len(answer.err) <= 250
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text("epoch = 3\n")
+    answer = ask("train demo --config my.toml")
+    assert answer.code == 2
+    assert answer.err == (
+        "onecycle: error: my.toml: unknown recipe field 'epoch'; did you mean 'epochs'?\n"
+    )
+
+
+@pytest.mark.parametrize("word", ["x" * 5000, "a\nb\r\x1b[31mc", "\udcff", "٣", "{", "[bold]"])
+def test_odd_words_are_answered_in_one_short_line(word: str) -> None:
+    for argv in (["train", word], [word], ["train", "demo", "--epochs", word, "--flip", word]):
+        answer = ask(argv)
+        assert (answer.code, answer.out) == (2, "")
+        assert answer.err.count("\n") == 1
+        assert len(answer.err) <= 450
+        assert answer.err[:-1].isprintable()
+
+
+# -------------------------------------------------------------------------------------- exit codes
+
+
+def failing(error: BaseException) -> Command:
+    def work(_: object) -> NoReturn:
+        raise error
+
+    return Command(work, "fails")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "err"),
+    [
+        (InputError("data: no; yes"), 2, "onecycle: error: data: no; yes\n"),
+        (TrainingError("the loss\nblew up"), 1, "onecycle: error: the loss blew up\n"),
+        (OSError(28, "No space left", "a/b"), 1, "onecycle: error: a/b: No space left\n"),
+        (
+            Interrupted(2, "my runs/x"),
+            130,
+            "onecycle: stopped; go on with: onecycle resume 'my runs/x'\n",
+        ),
+        (
+            Interrupted(15, "runs/x"),
+            143,
+            "onecycle: stopped; go on with: onecycle resume runs/x\n",
+        ),
+        (Interrupted(15), 143, "onecycle: stopped\n"),
+        (KeyboardInterrupt(), 130, "onecycle: stopped\n"),
+        (BrokenPipeError(), 0, ""),
+        (
+            MemoryError(),
+            1,
+            "onecycle: error: out of memory; lower batch_size or width, or image_size\n",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried …"),
+            1,
+            "onecycle: error: out of memory; lower batch_size or width, or image_size\n",
+        ),
+    ],
+)
+def test_each_end_has_its_exit_code_and_line(
+    error: BaseException, code: int, err: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COMMANDS, "fail", failing(error))
+    assert ask("fail") == (code, "", err)
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "fail", failing(RuntimeError("shapes do not match")))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        ask("fail")
+
+
+def test_sigterm_unwinds_and_the_handler_of_before_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unwound = []
+
+    def work(_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            unwound.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setitem(COMMANDS, "wait", Command(work, "waits"))
+    assert ask("wait") == (143, "", "onecycle: stopped\n")
+    assert unwound == [True]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m onecycle train demo --print-config"
+    for reader in ("head -n 1", "true"):
+        line = f"{command} | {reader}; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, check=False, timeout=240
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_a_full_disk_is_one_line_and_exit_code_1() -> None:
+    with open("/dev/full", "w") as full:
+        done = run("recipes", stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr == "onecycle: error: No space left on device\n"
+
+
+def test_closed_streams_are_survived() -> None:
+    line = f"{sys.executable} -m onecycle recipes >&- 2>&-"
+    assert subprocess.run(["bash", "-c", line], check=False, timeout=240).returncode == 0
+
+
+# -------------------------------------------------------------------------------------- the recipe
+
+
+def printed(line: str) -> Recipe:
+    """The recipe that a command line resolves to."""
+    answer = ask(f"{line} --print-config")
+    assert (answer.code, answer.err) == (0, "")
+    return from_toml(answer.out)
+
+
+LAYERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "epochs": st.integers(1, 50),
+        "lr_max": st.one_of(st.just("auto"), st.floats(1e-3, 10)),
+        "cutout": st.integers(0, 32),
+        "nesterov": st.booleans(),
+        "anneal": st.sampled_from(["linear", "cosine"]),
+        "mean": st.one_of(st.just("auto"), st.lists(st.floats(0, 1), min_size=1, max_size=4)),
+        "data": st.sampled_from(["shapes", "a b", "-odd", "cifar10"]),
+    },
+)
+
+
+def as_flags(values: dict[str, Any]) -> list[str]:
+    flags = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            flags.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, list):
+            flags += [f"--{name}", *map(str, value)]
+        else:
+            flags.append(f"--{name}={value}")
+    return flags
+
+
+@given(name=st.sampled_from(sorted(RECIPES)), file=LAYERS, flags=LAYERS)
+def test_a_flag_beats_the_file_and_the_file_beats_the_recipe(
+    name: str, file: dict[str, Any], flags: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "layer.toml"
+    path.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in file.items()))
+    answer = ask(["train", name, "--config", str(path), *as_flags(flags), "--print-config"])
+    assert answer.code == 0
+    expected = dataclasses.asdict(RECIPES[name].recipe) | file | flags
+    assert tomllib.loads(answer.out) == {
+        key: list(value) if isinstance(value, tuple) else value for key, value in expected.items()
+    }
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_printed_recipe_read_back_is_the_same(name: str, tmp_path: Path) -> None:
+    first = ask(f"train {name} --lr-max 1e-3 --mean 0.1 0.2 0.3 --tta --print-config").out
+    (tmp_path / "printed.toml").write_text(first)
+    assert ask("find-lr --config printed.toml --print-config").out == first
+    assert ask(f"train {name} --config printed.toml --print-config").out == first
+    as_json = json.loads(ask("summary --config printed.toml --print-config --json").out)
+    assert as_json == tomllib.loads(first)
+
+
+def test_a_numeric_peak_keeps_its_share_when_only_the_epochs_change(tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text("epochs = 24\npeak_epoch = 6\n")
+    assert printed("train --config my.toml --epochs 8").peak_epoch == 2
+    assert printed("train --config my.toml --epochs 8 --peak-epoch 6").peak_epoch == 6
+    assert printed("train --config my.toml").peak_epoch == 6
+
+
+OTHER_VALUES = {
+    "recipe": "mine",
+    "data": "photos",
+    "mean": "0.1 0.2",
+    "std": "0.1,0.2",
+    "model": "other",
+    "anneal": "cosine",
+    "optimizer": "adamw",
+    "precision": "fp32",
+    "device": "cpu",
+    "width": "0.5",
+    "base_momentum": "0.5",
+    "max_momentum": "0.99",
+    "lr_start": "1e-3",
+    "lr_end": "2e0",
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("spelling", [str, lambda name: name.replace("_", "-")])
+def test_every_field_of_a_recipe_is_a_flag(name: str, spelling: Callable[[str], str]) -> None:
+    default = FIELDS[name].default
+    if isinstance(default, bool):
+        text, value = "", not default
+    elif name in ("mean", "std"):
+        text, value = OTHER_VALUES[name], (0.1, 0.2)
+    elif name in OTHER_VALUES:
+        text = OTHER_VALUES[name]
+        value = float(text) if isinstance(default, float) else text
+    elif isinstance(default, int):
+        text, value = "17", 17
+    else:
+        text, value = "0.125", 0.125
+    assert printed(f"train demo --{spelling(name)} {text}") == override(
+        RECIPES["demo"].recipe, **{name: value}
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("--nesterov", True),
+        ("--nesterov true", True),
+        ("--nesterov=True", True),
+        ("--no-nesterov", False),
+        ("--nesterov false", False),
+        ("--nesterov=false", False),
+        ("--no_nesterov", False),
+    ],
+)
+def test_an_on_off_flag_in_every_spelling(words: str, value: bool) -> None:
+    assert printed(f"train {words} demo").nesterov is value
+    assert printed(f"train demo {words}").nesterov is value
+
+
+def test_words_after_two_dashes_are_no_flags() -> None:
+    answer = ask("data -- --help-me")
+    assert answer.err.startswith("onecycle: error: data: there is no path '--help-me'")
+
+
+# ------------------------------------------------------------------------------------ what it says
+
+
+def test_recipes_as_json_are_complete() -> None:
+    answer = ask("recipes --json")
+    rows = json.loads(answer.out)["recipes"]
+    assert [row["name"] for row in rows] == list(RECIPES)
+    for row in rows:
+        named = RECIPES[row["name"]]
+        assert from_toml(to_toml(named.recipe)) == override(Recipe(), **row["recipe"])
+        assert row["summary"] == named.summary
+        assert row["accuracy"] == named.accuracy
+
+
+def test_the_table_of_recipes_shows_the_evidence_and_a_dash_where_there_is_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS")  # a pipe: nothing is folded
+    measured = {
+        "name": "fast",
+        "summary": "a fast one",
+        "accuracy": 0.9408,
+        "spread": 0.0012,
+        "n": 5,
+        "minutes": 31.5,
+        "device": "2-core CPU",
+        "measured_on": "CIFAR-10",
+    }
+    unmeasured = dict.fromkeys(measured, None) | {"name": "new", "summary": "s", "device": ""}
+    screens.recipes([measured, unmeasured | {"measured_on": "", "n": 0}])
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "fast a fast one 94.08 ± 0.12 % (n = 5) 31 min 30 s CIFAR-10, 2-core CPU" in lines
+    assert "new s – – –" in lines
+
+
+def test_the_summary_of_the_briefs_network() -> None:
+    found = json.loads(ask("summary brief --json").out)
+    assert found["parameters"] == 6_573_130
+    assert sum(layer["parameters"] for layer in found["layers"]) == 6_573_130
+    fields = {"name", "output_shape", "parameters", "macs", "receptive_field", "jump"}
+    assert all(fields <= set(layer) for layer in found["layers"])
+    out = ask("summary brief").out
+    assert max(map(len, out.splitlines())) <= 80
+    assert re.search(r"^prep\.conv +64×32×32 +1,728 +1,769,472 +3 +1$", out, re.MULTILINE)
+    assert "6,573,130" in out.splitlines()[-2]
+
+
+def test_data_counts_and_measures() -> None:
+    line = "data shapes --train-limit 100 --test-limit 30 --val-fraction 0.2"
+    answer = ask(f"{line} --json")
+    found = json.loads(answer.out)
+    counts = {name: split["images"] for name, split in found["splits"].items()}
+    assert counts == {"train": 80, "val": 20, "test": 30}
+    assert all(sum(s["class_counts"]) == s["images"] for s in found["splits"].values())
+    assert found["image_shape"] == [32, 32, 3]
+    assert len(found["mean"]) == len(found["std"]) == 3
+    assert len(found["classes"]) == 10
+    shown = ask(f"{line} --quiet")
+    assert shown.err == ""
+    assert "80 train, 20 val, 30 test" in shown.out
+    assert found["fingerprint"] in shown.out
+    first = found["classes"][0]
+    assert re.search(rf"^{first} +8 +2 +3$", shown.out, re.MULTILINE)
+
+
+def test_find_lr_gives_the_rates_the_curve_and_a_plot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "find-lr demo --train-limit 256 --test-limit 64 --width 0.125 --lr-steps 10 --quiet"
+    answer = ask(f"{line} --json --plot curve.png")
+    assert (answer.code, answer.err) == (0, "")
+    found = json.loads(answer.out)
+    assert 0 < found["lr_min"] <= found["lr_max"]
+    assert all(set(s) == {"lr", "low", "high"} for s in found["suggestions"].values())
+    assert len(found["curve"]["lr"]) == len(found["curve"]["loss"])
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    screens.found_rates(found, "curve.png")
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^{name} ", shown, re.MULTILINE) for name in found["suggestions"])
+    assert f"--lr-min {found['lr_min']:.3g} --lr-max {found['lr_max']:.3g}" in shown
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """The one training of these tests, in a process of its own."""
+    folder = tmp_path_factory.mktemp("trained")
+    return run(f"train demo {TINY} --runs {folder} --json", capture_output=True)
+
+
+def test_train_leaves_a_run_and_one_json_object(
+    trained: subprocess.CompletedProcess[str],
+) -> None:
+    assert trained.returncode == 0, trained.stderr
+    result = json.loads(trained.stdout)
+    folder = Path(result.pop("run"))
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert result["epochs"] == 1
+    assert result["lr_max"] == 0.01
+    recorded = json.loads((folder / "environment.json").read_text())["command"]
+    assert recorded[:3] == ["onecycle", "train", "demo"]
+    assert "\x1b" not in trained.stderr
+    assert re.search(r"^training: 4 steps$", trained.stderr, re.MULTILINE)
+    assert re.search(r"^epoch 1: train loss .+ test accuracy .+ %", trained.stderr, re.MULTILINE)
+
+
+def test_evaluate_repeats_the_runs_figures(trained: subprocess.CompletedProcess[str]) -> None:
+    result = json.loads(trained.stdout)
+    answer = ask(["evaluate", result["run"], "--json", "--threads", "2"])
+    assert answer.code == 0
+    found = json.loads(answer.out)
+    assert found["test_accuracy"] == result["test_accuracy"]
+    assert found["test_loss"] == result["test_loss"]
+    shown = ask(["evaluate", result["run"], "--quiet"])
+    assert f"{100 * result['test_accuracy']:.2f} % of 64 images" in shown.out
+
+
+def test_a_finished_run_is_shown_again(trained: subprocess.CompletedProcess[str]) -> None:
+    result = json.loads(trained.stdout)
+    assert json.loads(ask(["resume", result["run"], "--json"]).out) == result
+    shown = ask(["resume", result["run"]]).out
+    lines = {line[2:].split("  ")[0]: line for line in shown.splitlines() if line.startswith("  ")}
+    assert f"{100 * result['test_accuracy']:.2f} %" in lines["test accuracy"]
+    assert "0.001 → 0.01 → 0.001" in lines["learning rate"]
+    assert lines["run folder"].endswith(f"  {result['run']}")  # in one piece, to be copied
+    assert lines["report"].endswith(f"{result['run']}/report.html")
+
+
+def test_report_writes_the_file_that_it_names(trained: subprocess.CompletedProcess[str]) -> None:
+    folder = json.loads(trained.stdout)["run"]
+    path = Path(folder, "report.html")
+    path.unlink(missing_ok=True)
+    answer = ask(["report", folder])
+    assert (answer.code, answer.out) == (0, f"{path}\n")
+    assert path.read_text().lstrip().lower().startswith("<!doctype html")
