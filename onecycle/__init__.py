@@ -1,4 +1,4 @@
-"""onecycle: image classifiers trained the fast way, with rates that were found and figures that hold.
+"""onecycle: image classifiers trained the fast way, with found rates and figures that hold.
 
 The public names below are imported on first use (PEP 562), so that `import onecycle` is instant.
 """

@@ -163,10 +163,14 @@ def override(recipe: Recipe, /, **changes: Any) -> Recipe:
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that does not exist: with the nearest one, else with all of them."""
+    return f"unknown {kind} '{name}'; {nearest_or_all(name, known)}"
+
+
+def nearest_or_all(name: str, known: Iterable[str]) -> str:
+    """The remedy for a wrong name: the nearest known one, else the list of them."""
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1)
-    remedy = f"did you mean '{nearest[0]}'?" if nearest else f"choose one of {', '.join(names)}"
-    return f"unknown {kind} '{name}'; {remedy}"
+    return f"did you mean '{nearest[0]}'?" if nearest else f"choose one of {', '.join(names)}"
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -229,15 +233,15 @@ _MAY_BE_AUTO = ("mean", "std", "peak_epoch", "lr_max", "lr_min", "lr_final")
 
 # name: (smallest, largest, smallest allowed?, largest allowed?)
 _RANGES: Mapping[str, tuple[float, float, bool, bool]] = {
-    "train_limit": (0, math.inf, True, False),
-    "test_limit": (0, math.inf, True, False),
+    "train_limit": (0, 10**9, True, True),
+    "test_limit": (0, 10**9, True, True),
     "val_fraction": (0, 1, True, False),
     "image_size": (0, 1024, True, True),
     "width": (0, 64, False, True),
     "head_scale": (0, math.inf, False, False),
     "dropout": (0, 1, True, False),
-    "epochs": (1, math.inf, True, False),
-    "batch_size": (2, math.inf, True, False),
+    "epochs": (1, 10**6, True, True),
+    "batch_size": (2, 10**6, True, True),
     "peak_epoch": (0, math.inf, False, False),
     "lr_max": (0, math.inf, False, False),
     "lr_min": (0, math.inf, True, False),
@@ -255,8 +259,8 @@ _RANGES: Mapping[str, tuple[float, float, bool, bool]] = {
     "lr_end": (0, math.inf, False, False),
     "lr_steps": (10, 100_000, True, True),
     "lr_repeats": (1, 100, True, True),
-    "seed": (0, 2**63, True, False),
-    "split_seed": (0, 2**63, True, False),
+    "seed": (0, 2**63 - 1, True, True),
+    "split_seed": (0, 2**63 - 1, True, True),
 }
 
 
@@ -306,9 +310,10 @@ def _check_ranges(recipe: Recipe) -> None:
 def _range_text(name: str) -> str:
     low, high, low_in, high_in = _RANGES[name]
     lower = f"{'at least' if low_in else 'more than'} {low:g}"
-    if math.isinf(high) or high >= 2**63:
-        return f"give a number of {lower}" if low_in else f"give a number {lower}"
-    return f"give a number {lower} and {'at most' if high_in else 'less than'} {high:g}"
+    if math.isinf(high):
+        return f"give a finite number {lower}"
+    limit = high if isinstance(high, int) else f"{high:g}"
+    return f"give a number {lower} and {'at most' if high_in else 'less than'} {limit}"
 
 
 def _check_together(recipe: Recipe) -> None:

@@ -1,8 +1,8 @@
 """The figures of a run: arrays in, matplotlib figures out. Nothing here decides, and no torch.
 
 Figures are made without pyplot, so there is no global state to leak; in a notebook a figure shows
-itself as the last expression of a cell. Colours are those of Okabe and Ito (2008), which colour-blind
-readers can tell apart.
+itself as the last expression of a cell. Colours are those of Okabe and Ito (2008), which
+colour-blind readers can tell apart.
 """
 
 import os
@@ -23,7 +23,7 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED = (
 )  # fmt: skip
 TRAIN, TEST, VAL = BLUE, RED, GREEN
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 12,
@@ -339,9 +339,7 @@ def _spread(values: Sequence[float], distance: float) -> list[float]:
     return placed
 
 
-def _write_counts(
-    axes: Axes, counts_KK: np.ndarray, shares_KK: np.ndarray, largest: float
-) -> None:
+def _write_counts(axes: Axes, counts_KK: np.ndarray, shares_KK: np.ndarray, largest: float) -> None:
     size = 9 if len(counts_KK) <= 10 else 6
     for (row, column), count in np.ndenumerate(counts_KK):
         if count:

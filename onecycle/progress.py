@@ -1,4 +1,4 @@
-"""What long work reports to. The base class is silent; `onecycle.terminal` draws it for a person."""
+"""What long work reports to. The base class is silent; `onecycle.terminal` draws for a person."""
 
 from collections.abc import Callable, Mapping
 

@@ -86,6 +86,7 @@ def _content(run: RunDir) -> dict[str, Any]:
     recipe, result = run.read_recipe(), run.result()
     facts = run.read_json("environment.json") or {}
     epochs = run.read_rows("metrics.jsonl")
+    done = f"{len(epochs)} of {recipe.epochs} epochs"
     evaluation, classes = _evaluation(run)
     base = RECIPES[recipe.recipe].recipe if recipe.recipe in RECIPES else None
     return {
@@ -94,8 +95,8 @@ def _content(run: RunDir) -> dict[str, Any]:
         "subtitle": _subtitle(recipe),
         "time": _time((result or {}).get("finished") or facts.get("started")),
         "finished": result is not None,
-        "done": f"{len(epochs)} of {recipe.epochs} epochs",
-        "tiles": _tiles(result or (epochs[-1] if epochs else {}), evaluation),
+        "done": done,
+        "tiles": _tiles(result or (epochs[-1] if epochs else {}), evaluation, done),
         "finding": _finding(run.read_json("lr_range_test.json")),
         "rates": {name: _rate(getattr(recipe, name)) for name in ("lr_min", "lr_max")},
         "epochs": _epochs(epochs),
@@ -125,12 +126,12 @@ def _time(iso: str | None) -> dict[str, str] | None:
     return {"iso": when.isoformat(), "text": when.strftime("%Y-%m-%d, %H:%M")}
 
 
-def _tiles(figures: Mapping[str, Any], evaluation: Evaluation | None) -> Rows:
+def _tiles(figures: Mapping[str, Any], evaluation: Evaluation | None, done: str) -> Rows:
     """The run's figures, from result.json or from the last epoch's row: those that are there."""
     mirrored = "logits averaged over each image and its mirror"
     machine = f"{figures.get('precision', '')} on {figures.get('device', '')}"
     given: list[tuple[str, str, Callable[[Any], str], str]] = [
-        ("test_accuracy", "Test accuracy", _percent, _interval_note(evaluation)),
+        ("test_accuracy", "Test accuracy", _percent, _interval_note(evaluation) or f"after {done}"),
         ("test_accuracy_tta", "With mirror images", _percent, mirrored),
         ("val_accuracy", "Validation accuracy", _percent, "images kept apart from training"),
         ("train_accuracy", "Train accuracy", _percent, "last epoch, augmented images"),
@@ -238,17 +239,20 @@ def _plots(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _changes(recipe: Recipe, base: Recipe) -> Rows:
-    """Fields that differ from the named recipe; those that it leaves to be found come last."""
+    """Fields that differ from the named recipe; those that are `auto` there come last.
+
+    Whether such a one was found or given can't be told: the run's recipe holds the values used.
+    """
     rows = [
         {
             "name": name,
             "here": _value(here),
             "there": _value(there),
-            "how": "found" if there == "auto" else "changed",
+            "kind": "open" if there == "auto" else "other",
         }
         for name, (there, here) in differences(recipe, base).items()
     ]
-    return sorted(rows, key=lambda row: row["how"])
+    return sorted(rows, key=lambda row: row["kind"] == "open")
 
 
 def _environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

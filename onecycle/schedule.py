@@ -8,6 +8,7 @@ default, there is no annihilation phase. At equal settings all values are those 
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 from torch.optim import Optimizer
@@ -101,7 +102,7 @@ def _between(step: int, knots: list[tuple[int, float]], anneal: Anneal) -> float
         raise InputError(
             f"peak_step: {places[1]} lies outside {what} of {places[-1] + 1} steps; lower it"
         )
-    for (left, start), (right, end) in zip(knots, knots[1:], strict=False):
+    for (left, start), (right, end) in pairwise(knots):
         if step <= right and right > left:
             return _slope(start, end, (step - left) / (right - left), anneal)
     return knots[-1][1] if step > knots[0][0] or len(set(places)) > 1 else knots[1][1]
@@ -192,8 +193,9 @@ class OneCycle(LRScheduler):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to a saved position, and set the optimizer's rates and momentum to it."""
         self.last_epoch = int(state_dict["step"])
-        self._last_lr = self.get_lr()
-        for group, lr in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+        rates = self.get_lr()
+        self._last_lr = rates  # pyright: ignore[reportAttributeAccessIssue]
+        for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = lr
         self._set_momentum()
 

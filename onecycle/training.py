@@ -107,6 +107,7 @@ def resume(run: str | Path, *, threads: int = 0, progress: Progress = SILENT) ->
     started = time.perf_counter()
     folder = RunDir.open(run)
     if folder.finished:
+        progress.note(f"{folder.path} has finished already; nothing is left to train")
         return Run(folder.path, folder.result() or {})
     training, splits = prepare(folder.read_recipe(), threads=threads, progress=progress)
     training.started = started
@@ -185,6 +186,7 @@ def prepare(
     recipe: Recipe, *, threads: int = 0, progress: Progress = SILENT
 ) -> tuple[Training, Splits]:
     """Data, network and optimizer, with every `auto` but the rates resolved."""
+    models.check_name(recipe.model)
     runtime.set_threads(threads)
     device = runtime.resolve_device(recipe.device)
     precision = runtime.resolve_precision(recipe.precision, device)
@@ -193,7 +195,7 @@ def prepare(
     recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
     _, _, channels = splits.train.image_shape
     model = _build(recipe, channels, len(splits.train.classes))
-    model = model.to(device, memory_format=torch.channels_last)
+    model = _placed(model, device)
     batches = Batches(
         train=splits.train,
         batch_size=recipe.batch_size,
@@ -254,7 +256,7 @@ def _sibling(training: Training, repeat: int) -> Training:
     channels = training.batches.train.image_shape[2]
     seed = runtime.seed_of(recipe.seed, "range test initialization", repeat)
     model = _build(recipe, channels, len(training.batches.train.classes), seed=seed)
-    model = model.to(training.device, memory_format=torch.channels_last)
+    model = _placed(model, training.device)
     return replace(training, model=model, optimizer=optim.build(model, recipe))
 
 
@@ -313,7 +315,7 @@ def _resolve_rates(training: Training, run: RunDir, stop: "Signals", progress: P
 
 
 def choose_rates(recipe: Recipe, finding: LRFinding) -> Recipe:
-    """The recipe with the found rates in place of `auto`; a given one is kept and bounds the other."""
+    """The recipe with found rates in place of `auto`; a given one is kept and bounds the other."""
     lr_max = finding.lr_max if recipe.lr_max == "auto" else recipe.lr_max
     lr_min = min(finding.lr_min, lr_max) if recipe.lr_min == "auto" else recipe.lr_min
     return override(recipe, lr_max=max(lr_max, lr_min), lr_min=lr_min)
@@ -385,7 +387,7 @@ def _result(
 
 
 def _with_mirrored(training: Training, evaluation: Evaluation) -> dict[str, float]:
-    """Test accuracy with test-time augmentation, if asked for: logits averaged with the mirror's."""
+    """Test accuracy with test-time augmentation, if asked for: mean logits with the mirror."""
     if not training.recipe.tta:
         return {}
     mirrored = training.evaluate(training.test, mirrored=True)
@@ -458,6 +460,11 @@ def _build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = No
         dropout=recipe.dropout,
         seed=recipe.seed if seed is None else seed,
     )
+
+
+def _placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on the device, its weights in channels_last order."""
+    return model.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def _statistics(recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -32,9 +32,7 @@ def make(count: int = 70, batch_size: int = 16, **changes) -> Batches:
 @given(count=st.integers(2, 200), batch_size=st.integers(2, 64), epoch=st.integers(0, 5))
 def test_each_epoch_visits_every_image_once(count, batch_size, epoch):
     batches = make(count, batch_size)
-    steps = range(
-        epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch
-    )
+    steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
     visited = np.concatenate([batches.indices(step) for step in steps])
     assert sorted(visited) == list(range(count))
 

@@ -79,7 +79,8 @@ def test_predictions_are_the_plain_loop_in_order(mirrored):
         model, images, mean=mean, std=std, device=torch.device("cpu"), precision="fp32",
         mirrored=mirrored,
     )  # fmt: skip
-    assert [mode for mode, _ in model.calls] == [False] * 3 and model.training
+    assert [mode for mode, _ in model.calls] == [False] * 3
+    assert model.training
     assert sum(size for _, size in model.calls) == count
     floats = (torch.tensor(pixels) / 255 - torch.tensor(mean)) / torch.tensor(std)
     if mirrored:

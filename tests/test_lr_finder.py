@@ -115,7 +115,7 @@ def test_training_afterwards_is_the_training_without_it():
 
 
 def test_groups_keep_their_ratio_and_the_largest_follows_the_ramp():
-    model, _, batches = make()
+    model, _, _ = make()
     optimizer = torch.optim.SGD(
         [
             {"params": model[0].parameters(), "lr": 0.002},
@@ -144,9 +144,14 @@ def test_accumulation_takes_the_mean_over_its_batches():
         halves = [(inputs[:4], targets[:4]), (inputs[4:], targets[4:])]
         curves.append(
             lr_range_test(
-                model, torch.optim.SGD(model.parameters(), lr=1), F.cross_entropy,
-                whole if accumulate == 1 else halves, steps=10, accumulate=accumulate, lr_end=1.0,
-            )  # fmt: skip
+                model,
+                torch.optim.SGD(model.parameters(), lr=1),
+                F.cross_entropy,
+                whole if accumulate == 1 else halves,
+                steps=10,
+                accumulate=accumulate,
+                lr_end=1.0,
+            )
         )
     np.testing.assert_allclose(curves[0].loss, curves[1].loss, rtol=1e-5)
 

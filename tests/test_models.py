@@ -30,7 +30,10 @@ def test_parameters_and_stages_are_those_of_the_brief():
 
 def test_layers_come_in_the_briefs_order():
     kinds = [layer.kind for layer in summarize(models.build("custom-resnet", classes=10)).layers]
-    plain, pooled = ["Conv2d", "BatchNorm2d", "ReLU"], ["Conv2d", "MaxPool2d", "BatchNorm2d", "ReLU"]
+    plain, pooled = (
+        ["Conv2d", "BatchNorm2d", "ReLU"],
+        ["Conv2d", "MaxPool2d", "BatchNorm2d", "ReLU"],
+    )
     expected = plain + (pooled + 2 * plain) + pooled + (pooled + 2 * plain)
     assert kinds == [*expected, "AdaptiveMaxPool2d", "Dropout", "Linear"]
 
@@ -99,7 +102,11 @@ def test_receptive_field_and_jump_of_a_chain_follow_the_recurrence(kernel, strid
     fields = [(layer.receptive_field, layer.jump) for layer in summarize(chain, (96, 96, 3)).layers]
     first = 1 + (kernel - 1) * dilation
     second = first + (pool - 1) * stride
-    assert fields == [(first, stride), (second, stride * pool), (second + 2 * stride * pool, stride * pool)]
+    assert fields == [
+        (first, stride),
+        (second, stride * pool),
+        (second + 2 * stride * pool, stride * pool),
+    ]
 
 
 @pytest.mark.parametrize("side", [28, 32, 64])

@@ -16,9 +16,7 @@ def network() -> nn.Module:
 @pytest.mark.parametrize("everywhere", [False, True])
 def test_weight_decay_reaches_weights_and_only_on_request_norms_and_biases(everywhere):
     model = network()
-    optimizer = optim.build(
-        model, Recipe(weight_decay=0.1, decay_norms_and_biases=everywhere)
-    )
+    optimizer = optim.build(model, Recipe(weight_decay=0.1, decay_norms_and_biases=everywhere))
     decays = {
         id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
     }

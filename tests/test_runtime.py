@@ -37,9 +37,14 @@ def test_preserved_rng_gives_back_every_global_state_even_after_an_error():
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
-    with pytest.raises(KeyError), runtime.preserved_rng():
-        draws()
-        raise KeyError
+
+    def fail_after_drawing():
+        with runtime.preserved_rng():
+            draws()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_after_drawing()
     assert draws() == expected
 
 

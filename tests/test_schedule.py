@@ -1,6 +1,7 @@
 """The schedule against PyTorch's OneCycleLR, at its knots, and as a scheduler in foreign loops."""
 
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -53,7 +54,9 @@ def test_the_briefs_peak():
     assert one_cycle(0, **cycle) == 0.01
     assert one_cycle(PEAK, **cycle) == 0.4
     assert one_cycle(STEPS - 1, **cycle) == pytest.approx(0.01, rel=1e-12)  # no annihilation
-    assert one_cycle(10**6, **cycle) == pytest.approx(one_cycle(STEPS - 1, **cycle))  # kept beyond the end
+    assert one_cycle(10**6, **cycle) == pytest.approx(
+        one_cycle(STEPS - 1, **cycle)
+    )  # kept beyond the end
 
 
 @given(
@@ -67,15 +70,20 @@ def test_it_rises_to_the_peak_and_falls_to_the_end(total, place, anneal, rates):
     low, high, final = rates
     values = [
         one_cycle(
-            step, total_steps=total, peak_step=peak, lr_min=low, lr_max=high, lr_final=final,
+            step,
+            total_steps=total,
+            peak_step=peak,
+            lr_min=low,
+            lr_max=high,
+            lr_final=final,
             anneal=anneal,
-        )  # fmt: skip
+        )
         for step in range(total)
     ]
     slack = 1e-12 * high
     assert values[peak] == pytest.approx(high if total > 1 else values[0])
-    assert all(a <= b + slack for a, b in zip(values[:peak], values[1 : peak + 1], strict=True))
-    assert all(a >= b - slack for a, b in zip(values[peak:], values[peak + 1 :], strict=False))
+    assert all(a <= b + slack for a, b in pairwise(values[: peak + 1]))
+    assert all(a >= b - slack for a, b in pairwise(values[peak:]))
     if peak > 0:
         assert values[0] == pytest.approx(low)
     if peak < total - 1:
@@ -105,7 +113,7 @@ def test_the_ramp_has_even_steps_on_its_own_axis(steps, ramp):
     ]
     assert rates[0] == pytest.approx(1e-3)
     assert rates[-1] == pytest.approx(10.0)
-    pairs = list(zip(rates, rates[1:], strict=False))
+    pairs = list(pairwise(rates))
     moves = [b / a for a, b in pairs] if ramp == "exponential" else [b - a for a, b in pairs]
     assert moves == pytest.approx([moves[0]] * len(moves))
 

@@ -27,8 +27,8 @@ TINY = Recipe(
     weight_decay=5e-4, precision="fp32", lr_max=0.05, lr_min=0.005,
 )  # fmt: skip
 
-RESULT_KEYS = """recipe data data_fingerprint model parameters seed device precision torch epochs steps
-batch_size lr_min lr_max lr_final peak_step train_loss train_accuracy test_loss test_accuracy
+RESULT_KEYS = """recipe data data_fingerprint model parameters seed device precision torch epochs
+steps batch_size lr_min lr_max lr_final peak_step train_loss train_accuracy test_loss test_accuracy
 best_test_accuracy best_epoch train_seconds eval_seconds total_seconds images_per_second
 peak_memory_bytes weights_sha256 finished""".split()
 
@@ -176,10 +176,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(given, tmp_path, steps):
 def test_a_killed_process_goes_on_to_the_same_bits(given, tmp_path):
     """A real kill -9 in the middle of a real process."""
     code = (
-        "import sys; sys.path.insert(0, {tests!r})\n"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_training import TINY, training\n"
-        "training.train(TINY, runs={runs!r})\n"
-    ).format(tests=str(Path(__file__).parent), runs=str(tmp_path))
+        f"training.train(TINY, runs={str(tmp_path)!r})\n"
+    )
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("*/checkpoints/step-*")) and time.monotonic() < deadline:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onecycle.config import unknown_name
+from onecycle.config import nearest_or_all
 from onecycle.data import folder, shapes
 from onecycle.data.image_set import ImageSet, Splits, fingerprint
 from onecycle.errors import InputError
@@ -70,8 +70,8 @@ def load_splits(
         test = _limited(test, test_limit, split_seed, "test_limit")
     else:
         raise InputError(
-            f"data: there is no path '{source}', and as a name it is an "
-            + unknown_name("data set", source, BUILT_IN)
+            f"data: there is no path '{source}', and no built-in set of that name; "
+            + nearest_or_all(source, BUILT_IN)
         )
     val = None
     if val_fraction > 0:
@@ -102,7 +102,9 @@ def _limited(images: ImageSet, limit: int, seed: int, name: str) -> ImageSet:
     if limit == 0 or limit == len(images):
         return images
     if limit > len(images):
-        raise InputError(f"{name}: {limit} is more than the {len(images)} images there are; lower it")
+        raise InputError(
+            f"{name}: {limit} is more than the {len(images)} images there are; lower it"
+        )
     if limit < len(images.classes):
         raise InputError(
             f"{name}: {limit} images can't hold {len(images.classes)} classes; raise it"
@@ -112,7 +114,7 @@ def _limited(images: ImageSet, limit: int, seed: int, name: str) -> ImageSet:
 
 
 def _exactly(chosen_N: np.ndarray, labels_N: np.ndarray, count: int) -> np.ndarray:
-    """Indices of `count` images: those chosen, evened out over the classes where rounding missed."""
+    """Indices of `count` images: those chosen, evened out over classes where rounding missed."""
     chosen_N = chosen_N.copy()
     while (excess := int(chosen_N.sum()) - count) != 0:
         kept = np.bincount(labels_N[chosen_N], minlength=int(labels_N.max()) + 1)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -168,7 +169,9 @@ def _list_classes(root: Path, folder: Path, split: str) -> dict[str, list[_File]
 
 def _check_classes(classes: dict[str, list[_File]], folder: Path, needed: int) -> None:
     if not classes:
-        raise InputError(f"data: '{folder}' has no class folders; put images in '{folder}/<class>/'")
+        raise InputError(
+            f"data: '{folder}' has no class folders; put images in '{folder}/<class>/'"
+        )
     empty = [label for label, files in classes.items() if not files]
     if len(empty) == len(classes):
         raise InputError(f"data: '{folder}' has class folders but no images in them")
@@ -225,9 +228,7 @@ def _decode(
         shape = (len(files), side[1], side[0], channels)
         try:
             _make_folder(temporary)
-            images_NHWC = np.lib.format.open_memmap(
-                temporary / "images.npy", "w+", np.uint8, shape
-            )
+            images_NHWC = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, shape)
             progress.start("decoding images", len(files), "images")
             decode = partial(_decode_chunk, str(root), image_size, channels)
             start = 0
@@ -256,7 +257,19 @@ def _pool(workers: int) -> Any:
     """Worker processes for large folders; for small ones starting them would take longer."""
     if workers <= 1:
         return _InProcess()
-    return ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
+    return _Workers(
+        workers,
+        mp_context=get_context("spawn" if os.name == "nt" else "forkserver"),
+        initializer=signal.signal,  # Ctrl-C is for this process, which then ends them
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+
+
+class _Workers(ProcessPoolExecutor):
+    """A pool that drops what is still to be done when an error or Ctrl-C leaves it."""
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        self.shutdown(wait=True, cancel_futures=kind is not None)
 
 
 class _InProcess:

@@ -89,7 +89,7 @@ class ImageSet:
         sha.update(repr((self.images_NHWC.shape, self.classes)).encode())
         sha.update(np.ascontiguousarray(self.labels_N, dtype="<i8").tobytes())
         for chunk in self.chunks():
-            sha.update(np.ascontiguousarray(chunk))
+            sha.update(np.ascontiguousarray(chunk).data)
         return sha.digest()
 
 

@@ -16,7 +16,7 @@ SMOOTHING = 0.8
 KERNEL_NORM = math.sqrt(
     ((1 - SMOOTHING) / (1 + SMOOTHING)) ** 2 * (1 + SMOOTHING**2) / (1 - SMOOTHING**2)
 )
-"""Standard error of a smoothed value over that of a reading: the norm of the smoothing's weights."""
+"""Standard error of a smoothed value over that of a reading: the norm of the weights."""
 
 RISE = 6.0
 """Standard errors that count as a measurable rise."""
@@ -82,7 +82,7 @@ class LRCurve:
 
     @cached_property
     def turn(self) -> int:
-        """Index from which on the loss stands measurably above its start; the length if it never does.
+        """Index from which on the loss stands measurably above its start; the length if never.
 
         What lies right of it is past the valley. A network that the ramp has broken may well answer
         with a low loss again.
@@ -104,7 +104,9 @@ class LRCurve:
         On a clear curve that is the minimum itself; on a flat one it is where the loss begins to
         rise, which is all that such a curve can tell.
         """
-        above = self.smoothed[self.minimum : self.turn] > self.smoothed[self.minimum] + 2 * self.noise
+        above = (
+            self.smoothed[self.minimum : self.turn] > self.smoothed[self.minimum] + 2 * self.noise
+        )
         return self.minimum + (int(np.argmax(above)) if above.any() else len(above)) - 1
 
     @property

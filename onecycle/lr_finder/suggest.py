@@ -85,7 +85,7 @@ def steepest(curve: LRCurve) -> float:
 
 
 def valley(curve: LRCurve) -> float:
-    """The middle, by steps, of the longest run of falling losses that ends at the minimum or before.
+    """The middle, by steps, of the longest run of falling losses left of the minimum.
 
     The run may skip readings: it is the longest falling subsequence, which noise does not cut.
     """
@@ -157,7 +157,9 @@ def _warnings(curves: tuple[LRCurve, ...], suggestions: dict[str, Suggestion]) -
         lines.append("the loss was still falling at the last rate; raise lr_end")
     flat = [c for c in curves if c.start - c.smoothed[c.minimum] < 2 * MEASURABLE * c.noise]
     if flat:
-        lines.append("the loss hardly fell, so the rates are read from where it rises; raise lr_steps")
+        lines.append(
+            "the loss hardly fell, so the rates are read from where it rises; raise lr_steps"
+        )
     for name, suggestion in suggestions.items():
         if suggestion.high > DISAGREEMENT * suggestion.low:
             lines.append(

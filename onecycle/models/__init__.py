@@ -37,10 +37,19 @@ def build(
     Raises:
         InputError: unknown name (with the nearest one).
     """
-    if name not in NETWORKS:
-        raise InputError(unknown_name("model", name, NETWORKS))
+    check_name(name)
     with runtime.preserved_rng():
         torch.manual_seed(runtime.seed_of(seed, "init"))
         return NETWORKS[name](
             classes=classes, channels=channels, width=width, head_scale=head_scale, dropout=dropout
         )
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no network has, before any longer work.
+
+    Raises:
+        InputError: with the nearest name.
+    """
+    if name not in NETWORKS:
+        raise InputError(unknown_name("model", name, NETWORKS))

@@ -1,0 +1,289 @@
+"""The report: one file, true to the run folder, whatever is or is not in it, and readable."""
+
+import base64
+import math
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onecycle.config import override
+from onecycle.errors import InputError
+from onecycle.recipes import RECIPES
+from onecycle.report import PLOTS, wilson, write_report
+from onecycle.run_dir import RunDir
+
+# The smallest PNG there is: one pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+HOSTILE = '<script>alert("x")</script>'
+CLASSES = ("cat", "Ünï", HOSTILE, "empty")
+RESULT = {
+    "recipe": "demo",
+    "model": "custom-resnet",
+    "parameters": 6_573_130,
+    "device": "cpu",
+    "precision": "bf16",
+    "lr_min": 0.01,
+    "lr_max": 0.1234567,
+    "train_accuracy": 0.9123,
+    "test_accuracy": 0.75,
+    "test_loss": 0.65432,
+    "total_seconds": 75.2,
+    "images_per_second": 1234.5,
+    "finished": "2026-11-23T19:11:00+00:00",
+}
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Page(HTMLParser):
+    """What a test asks about a page; refuses one whose tags do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text, self.words = text, ""
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.parents: list[tuple[str, dict[str, str]]] = []
+        self.unscrolled: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.parents == []
+        self.words = " ".join(self.words.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.tags.append((tag, given))
+        scrolls = any(parent.get("class") == "scroll" for _, parent in self.parents)
+        if tag in ("table", "img") and not scrolls:
+            self.unscrolled.append(tag)
+        if tag not in VOID:
+            self.parents.append((tag, given))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.parents.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.parents and self.parents[-1][0] not in ("style", "title"):
+            self.words += f" {data}"
+
+    def all(self, wanted: str) -> Iterator[dict[str, str]]:
+        return (attributes for tag, attributes in self.tags if tag == wanted)
+
+
+def report(run: RunDir) -> Page:
+    path = write_report(run)
+    assert path == run.path / "report.html"
+    return Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> RunDir:
+    """A run that has just begun: all that is there is its recipe."""
+    run = RunDir.create(tmp_path / "runs", RECIPES["demo"].recipe)
+    run.write_recipe(RECIPES["demo"].recipe)
+    return run
+
+
+@pytest.fixture
+def finished(begun: RunDir) -> RunDir:
+    """A run with everything: 3 of 4 test images right in each class that has any."""
+    recipe = override(RECIPES["demo"].recipe, epochs=2, lr_min=0.01, lr_max=0.1234567)
+    begun.write_recipe(recipe)
+    labels = np.repeat([0, 1, 2], [40, 80, 120])
+    predictions = np.where(np.arange(240) % 4 == 0, (labels + 1) % 3, labels)
+    logits = np.eye(4, dtype=np.float32)[predictions]
+    begun.save_arrays("predictions.npz", logits=logits, labels=labels, classes=np.array(CLASSES))
+    begun.write_environment(
+        {
+            "started": "2026-11-23T19:10:00+00:00",
+            "command": ["onecycle", "train", "demo", "--data", "my images"],
+            "versions": {"torch": "2.13.0", "numpy": "2.4.6"},
+            "cpu_flags": ["avx512_bf16", "amx_tile"],
+            "cuda": None,
+            "git": {"commit": "0123abcd", "changed": True},
+        }
+    )
+    begun.write_json(
+        "lr_range_test.json",
+        {
+            "suggestions": {"steepest": {"lr": 0.05, "low": 0.04, "high": 0.06}},
+            "why": "lr_max by 'recommended'",
+            "warnings": ["the loss was still falling"],
+        },
+    )
+    with begun.lock():
+        for epoch in (1, 2):
+            row = {"epoch": epoch, "step": 8 * epoch, "lr": 0.1 / epoch, "momentum": 0.9}
+            row |= {"train_loss": 2.0 / epoch, "train_accuracy": 0.4 * epoch}
+            row |= {"test_loss": 1.5 / epoch, "test_accuracy": 0.375 * epoch, "seconds": 9.6}
+            begun.append("metrics.jsonl", row)
+    for name in PLOTS:
+        (begun.plots / f"{name}.png").write_bytes(PNG)
+    begun.write_result(RESULT)
+    return begun
+
+
+def test_every_figure_is_shown(finished):
+    words = report(finished).words
+    for text in (
+        "Test accuracy 75.00 %",
+        f"95 % interval {wilson(180, 240)}, n = 240 images",
+        "Train accuracy 91.23 %",
+        "Test loss 0.6543",
+        "Peak rate 0.123 from 0.01",
+        "Time 1 min 15 s",
+        "Images per second 1,234 training alone, bf16 on cpu",
+        "Parameters 6,573,130 custom-resnet",
+        "2026-11-23, 19:11",
+        "starts at 0.01 and peaks at 0.123. A range test was run: lr_max by 'recommended'.",
+        "Warning: the loss was still falling",
+        "steepest 0.05 0.04 0.06",
+        "epoch lr momentum train loss train accuracy test loss test accuracy seconds",
+        "2 0.05 0.9 1.0000 80.00 % 0.7500 75.00 % 10",
+        f"cat 40 75.00 % {wilson(30, 40)}",
+        "onecycle train demo --data 'my images'",
+        "torch 2.13.0, numpy 2.4.6",
+        "0123abcd with changes",
+    ):
+        assert text in words
+    assert "not finished" not in words
+    assert "avx512_bf16" not in words
+    assert "empty 0" not in words
+
+
+def test_the_recipe_is_compared_with_the_named_one(finished):
+    page = report(finished)
+    changed = re.findall(r'<code>(\w+)</code></th><td class="(\w+)">([^<]*)</td>', page.text)
+    assert changed == [
+        ("epochs", "other", "2"),
+        ("lr_max", "open", "0.123457"),
+        ("lr_min", "open", "0.01"),
+    ]
+    assert "weight_decay 0.0005" in page.words
+
+
+def test_a_named_recipe_unchanged_and_one_of_ones_own(begun):
+    assert "Nothing differs from the named recipe." in report(begun).words
+    begun.write_recipe(override(RECIPES["demo"].recipe, recipe="mine"))
+    assert "no named recipe of this version" in report(begun).words
+
+
+def test_the_file_stands_alone(finished):
+    """No script, nothing fetched, also by what a hostile class name would have it do."""
+    page = report(finished)
+    assert HOSTILE in page.words
+    assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in page.tags}
+    policies = [meta for meta in page.all("meta") if "default-src" in meta.get("content", "")]
+    assert policies[0]["content"].startswith("default-src 'none'")
+    addresses = [a[key] for _, a in page.tags for key in ("src", "href") if key in a]
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    for address in addresses:
+        assert address.startswith("data:image/png;base64,") or address.removeprefix("#") in ids
+    assert not re.search(r"url\(|@import|https?:|\son\w+=", re.sub(r"base64,[^\"]+", "", page.text))
+
+
+def test_every_plot_is_embedded_with_words_for_it(finished):
+    images = list(report(finished).all("img"))
+    assert len(images) == len(PLOTS) == 6
+    for image in images:
+        assert base64.b64decode(image["src"].split(",")[1]) == PNG
+    alternatives = {image["alt"] for image in images}
+    assert alternatives == {alt for alt, _ in PLOTS.values()}
+
+
+def test_it_can_be_read_on_a_phone_and_with_a_keyboard(finished):
+    page = report(finished)
+    assert page.unscrolled == []
+    for region in (a for a in page.all("div") if a.get("class") == "scroll"):
+        assert region["tabindex"] == "0"
+        assert region["role"] == "region"
+        assert region["aria-label"]
+    assert all(head.get("scope") in ("col", "row") for head in page.all("th"))
+    assert next(page.all("html"))["lang"] == "en"
+    assert len(list(page.all("h1"))) == 1
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `#rrggbb`, as in WCAG 2.2."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_contrast_is_that_of_wcag_aa_in_light_and_dark(begun):
+    schemes = re.findall(r":root \{ color-scheme: (\w+); ([^}]*)\}", report(begun).text)
+    assert [name for name, _ in schemes] == ["light", "dark"]
+    for _, declarations in schemes:
+        colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", declarations))
+        for ink in ("ink", "faint", "accent", "warning"):
+            for paper in ("paper", "panel"):
+                pair = sorted((luminance(colours[ink]), luminance(colours[paper])))
+                assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (ink, paper)
+
+
+def test_an_unfinished_run_shows_what_there_is(finished):
+    (finished.path / "result.json").unlink()
+    (finished.path / "predictions.npz").unlink()
+    for name in ("confusion", "misclassified"):
+        (finished.plots / f"{name}.png").unlink()
+    page = report(finished)
+    assert "This run has not finished: 2 of 2 epochs are done." in page.words
+    assert "Test accuracy 75.00 % after 2 of 2 epochs" in page.words
+    assert "Mistakes" not in page.words
+    assert len(list(page.all("img"))) == 4
+
+
+def test_a_run_that_has_just_begun_has_a_report(begun):
+    words = report(begun).words
+    assert "0 of 5 epochs" in words
+    assert "The range test has not finished." in words
+    assert "No epoch is complete yet." in words
+
+
+def test_given_rates_need_no_range_test(begun):
+    begun.write_recipe(override(RECIPES["demo"].recipe, lr_min=0.02, lr_max=0.3))
+    assert "starts at 0.02 and peaks at 0.3. Both rates were given" in report(begun).words
+
+
+def test_validation_and_mirror_images_have_their_tiles(finished):
+    finished.write_result(RESULT | {"val_accuracy": 0.7, "test_accuracy_tta": 0.76})
+    words = report(finished).words
+    assert "With mirror images 76.00 %" in words
+    assert "Validation accuracy 70.00 %" in words
+
+
+@pytest.mark.parametrize("name", ["result.json", "lr_range_test.json", "predictions.npz"])
+def test_a_damaged_file_is_named(finished, name):
+    (finished.path / name).write_bytes(b"{")
+    with pytest.raises(InputError, match=f"{re.escape(name)}: is damaged"):
+        write_report(finished)
+
+
+def test_predictions_of_something_else_are_named(finished):
+    finished.save_arrays("predictions.npz", logits=np.zeros((1, 2)))
+    with pytest.raises(InputError, match=r"predictions\.npz: is damaged \(lacks classes\)"):
+        write_report(finished)
+
+
+def test_names_that_are_not_unicode_do_no_harm(begun):
+    classes = np.array(["caf\udce9", "b"])
+    logits, labels = np.eye(2, dtype=np.float32), np.arange(2)
+    begun.save_arrays("predictions.npz", logits=logits, labels=labels, classes=classes)
+    assert "caf?" in report(begun).words
+
+
+@given(count=st.integers(1, 100_000), data=st.data())
+def test_the_interval_is_wilsons_formula(count, data):
+    hits = data.draw(st.integers(0, count))
+    z, share = 1.959963984540054, hits / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    low, high = wilson(hits, count).removesuffix(" %").split(" to ")
+    assert float(low) == pytest.approx(100 * (middle - half), abs=0.0501)
+    assert float(high) == pytest.approx(100 * (middle + half), abs=0.0501)
