@@ -196,35 +196,42 @@ def fit(training: Training, run: RunDir, stop: Stop, progress: Progress = SILENT
         TrainingError: the loss became non-finite.
         Interrupted: a signal asked to stop; the state has been saved.
     """
-    state, recipe, batches = training.state, training.recipe, training.batches
-    readings = _Readings(training, run, progress)
+    state, batches = training.state, training.batches
+    readings = Readings(training, run, progress)
     training.model.train()
     for step in range(state.step, training.total_steps):
         started = time.perf_counter()
-        lr, momentum = training.rates(step)
-        optim.set_rates(training.optimizer, lr, momentum)
-        runtime.seed_layers(recipe.seed, step)
-        batch_BCHW, labels_B = batches.cut(step)
-        loss, correct = train_step(training.model, training.optimizer, batch_BCHW, labels_B, recipe)
-        readings.add(step, lr, momentum, loss, correct, len(labels_B))
-        state.step = step + 1
+        do_step(training, step, readings)
         ends_epoch = state.step % batches.steps_per_epoch == 0
-        if ends_epoch or stop.signal_number or readings.due:
+        signal_number = stop.signal_number
+        if ends_epoch or signal_number:
             readings.flush()
         state.train_seconds += time.perf_counter() - started
         if ends_epoch:
-            close_epoch(training, run, lr, momentum, progress)
-        if stop.signal_number:
+            close_epoch(training, run, progress)
+        if signal_number:
             if not ends_epoch:
                 run.save_checkpoint(training.checkpoint())
-            raise Interrupted(stop.signal_number, str(run.path))
+            raise Interrupted(signal_number, str(run.path))
 
 
-def close_epoch(
-    training: Training, run: RunDir, lr: float, momentum: float, progress: Progress
-) -> None:
+def do_step(training: Training, step: int, readings: "Readings") -> None:
+    """Everything that belongs to one step: rates, batch, update, readings."""
+    lr, momentum = training.rates(step)
+    optim.set_rates(training.optimizer, lr, momentum)
+    runtime.seed_layers(training.recipe.seed, step)
+    batch_BCHW, labels_B = training.batches.cut(step)
+    loss, correct = train_step(
+        training.model, training.optimizer, batch_BCHW, labels_B, training.recipe
+    )
+    readings.add(step, lr, momentum, loss, correct, len(labels_B))
+    training.state.step = step + 1
+
+
+def close_epoch(training: Training, run: RunDir, progress: Progress) -> None:
     """Evaluate, write the epoch's row, and save."""
     state = training.state
+    lr, momentum = training.rates(state.step - 1)
     started = time.perf_counter()
     test = training.evaluate(training.test)
     val = training.evaluate(training.val) if training.val else None
@@ -253,7 +260,7 @@ def close_epoch(
     progress.epoch(row)
 
 
-class _Readings:
+class Readings:
     """Losses and hits on their way from the device to the logs.
 
     Reading a number back makes the host wait for a GPU, so they are read in groups there; on a
@@ -268,11 +275,10 @@ class _Readings:
     def add(
         self, step: int, lr: float, momentum: float, loss: Tensor, correct: Tensor, count: int
     ) -> None:
+        """Take a step's results; they are read back when enough are pending."""
         self._pending.append((step, lr, momentum, loss, correct, count))
-
-    @property
-    def due(self) -> bool:
-        return len(self._pending) >= self._interval
+        if len(self._pending) >= self._interval:
+            self.flush()
 
     def flush(self) -> None:
         """Write what is pending to steps.jsonl, add it to the epoch's sums and report it."""

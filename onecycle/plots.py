@@ -5,6 +5,7 @@ itself as the last expression of a cell. Colours are those of Okabe and Ito (200
 colour-blind readers can tell apart.
 """
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -270,9 +271,19 @@ def misclassified(
 # ------------------------------------------------------------------------------------------ parts
 
 
+class _Figure(Figure):
+    """A figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        with rc_context(STYLE):
+            self.savefig(content, format="png", dpi=STYLE["figure.dpi"])
+        return content.getvalue()
+
+
 def _figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that arranges its parts without overlap."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    figure = _Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

@@ -258,6 +258,19 @@ def test_noise_moves_the_recommendation_by_less_than_a_factor_of_two():
     assert np.quantile(rates, 0.9) / np.quantile(rates, 0.1) < 2
 
 
+def test_a_flat_curve_is_read_where_it_begins_to_rise():
+    """Too few steps to learn anything: the lowest point is chance, the rise is not."""
+    lr, found = np.logspace(-7, 1, 100), []
+    for seed in range(50):
+        noise = np.random.default_rng(seed).normal(0, 0.018, 100)
+        loss = 2.31 + 0.04 * np.maximum(0, np.log10(lr / 0.1)) + noise
+        finding = suggest(LRCurve(tuple(lr), tuple(loss), "exponential", "completed", 100))
+        found.append(finding.lr_max)
+        assert finding.warnings, seed
+    assert np.mean([0.01 < rate < 5 for rate in found]) >= 0.9
+    assert min(found) > 1e-3
+
+
 def test_readings_stay_left_of_the_blow_up_even_if_the_loss_comes_back_down():
     """A network that the ramp broke may answer with a low loss again; that is no valley."""
     curve = curve_with_minimum_at(0.03)

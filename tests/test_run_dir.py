@@ -11,6 +11,8 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -565,14 +567,19 @@ print(moments)
 """
 
 
-def in_a_process(code: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def in_a_process(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Python running `code`, dead on leaving whatever happens."""
+    with subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_kill_at_any_moment_of_saving_loses_nothing(tmp_path):

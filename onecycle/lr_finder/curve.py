@@ -59,8 +59,8 @@ class LRCurve:
 
     @cached_property
     def start(self) -> float:
-        """The loss before learning: median over the first tenth of the steps, at least 3."""
-        return float(np.median(self.loss[: max(3, len(self) // 10)]))
+        """The loss before learning: median over the first fifth of the steps, at least 3."""
+        return float(np.median(self.loss[: max(3, len(self) // 5)]))
 
     @cached_property
     def ceiling(self) -> float:
@@ -73,12 +73,12 @@ class LRCurve:
     def noise(self) -> float:
         """Standard error of a smoothed value.
 
-        From the readings' scatter about the smoothed curve up to its lowest point (at least a
-        fifth of the curve), by the median absolute deviation.
+        From the differences of neighbouring readings, which a slow trend hardly changes, up to the
+        lowest point (at least over half of the curve), by the median absolute deviation.
         """
-        count = max(len(self) // 5, int(np.argmin(self.smoothed)) + 1, 3)
-        scatter = np.asarray(self.loss[:count]) - self.smoothed[:count]
-        return 1.4826 * float(np.median(np.abs(scatter))) * KERNEL_NORM
+        count = max(len(self) // 2, int(np.argmin(self.smoothed)) + 1, 3)
+        differences = np.abs(np.diff(self.loss[:count]))
+        return 1.4826 * float(np.median(differences)) / math.sqrt(2) * KERNEL_NORM
 
     @cached_property
     def turn(self) -> int:
@@ -97,17 +97,24 @@ class LRCurve:
         """Index of the lowest smoothed loss left of the turn."""
         return int(np.argmin(self.smoothed[: self.turn]))
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether the loss never fell measurably below its start: noise alone goes that low."""
+        return self.start - self.smoothed[self.minimum] < RISE * self.noise
+
     @cached_property
     def floor_end(self) -> int:
-        """Index of the last reading that can't be told from the minimum: within twice the noise.
+        """Index of the last reading left of the turn that can't be told from the valley's floor.
 
-        On a clear curve that is the minimum itself; on a flat one it is where the loss begins to
-        rise, which is all that such a curve can tell.
+        On a clear curve the floor is the minimum, give or take twice the noise. On a flat one the
+        lowest point is chance; the floor is the middle of all readings, and its end is where the
+        loss begins to rise, which is all that such a curve can tell.
         """
-        above = (
-            self.smoothed[self.minimum : self.turn] > self.smoothed[self.minimum] + 2 * self.noise
-        )
-        return self.minimum + (int(np.argmax(above)) if above.any() else len(above)) - 1
+        left = self.smoothed[: self.turn]
+        bound = left[self.minimum] + 2 * self.noise
+        if self.is_flat:
+            bound = max(bound, float(np.median(left)) + self.noise)
+        return int(np.flatnonzero(left <= bound)[-1])
 
     @property
     def position(self) -> np.ndarray:

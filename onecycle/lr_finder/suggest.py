@@ -155,8 +155,7 @@ def _warnings(curves: tuple[LRCurve, ...], suggestions: dict[str, Suggestion]) -
         lines.append(f"the curve has only {shortest} points; raise lr_steps or lower lr_end")
     if any(curve.minimum >= len(curve) - 2 and curve.stopped == "completed" for curve in curves):
         lines.append("the loss was still falling at the last rate; raise lr_end")
-    flat = [c for c in curves if c.start - c.smoothed[c.minimum] < 2 * MEASURABLE * c.noise]
-    if flat:
+    if any(curve.is_flat for curve in curves):
         lines.append(
             "the loss hardly fell, so the rates are read from where it rises; raise lr_steps"
         )
