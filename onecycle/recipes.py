@@ -43,6 +43,12 @@ DEMO = NamedRecipe(
         weight_decay=5e-4,
     ),
     summary="a quarter-width network on drawn shapes: the whole program in about a minute",
+    device="2 CPU cores (AMD EPYC, AVX-512 bf16)",
+    minutes=1.1,
+    accuracy=0.956,
+    spread=0.012,
+    n=3,
+    measured_on="shapes",
 )
 
 BRIEF = NamedRecipe(

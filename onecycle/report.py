@@ -60,16 +60,20 @@ TEMPLATE = Environment(
 Rows = list[dict[str, str]]
 
 
-def write_report(run: RunDir) -> Path:
+def write_report(run: RunDir, result: Mapping[str, Any] | None = None) -> Path:
     """Write `report.html` into the run folder, from what is in it alone, and return its path.
 
     Of an unfinished run the report shows what there is and says so.
+
+    Args:
+        run: the run folder.
+        result: what result.json is about to hold, since it is written last; None: what it holds.
 
     Raises:
         InputError: a file of the run is damaged.
         TrainingError: the file can't be written.
     """
-    page = TEMPLATE.render(_content(run))
+    page = TEMPLATE.render(_content(run, result or run.result()))
     path = run.path / "report.html"
     write_atomically(path, page.encode("utf-8", "replace"))
     return path
@@ -81,9 +85,9 @@ def wilson(hits: int, count: int) -> str:
     return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
 
 
-def _content(run: RunDir) -> dict[str, Any]:
+def _content(run: RunDir, result: Mapping[str, Any] | None) -> dict[str, Any]:
     """Everything the template shows, as text."""
-    recipe, result = run.read_recipe(), run.result()
+    recipe = run.read_recipe()
     facts = run.read_json("environment.json") or {}
     epochs = run.read_rows("metrics.jsonl")
     done = f"{len(epochs)} of {recipe.epochs} epochs"

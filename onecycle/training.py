@@ -281,10 +281,12 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
             names=np.array(training.test.names),
             classes=np.array(training.test.classes),
         )
+        progress.start("drawing plots and report", 1, "stage")
         figures.write(run, training, evaluation)
         result = _result(training, splits, evaluation, run)
-        run.write_result(result)
-        write_report(run)
+        write_report(run, result)
+        run.write_result(result)  # last: its presence means that the run is finished
+        progress.finish()
         return Run(run.path, result)
 
 

@@ -233,7 +233,7 @@ def _placed(
     return cos * dx + sin * dy, cos * dy - sin * dx
 
 
-# ------------- signed distances of what is drawn: negative within, and never steeper than 1 to 1
+# -------------- signed distances of what is drawn: negative within, of slope about 1 at the edge
 
 
 def _length(a: Plane, b: Plane) -> Plane:
