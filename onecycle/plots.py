@@ -129,7 +129,7 @@ def one_cycle(
         above.plot(*peak, "o", color=BLUE)
         _label(above, f"peak {lr[peak_step]:.3g} at step {peak_step}\n(epoch {peak[0]:.3g})", peak)
         _label(above, f"start {lr[0]:.3g}", (epochs[0], lr[0]), offset=(10, 8))
-        _label(above, f"end {lr[-1]:.3g}", (epochs[-1], lr[-1]), offset=(-6, 14), align="right")
+        _label(above, f"end {lr[-1]:.3g}", (epochs[-1], lr[-1]), offset=(0, 34), align="right")
         below.plot(epochs, momentum, color=RED)
         below.set(xlabel="epoch", ylabel="momentum", xlim=(0, epochs[-1] * 1.01))
         middle = (max(momentum) + min(momentum)) / 2

@@ -91,7 +91,9 @@ def train(
     run = RunDir.create(runs, training.recipe)
     run.write_recipe(training.recipe)
     run.write_environment(
-        environment(command, str(training.device), training.recipe.precision, threads)
+        environment(
+            command, str(training.device), training.recipe.precision, torch.get_num_threads()
+        )
         | {"data_fingerprint": splits.fingerprint}
     )
     return _carry_out(training, splits, run, progress)
@@ -327,9 +329,9 @@ def _why(recipe: Recipe) -> str:
     """How the two rates were chosen, in one sentence."""
     found = [name for name in ("lr_min", "lr_max") if getattr(recipe, name) == "auto"]
     methods = {
-        "lr_max": "lr_max by 'recommended': a factor on the rate of the lowest smoothed loss",
-        "lr_min": "lr_min by 'lr_min': the rate at which the loss measurably starts to fall, "
-        "within 1/1000 and 1/4 of lr_max",
+        "lr_max": "lr_max by 'recommended', twice the last rate of the valley's floor",
+        "lr_min": "lr_min by 'lr_min', the rate at which the loss measurably starts to fall, "
+        "kept between 1/1000 and 1/10 of lr_max",
     }
     return "; ".join(methods[name] for name in found)
 

@@ -5,7 +5,6 @@ Shapes: N images, H height, W width, C channels, K classes, D values of an image
 
 import hashlib
 import math
-import time
 from functools import cache
 
 import numpy as np
@@ -141,13 +140,6 @@ def test_progress_counts_images():
     listener = Listener()
     shapes.load(train=150, test=70, progress=listener)
     assert (listener.total, listener.done, listener.finished) == (220, 220, 2)
-
-
-def test_speed():
-    """12,000 images in 5 s, of one core's time, so that a busy machine does not matter."""
-    started = time.process_time()
-    shapes.draw(3000, "train")
-    assert time.process_time() - started < 5 / 4
 
 
 # ------------------------------------------------------------------------------------ the figures
