@@ -367,7 +367,8 @@ def _valley_limits(curve: Mapping[str, Sequence[float]]) -> tuple[float, float]:
     low, start = float(np.nanmin(smoothed)), float(np.median(curve["loss"][:5]))
     depth = max(start - low, 0.05 * abs(start), 1e-6)
     top = min(float(np.nanmax(curve["loss"])), start + depth)
-    return low - 0.25 * depth, max(top, start) + 0.15 * depth
+    bottom = max(min(low, float(np.nanmin(curve["loss"]))), low - depth)
+    return bottom - 0.1 * depth, max(top, start) + 0.15 * depth
 
 
 def _span(suggestion: Mapping[str, float]) -> str:

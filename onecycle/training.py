@@ -114,11 +114,12 @@ def resume(run: str | Path, *, threads: int = 0, progress: Progress = SILENT) ->
     training, splits = prepare(folder.read_recipe(), threads=threads, progress=progress)
     training.started = started
     _check_same_data(folder, splits)
-    checkpoint = folder.newest_checkpoint(progress)
-    if checkpoint is not None:
-        training.restore(checkpoint)
-    folder.cut_back(training.state.step)
-    return _carry_out(training, splits, folder, progress)
+    with folder.lock():
+        checkpoint = folder.newest_checkpoint(progress)
+        if checkpoint is not None:
+            training.restore(checkpoint)
+        folder.cut_back(training.state.step)
+        return _carry_out(training, splits, folder, progress)
 
 
 def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = SILENT) -> LRFinding:
