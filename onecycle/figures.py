@@ -32,7 +32,7 @@ def write(run: RunDir, training: Training, evaluation: Evaluation) -> None:
     plots.save(mistakes(training, evaluation), run.plots / "misclassified.png")
 
 
-def range_test(finding: LRFinding) -> "plots.Figure":
+def range_test(finding: LRFinding) -> plots.Figure:
     """The range test's curve, every suggestion and the recommended pair."""
     found = finding.to_json()
     return plots.lr_range_test(
@@ -40,7 +40,7 @@ def range_test(finding: LRFinding) -> "plots.Figure":
     )
 
 
-def cycle(training: Training) -> "plots.Figure":
+def cycle(training: Training) -> plots.Figure:
     """Learning rate and momentum of every step."""
     rates = [training.rates(step) for step in range(training.total_steps)]
     return plots.one_cycle(
@@ -51,7 +51,7 @@ def cycle(training: Training) -> "plots.Figure":
     )
 
 
-def samples(training: Training) -> "plots.Figure":
+def samples(training: Training) -> plots.Figure:
     """A few training images, one per class as far as there are, with versions from the stream."""
     train = training.batches.train
     chosen = _one_per_class(train.labels_N, SAMPLES)
@@ -80,7 +80,7 @@ def augmented(training: Training, indices: np.ndarray, version: int) -> np.ndarr
     return np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
 
 
-def mistakes(training: Training, evaluation: Evaluation) -> "plots.Figure":
+def mistakes(training: Training, evaluation: Evaluation) -> plots.Figure:
     """The test images that the network is most confidently wrong about."""
     test, wrong = training.test, most_confidently_wrong(evaluation, 20)
     return plots.misclassified(

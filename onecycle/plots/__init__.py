@@ -1,0 +1,25 @@
+"""The figures of a run: arrays in, matplotlib figures out. Nothing here decides, and no torch.
+
+Figures are made without pyplot, so there is no global state to leak; in a notebook a figure shows
+itself as the last expression of a cell.
+"""
+
+from matplotlib.figure import Figure
+
+from onecycle.plots.images import augmented_samples, misclassified
+from onecycle.plots.learning import curves
+from onecycle.plots.matrix import confusion
+from onecycle.plots.range_test import lr_range_test
+from onecycle.plots.schedule import one_cycle
+from onecycle.plots.style import save
+
+__all__ = [
+    "Figure",
+    "augmented_samples",
+    "confusion",
+    "curves",
+    "lr_range_test",
+    "misclassified",
+    "one_cycle",
+    "save",
+]
