@@ -1,12 +1,9 @@
 """The main job: load, build, find the rates, fit, evaluate, report."""
 
 import hashlib
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,20 +11,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from onecycle import figures, loop, models, optim, runtime
+from onecycle import figures, loop, runtime
 from onecycle.config import Recipe, override
-from onecycle.data import Splits, load_splits
-from onecycle.data.batches import Batches
+from onecycle.data import Splits
 from onecycle.errors import InputError, Interrupted
-from onecycle.evaluate import Evaluation, predict
+from onecycle.evaluate import Evaluation
 from onecycle.loop import Training
-from onecycle.lr_finder import LRFinding, lr_range_test, suggest
+from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
 from onecycle.progress import SILENT, Logged, Progress
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir, environment
+from onecycle.training.preparation import build, load, prepare
+from onecycle.training.rates import range_test, resolve_rates
+from onecycle.training.signals import noted_signals
 
 BUILT_IN_SHAPES: dict[str, tuple[int, int, int]] = {
     "shapes": (32, 3, 10),
@@ -177,90 +176,9 @@ def describe(recipe: Recipe) -> Summary:
         side, channels, classes = BUILT_IN_SHAPES[recipe.data]
         shape = (recipe.image_size or side, recipe.image_size or side, channels)
     else:
-        splits = _load(recipe, SILENT)
+        splits = load(recipe, SILENT)
         shape, classes = splits.train.image_shape, len(splits.train.classes)
-    return summarize(_build(recipe, shape[2], classes), shape)
-
-
-# ------------------------------------------------------------------------------ the job's steps
-
-
-def prepare(
-    recipe: Recipe, *, threads: int = 0, progress: Progress = SILENT
-) -> tuple[Training, Splits]:
-    """Data, network and optimizer, with every `auto` but the rates resolved."""
-    models.check_name(recipe.model)
-    runtime.set_threads(threads)
-    device = runtime.resolve_device(recipe.device)
-    precision = runtime.resolve_precision(recipe.precision, device)
-    splits = _load(recipe, progress)
-    mean, std = _statistics(recipe, splits)
-    recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
-    _, _, channels = splits.train.image_shape
-    model = _build(recipe, channels, len(splits.train.classes))
-    model = _placed(model, device)
-    batches = Batches(
-        train=splits.train,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        mean=mean,
-        std=std,
-        crop_padding=recipe.crop_padding,
-        flip=recipe.flip,
-        cutout=recipe.cutout,
-        device=device,
-    )
-    optimizer = optim.build(model, recipe)
-    training = Training(recipe, model, optimizer, batches, splits.test, splits.val, device)
-    return training, splits
-
-
-def range_test(training: Training, stop: "Signals", progress: Progress) -> LRFinding:
-    """`lr_repeats` range tests with the training's own optimizer, batches and precision.
-
-    The first runs on the training's own network and leaves no trace; further ones draw another
-    initialization and other batches.
-    """
-    curves = []
-    for repeat in range(training.recipe.lr_repeats):
-        trial = training if repeat == 0 else _sibling(training, repeat)
-        seed = runtime.seed_of(training.recipe.seed, "range test", repeat)
-        curves.append(_one_range_test(trial, seed, stop, progress))
-    return suggest(curves)
-
-
-def _one_range_test(trial: Training, seed: int, stop: "Signals", progress: Progress) -> Any:
-    recipe, batches = trial.recipe, replace(trial.batches, seed=seed)
-    # The momentum that goes with the peak, where the rate that is sought will stand.
-    momentum = recipe.base_momentum if recipe.cycle_momentum else recipe.momentum
-
-    def step(index: int) -> Tensor:
-        if stop.signal_number:
-            raise Interrupted(stop.signal_number)
-        runtime.seed_layers(seed, index)
-        for group in trial.optimizer.param_groups:
-            optim.set_rates(trial.optimizer, group["lr"], momentum)
-        return loop.train_step(trial.model, trial.optimizer, *batches.cut(index), recipe)[0]
-
-    return lr_range_test(
-        trial.model,
-        trial.optimizer,
-        step=step,
-        steps=recipe.lr_steps,
-        lr_start=recipe.lr_start,
-        lr_end=recipe.lr_end,
-        progress=progress,
-    )
-
-
-def _sibling(training: Training, repeat: int) -> Training:
-    """The same training with another initialization."""
-    recipe = training.recipe
-    channels = training.batches.train.image_shape[2]
-    seed = runtime.seed_of(recipe.seed, "range test initialization", repeat)
-    model = _build(recipe, channels, len(training.batches.train.classes), seed=seed)
-    model = _placed(model, training.device)
-    return replace(training, model=model, optimizer=optim.build(model, recipe))
+    return summarize(build(recipe, shape[2], classes), shape)
 
 
 def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progress) -> Run:
@@ -269,7 +187,7 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
         progress = Logged(progress, write)
         progress.note(f"run folder: {run.path}")
         try:
-            training.recipe = _resolve_rates(training, run, stop, progress)
+            training.recipe = resolve_rates(training, run, stop, progress)
         except Interrupted as interrupted:
             raise Interrupted(interrupted.signal_number, str(run.path)) from None
         progress.start("training", training.total_steps)
@@ -291,60 +209,6 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
         run.write_result(result)  # last: its presence means that the run is finished
         progress.finish()
         return Run(run.path, result)
-
-
-def _resolve_rates(training: Training, run: RunDir, stop: "Signals", progress: Progress) -> Recipe:
-    """The recipe with numbers for its rates, found by a range test where they are `auto`."""
-    recipe = training.recipe
-    if "auto" in (recipe.lr_max, recipe.lr_min):
-        started = time.perf_counter()
-        finding = range_test(training, stop, progress)
-        for warning in finding.warnings:
-            progress.note(f"range test: {warning}")
-        recipe = choose_rates(recipe, finding)
-        run.write_json(
-            "lr_range_test.json",
-            finding.to_json()
-            | {
-                "chosen": {"lr_min": recipe.lr_min, "lr_max": recipe.lr_max},
-                "why": _why(training.recipe),
-                "optimizer": _optimizer_settings(training),
-                "seconds": time.perf_counter() - started,
-            },
-        )
-        progress.note(f"range test: lr_min {recipe.lr_min:.3g}, lr_max {recipe.lr_max:.3g}")
-    if recipe.lr_final == "auto":
-        recipe = override(recipe, lr_final=recipe.lr_min)
-    run.write_recipe(recipe)
-    return recipe
-
-
-def choose_rates(recipe: Recipe, finding: LRFinding) -> Recipe:
-    """The recipe with found rates in place of `auto`; a given one is kept and bounds the other."""
-    lr_max = finding.lr_max if recipe.lr_max == "auto" else recipe.lr_max
-    lr_min = min(finding.lr_min, lr_max) if recipe.lr_min == "auto" else recipe.lr_min
-    return override(recipe, lr_max=max(lr_max, lr_min), lr_min=lr_min)
-
-
-def _why(recipe: Recipe) -> str:
-    """How the two rates were chosen, in one sentence."""
-    found = [name for name in ("lr_min", "lr_max") if getattr(recipe, name) == "auto"]
-    methods = {
-        "lr_max": "lr_max by 'recommended', twice the last rate of the valley's floor",
-        "lr_min": "lr_min by 'lr_min', the rate at which the loss measurably starts to fall, "
-        "kept between 1/1000 and 1/10 of lr_max",
-    }
-    return "; ".join(methods[name] for name in found)
-
-
-def _optimizer_settings(training: Training) -> dict[str, Any]:
-    group = training.optimizer.param_groups[0]
-    wanted = ("momentum", "nesterov", "weight_decay", "betas", "eps", "dampening")
-    return {"name": type(training.optimizer).__name__} | {
-        key: list(group[key]) if isinstance(group[key], tuple) else group[key]
-        for key in wanted
-        if key in group
-    }
 
 
 def _result(
@@ -409,86 +273,6 @@ def weights_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-# ------------------------------------------------------------------------------------- plumbing
-
-
-@dataclass
-class Signals:
-    """The signal that came, if any: SIGINT (2) or SIGTERM (15)."""
-
-    signal_number: int | None = None
-
-
-@contextmanager
-def noted_signals() -> Iterator[Signals]:
-    """Note SIGINT and SIGTERM instead of dying of them; a second SIGINT interrupts at once.
-
-    Outside the main thread, where Python forbids signal handlers, nothing is noted.
-    """
-    noted = Signals()
-    if threading.current_thread() is not threading.main_thread():
-        yield noted
-        return
-
-    def note(number: int, _: object) -> None:
-        if noted.signal_number and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        noted.signal_number = number
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _load(recipe: Recipe, progress: Progress) -> Splits:
-    return load_splits(
-        recipe.data,
-        image_size=recipe.image_size,
-        train_limit=recipe.train_limit,
-        test_limit=recipe.test_limit,
-        val_fraction=recipe.val_fraction,
-        split_seed=recipe.split_seed,
-        progress=progress,
-    )
-
-
-def _build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = None) -> nn.Module:
-    return models.build(
-        recipe.model,
-        classes=classes,
-        channels=channels,
-        width=recipe.width,
-        head_scale=recipe.head_scale,
-        dropout=recipe.dropout,
-        seed=recipe.seed if seed is None else seed,
-    )
-
-
-def _placed(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on the device, its weights in channels_last order."""
-    return model.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-
-def _statistics(recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel means and standard deviations: as given, else of the train split."""
-    channels = splits.train.image_shape[2]
-    measured_mean, measured_std = splits.train.channel_statistics()
-    mean = measured_mean if recipe.mean == "auto" else recipe.mean
-    std = measured_std if recipe.std == "auto" else recipe.std
-    for name, values in (("mean", mean), ("std", std)):
-        if len(values) != channels:
-            raise InputError(
-                f"{name}: {len(values)} given, but the images have {channels} channels; "
-                f"give {channels}, or auto"
-            )
-    if min(std) <= 0:
-        raise InputError(f"{recipe.data}: a channel is the same in all images; give std yourself")
-    return mean, std
-
-
 def _present(device: str, progress: Progress) -> str:
     """`device` if this machine has it, else `auto`, so that a copied run can be evaluated."""
     try:
@@ -525,7 +309,7 @@ __all__ = [
     "describe",
     "evaluate_run",
     "find_lr",
-    "predict",
+    "prepare",
     "resume",
     "train",
     "weights_sha256",

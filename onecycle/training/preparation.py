@@ -1,0 +1,90 @@
+"""From a recipe to a training that can begin: device, images, network, optimizer, batches."""
+
+import torch
+from torch import nn
+
+from onecycle import models, optim, runtime
+from onecycle.config import Recipe, override
+from onecycle.data import Splits, load_splits
+from onecycle.data.batches import Batches
+from onecycle.errors import InputError
+from onecycle.loop import Training
+from onecycle.progress import SILENT, Progress
+
+
+def prepare(
+    recipe: Recipe, *, threads: int = 0, progress: Progress = SILENT
+) -> tuple[Training, Splits]:
+    """Data, network and optimizer, with every `auto` but the rates resolved."""
+    models.check_name(recipe.model)
+    runtime.set_threads(threads)
+    device = runtime.resolve_device(recipe.device)
+    precision = runtime.resolve_precision(recipe.precision, device)
+    splits = load(recipe, progress)
+    mean, std = _statistics(recipe, splits)
+    recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
+    _, _, channels = splits.train.image_shape
+    model = build(recipe, channels, len(splits.train.classes))
+    model = placed(model, device)
+    batches = Batches(
+        train=splits.train,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        mean=mean,
+        std=std,
+        crop_padding=recipe.crop_padding,
+        flip=recipe.flip,
+        cutout=recipe.cutout,
+        device=device,
+    )
+    optimizer = optim.build(model, recipe)
+    training = Training(recipe, model, optimizer, batches, splits.test, splits.val, device)
+    return training, splits
+
+
+def load(recipe: Recipe, progress: Progress) -> Splits:
+    """The recipe's images."""
+    return load_splits(
+        recipe.data,
+        image_size=recipe.image_size,
+        train_limit=recipe.train_limit,
+        test_limit=recipe.test_limit,
+        val_fraction=recipe.val_fraction,
+        split_seed=recipe.split_seed,
+        progress=progress,
+    )
+
+
+def build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = None) -> nn.Module:
+    """The recipe's network, initialized by its seed or another."""
+    return models.build(
+        recipe.model,
+        classes=classes,
+        channels=channels,
+        width=recipe.width,
+        head_scale=recipe.head_scale,
+        dropout=recipe.dropout,
+        seed=recipe.seed if seed is None else seed,
+    )
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on the device, its weights in channels_last order."""
+    return model.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def _statistics(recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Channel means and standard deviations: as given, else of the train split."""
+    channels = splits.train.image_shape[2]
+    measured_mean, measured_std = splits.train.channel_statistics()
+    mean = measured_mean if recipe.mean == "auto" else recipe.mean
+    std = measured_std if recipe.std == "auto" else recipe.std
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != channels:
+            raise InputError(
+                f"{name}: {len(values)} given, but the images have {channels} channels; "
+                f"give {channels}, or auto"
+            )
+    if min(std) <= 0:
+        raise InputError(f"{recipe.data}: a channel is the same in all images; give std yourself")
+    return mean, std
