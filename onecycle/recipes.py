@@ -77,6 +77,11 @@ CUSTOM_RESNET_8 = NamedRecipe(
         head_scale=0.125,
     ),
     summary="the brief's network in 8 epochs, otherwise like custom-resnet-24",
+    device="2 CPU cores (AMD EPYC, AVX-512 bf16)",
+    minutes=56,
+    accuracy=0.8751,
+    n=1,
+    measured_on="CIFAR-10, JPEG-75 copy",
 )
 
 RECIPES: dict[str, NamedRecipe] = {
