@@ -249,7 +249,19 @@ def test_suggestions_on_a_curve_that_is_known(rate, noise):
     assert rate / 1000 < rates["lr_min"] < rate / 5
     assert finding.lr_min <= finding.lr_max / 10
     assert finding.lr_max == rates["recommended"]
-    assert finding.warnings == ()
+    assert rates["slide"] < rates["steepest"]
+    assert rates["slide"] > rate / 10 / 10 ** (8 / 119 * 15)  # within a window of the steepest
+    apart = max(rates.values()) > 3 * min(lr for name, lr in rates.items() if name != "lr_min")
+    assert [line for line in finding.warnings if "methods disagree" not in line] == []
+    assert (len(finding.warnings) == 1) == apart
+
+
+@given(scale=st.floats(1e-3, 1e3), shift=st.floats(-10, 10))
+def test_suggestions_do_not_depend_on_the_scale_of_the_loss(scale, shift):
+    curve = curve_with_minimum_at(0.03)
+    scaled = LRCurve(curve.lr, tuple(scale * (loss + shift) for loss in curve.loss))
+    for name, suggestion in suggest(scaled).suggestions.items():
+        assert suggestion.lr == pytest.approx(suggest(curve).suggestions[name].lr, rel=0.2), name
 
 
 def test_noise_moves_the_recommendation_by_less_than_a_factor_of_two():
@@ -312,6 +324,12 @@ def test_repeats_give_median_and_range_and_disagreement_is_named():
     band = finding.band()
     assert np.all(np.array(band["low"]) <= band["smoothed"])
     assert np.all(np.array(band["high"]) >= band["smoothed"])
+    lowest, highest = band["searched"]
+    assert lowest == curves[0].lr[0]
+    assert 0.3 < highest < 0.3 * 30  # past the last valley, short of its blow-up
+    assert all(
+        s.high <= highest for name, s in finding.suggestions.items() if name != "recommended"
+    )
 
 
 def test_curves_go_to_json_and_back():

@@ -26,7 +26,7 @@ from PIL import Image
 from onecycle import plots, schedule
 from onecycle.plots import style
 
-METHODS = ("steepest", "valley", "minimum/10", "recommended", "lr_min")
+METHODS = ("steepest", "valley", "minimum/10", "recommended", "lr_min", "slide")
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 

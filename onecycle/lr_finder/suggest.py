@@ -18,6 +18,12 @@ MEASURABLE = 3.0
 SPAN = (10.0, 1000.0)
 """LRMIN is suggested below LRMAX by a factor within these bounds."""
 
+SLIDE_STEPS = 15
+"""Width of the window that `slide` moves, in steps."""
+
+SLIDE_SHARE = 0.01
+"""Slopes, per step, that differ by less than this share of the whole fall are equal to `slide`."""
+
 DISAGREEMENT = 3.0
 """Seeds or methods further apart than this factor are said to disagree."""
 
@@ -60,7 +66,10 @@ class LRFinding:
         }
 
     def band(self) -> dict[str, list[float]]:
-        """The median over repeats of loss and smoothed loss, and the range of the smoothed one."""
+        """The median over repeats of loss and smoothed loss, and the range of the smoothed one.
+
+        `searched` holds the lowest and the highest rate that methods may read: up to the turn.
+        """
         length = min(len(curve) for curve in self.curves)
         smoothed_RS = np.array([curve.smoothed[:length] for curve in self.curves])
         loss_RS = np.array([curve.loss[:length] for curve in self.curves])
@@ -68,6 +77,10 @@ class LRFinding:
             "lr": list(self.curves[0].lr[:length]),
             "loss": np.median(loss_RS, axis=0).tolist(),
             "smoothed": np.median(smoothed_RS, axis=0).tolist(),
+            "searched": [
+                min(curve.lr[0] for curve in self.curves),
+                max(curve.lr[curve.turn - 1] for curve in self.curves),
+            ],
         }
         if len(self.curves) > 1:
             band |= {"low": smoothed_RS.min(axis=0).tolist()}
@@ -91,6 +104,23 @@ def valley(curve: LRCurve) -> float:
     """
     run = _longest_falling(curve.smoothed[: curve.minimum + 1])
     return curve.lr[(run[0] + run[-1]) // 2]
+
+
+def slide(curve: LRCurve) -> float:
+    """The left end of a window, slid left from the minimum, whose two ends fall equally fast.
+
+    At first its right end lies on the floor and its left end on the slope; once both ends fall
+    alike, the window spans the steep part, and its left end is where the fall sets in. After the
+    interval slide rule of fastai, with a threshold in shares of the fall, so that it does not
+    depend on the loss's scale.
+    """
+    smoothed = curve.smoothed[: curve.minimum + 1]
+    if len(smoothed) <= SLIDE_STEPS:
+        return curve.lr[0]
+    slope = np.gradient(smoothed)
+    apart = np.abs(slope[SLIDE_STEPS:] - slope[:-SLIDE_STEPS])
+    equal = np.flatnonzero(apart < SLIDE_SHARE * (smoothed.max() - smoothed[-1]))
+    return curve.lr[int(equal[-1]) if len(equal) else 0]
 
 
 def minimum_over_ten(curve: LRCurve) -> float:
@@ -123,6 +153,7 @@ def falling_from(curve: LRCurve) -> float:
 METHODS = {
     "steepest": steepest,
     "valley": valley,
+    "slide": slide,
     "minimum/10": minimum_over_ten,
     "recommended": recommended,
     "lr_min": falling_from,
@@ -164,7 +195,19 @@ def _warnings(curves: tuple[LRCurve, ...], suggestions: dict[str, Suggestion]) -
             lines.append(
                 f"seeds disagree on '{name}': from {suggestion.low:.2g} to {suggestion.high:.2g}"
             )
-    return lines
+    return lines + _disagreement(suggestions)
+
+
+def _disagreement(suggestions: dict[str, Suggestion]) -> list[str]:
+    """A line if the methods for LRMAX lie further apart than `DISAGREEMENT`."""
+    peaks = {name: suggestion.lr for name, suggestion in suggestions.items() if name != "lr_min"}
+    low, high = min(peaks, key=peaks.__getitem__), max(peaks, key=peaks.__getitem__)
+    if peaks[high] <= DISAGREEMENT * peaks[low]:
+        return []
+    return [
+        f"methods disagree on the peak: from {peaks[low]:.2g} ('{low}') "
+        f"to {peaks[high]:.2g} ('{high}')"
+    ]
 
 
 def _longest_falling(values: np.ndarray) -> list[int]:

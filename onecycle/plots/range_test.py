@@ -10,9 +10,21 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from onecycle.plots import style
-from onecycle.plots.style import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, RED, SKY, WIDTH, rate_text
+from onecycle.plots.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    QUIET,
+    RED,
+    SKY,
+    WIDTH,
+    rate_text,
+)
 
-COLOURS = (ORANGE, PURPLE, SKY, RED, INK)
+COLOURS = (QUIET, ORANGE, PURPLE, SKY, RED, INK)
 """Of the suggestions, in the order of their rates."""
 LEFT, RIGHT = 0.78, 0.3
 PANEL, ROW, BELOW = 3.1, 0.2, 0.86
