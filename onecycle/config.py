@@ -36,7 +36,9 @@ class Recipe:
 
     # Data
     data: str = "shapes"
-    """Built-in set (`shapes`) or a path to class folders."""
+    """`shapes`, `cifar10`, `cifar100`, or the path of class folders or of a CIFAR archive."""
+    label_set: Literal["fine", "coarse"] = "fine"
+    """CIFAR-100's labels: its 100 classes (fine) or the 20 groups of them (coarse)."""
     train_limit: int = 0
     """Use only this many training images (class-balanced choice); 0: all."""
     test_limit: int = 0
@@ -225,6 +227,7 @@ def differences(recipe: Recipe, base: Recipe) -> dict[str, tuple[Any, Any]]:
 # ---------------------------------------------------------------------------------- validation
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
+    "label_set": ("fine", "coarse"),
     "anneal": ("linear", "cosine"),
     "optimizer": ("sgd", "adamw"),
     "precision": ("auto", "fp32", "bf16"),

@@ -107,12 +107,24 @@ class Stage:
         """Over the steps of this stage, without pauses; None as long as there are none."""
         return self._images / self._busy if self._images and self._busy else None
 
-    def seconds_left(self, now: float) -> float | None:
-        """At the speed so far; None as long as that isn't known."""
-        if self._first is None or self.done <= self._first[0]:
+    @property
+    def count(self) -> str:
+        """What is done of the whole, e.g. `700/2,352 steps`."""
+        if self.unit == "bytes":
+            return f"{amount(self.done)} of {amount(self.total)}"
+        return f"{self.done:,}/{self.total:,} {self.unit}"
+
+    def rate(self, now: float) -> float | None:
+        """Units a second so far; None as long as that isn't known."""
+        if self._first is None or self.done <= self._first[0] or now <= self._first[1]:
             return None
         done, since = self._first
-        return (now - since) / (self.done - done) * max(0, self.total - self.done)
+        return (self.done - done) / (now - since)
+
+    def seconds_left(self, now: float) -> float | None:
+        """At the speed so far; None as long as that isn't known."""
+        rate = self.rate(now)
+        return None if rate is None else max(0, self.total - self.done) / rate
 
     @property
     def epochs(self) -> str | None:
@@ -125,9 +137,11 @@ class Stage:
     def readings(self, now: float) -> dict[str, str]:
         """What there is to say, by name, ready to be shown; in the order of reading."""
         figures = self.figures
-        said = {"epoch": self.epochs or "", "count": f"{self.done:,}/{self.total:,} {self.unit}"}
+        said = {"epoch": self.epochs or "", "count": self.count}
         if speed := self.images_per_second:
             said["speed"] = f"{speed:,.0f} images/s"
+        if self.unit == "bytes" and (rate := self.rate(now)) is not None:
+            said["speed"] = f"{amount(rate)}/s"
         if "loss" in figures:
             said["loss"] = f"loss {figures['loss']:.3f}"
         if "accuracy" in figures:
@@ -149,7 +163,7 @@ class PlainProgress(Progress):
 
     def start(self, title: str, total: int, unit: str = "steps") -> None:
         self._stages.append(Stage(title, total, unit))
-        self._line(f"{title}: {total:,} {unit}")
+        self._line(f"{title}: {amount(total) if unit == 'bytes' else f'{total:,} {unit}'}")
 
     def advance(self, count: int = 1, **figures: float) -> None:
         if not self._stages:
@@ -305,6 +319,14 @@ def table_row(row: Mapping[str, float]) -> str:
 def percent(fraction: float) -> str:
     """`95.25 %` of 0.9525."""
     return f"{100 * fraction:.2f} %"
+
+
+def amount(count: float) -> str:
+    """A number of bytes as one would say it: `512 B`, `55.3 kB`, `170.5 MB`."""
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if abs(count) >= 0.99995 * size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} B"
 
 
 def duration(seconds: float) -> str:

@@ -100,7 +100,9 @@ def _dispatch(words: tuple[str, ...], started: float) -> None:
         summary = f"{command.summary[0].upper()}{command.summary[1:]}."
         usage.show(accepted, summary, command.told, base)
         return
-    command.work(call_of(parse(arguments, accepted), ("onecycle", *words), started))
+    call = call_of(parse(arguments, accepted), ("onecycle", *words), started)
+    with call.environment():
+        command.work(call)
 
 
 def _complain(message: str, code: int) -> int:

@@ -1,9 +1,10 @@
 """The commands: each calls one function of the package and shows what it returns."""
 
 import json
+import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,23 @@ class Call:
     def progress(self) -> AbstractContextManager[Progress]:
         """A listener on standard error while the block runs."""
         return terminal.shown(sys.stderr, quiet=self.options.quiet)
+
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        """The environment while the command runs: `--mirror` stands for a variable of its own."""
+        if not self.options.mirror:
+            yield
+            return
+        from onecycle.data.download import MIRRORS
+
+        before = os.environ.get(MIRRORS)
+        os.environ[MIRRORS] = self.options.mirror
+        try:
+            yield
+        finally:
+            del os.environ[MIRRORS]
+            if before is not None:
+                os.environ[MIRRORS] = before
 
     def answer(self, value: Mapping[str, Any], show: Callable[[], None]) -> None:
         """Give the result: as JSON if asked for, else as `show` draws it."""
@@ -140,6 +158,7 @@ def data(call: Call) -> None:
     with call.progress() as progress:
         splits = load_splits(
             recipe.data,
+            label_set=recipe.label_set,
             image_size=recipe.image_size,
             train_limit=recipe.train_limit,
             test_limit=recipe.test_limit,
@@ -271,7 +290,7 @@ class Command:
 
 _RECIPE = {"RECIPE": "Name of a recipe, see `onecycle recipes`; may be left out with --config."}
 _RUN = {"RUN": "Folder of a run."}
-_SPLITS = ("train_limit", "test_limit", "val_fraction", "image_size", "split_seed")
+_SPLITS = ("label_set", "train_limit", "test_limit", "val_fraction", "image_size", "split_seed")
 _ALL = tuple(FIELDS)
 
 COMMANDS = {
@@ -290,8 +309,11 @@ COMMANDS = {
         data,
         "load and check images; count classes, measure channels",
         "NAME|PATH",
-        {"NAME|PATH": "Built-in set (`shapes`), or the path of class folders."},
-        ("quiet", "json"),
+        {
+            "NAME|PATH": "`shapes`, `cifar10`, `cifar100`, or the path of class folders or of a "
+            "CIFAR archive."
+        },
+        ("mirror", "quiet", "json"),
         _SPLITS,
     ),
     "find-lr": Command(
@@ -299,7 +321,7 @@ COMMANDS = {
         "run the learning rate range test alone",
         "RECIPE",
         _RECIPE,
-        ("config", "threads", "plot", "quiet", "print_config", "json"),
+        ("config", "threads", "mirror", "plot", "quiet", "print_config", "json"),
         _ALL,
     ),
     "train": Command(
@@ -307,7 +329,7 @@ COMMANDS = {
         "find the rates, train, and leave a run folder",
         "RECIPE",
         _RECIPE,
-        ("config", "runs", "threads", "quiet", "print_config", "json"),
+        ("config", "runs", "threads", "mirror", "quiet", "print_config", "json"),
         _ALL,
     ),
     "resume": Command(
@@ -315,7 +337,7 @@ COMMANDS = {
         "go on with a run that was stopped",
         "RUN",
         _RUN,
-        ("threads", "quiet", "json"),
+        ("threads", "mirror", "quiet", "json"),
     ),
     "evaluate": Command(
         evaluate,
@@ -323,7 +345,7 @@ COMMANDS = {
         "RUN",
         _RUN
         | {"data": "Test on these images instead: built-in set, or path, of the same classes."},
-        ("threads", "quiet", "json"),
+        ("threads", "mirror", "quiet", "json"),
         ("data",),
     ),
     "report": Command(report, "write a run's report.html again", "RUN", _RUN, ("json",)),

@@ -30,6 +30,8 @@ class Options:
     """Folder in which the run's own folder is made."""
     threads: int = 0
     """CPU threads; 0: PyTorch's choice."""
+    mirror: str = ""
+    """Addresses, with commas between them, to fetch CIFAR from instead of the usual ones."""
     plot: str = ""
     """PNG file for the plot of the range test."""
     quiet: bool = False

@@ -27,7 +27,13 @@ FIRST_OF_GROUP = {
 }
 """The field of `Recipe` with which each group of flags begins in the help."""
 
-METAVARS = {"config": "FILE", "plot": "FILE", "runs": "DIR", "data": "NAME|PATH"}
+METAVARS = {
+    "config": "FILE",
+    "mirror": "URL,...",
+    "plot": "FILE",
+    "runs": "DIR",
+    "data": "NAME|PATH",
+}
 """What stands for the value of text flags that are more than text."""
 
 

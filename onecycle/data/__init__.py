@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from onecycle.config import nearest_or_all
-from onecycle.data import folder, shapes
+from onecycle.data import cifar, folder, shapes
 from onecycle.data.image_set import ImageSet, Splits, fingerprint
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 
-BUILT_IN = ("shapes",)
+BUILT_IN = ("cifar10", "cifar100", "shapes")
 """Names that need no path."""
 
 __all__ = ["BUILT_IN", "ImageSet", "Splits", "load_splits"]
@@ -20,6 +20,7 @@ __all__ = ["BUILT_IN", "ImageSet", "Splits", "load_splits"]
 def load_splits(
     source: str,
     *,
+    label_set: str = "fine",
     image_size: int = 0,
     train_limit: int = 0,
     test_limit: int = 0,
@@ -34,30 +35,41 @@ def load_splits(
     are functions of `split_seed` alone, and keep the images in their order.
 
     Args:
-        source: `shapes`, or the path of a folder of images; see `folder.load`.
+        source: `shapes`; `cifar10` or `cifar100`, which are fetched; or a path: an official CIFAR
+            archive, the folder extracted from one, or a folder of images (see `folder.load`).
+        label_set: `fine`, or for CIFAR-100 `coarse`: its 20 groups of classes.
         image_size: height and width in pixels; 0: the source's own (shapes: 32).
         train_limit, test_limit: images to use; 0: all (shapes: 10,000 and 2,000). For shapes, which
             are drawn, any number can be asked for.
         val_fraction: share of the training images set apart for validation, in [0, 1).
         split_seed: of the choices above.
-        cache_dir: where decoded folders are kept; None: the user's cache folder.
+        cache_dir: where downloads and decoded images are kept; None: the user's cache folder.
         progress: listens.
 
     Raises:
         InputError: there is no such source, it can't be used, or a split would lack a class.
     """
-    if source in BUILT_IN:
+    official = cifar.recognise(source)
+    if official is None and label_set != "fine":
+        raise InputError(f"label_set: {source} has no {label_set} labels; CIFAR-100 alone has")
+    if source == "shapes":
         train, test = shapes.load(
             train=train_limit or 10_000,
             test=test_limit or 2_000,
             size=image_size or 32,
             progress=progress,
         )
-    elif source in ("cifar10", "cifar100") and not Path(source).exists():
-        raise InputError(
-            f"data: fetching '{source}' is not part of this version; give --data the path of its "
-            "images in class folders, or use --data shapes"
+    elif official is not None:
+        train, test = cifar.load(
+            source,
+            official,
+            label_set=label_set,
+            image_size=image_size,
+            cache_dir=cache_dir,
+            progress=progress,
         )
+        train = _limited(train, train_limit, split_seed, "train_limit")
+        test = _limited(test, test_limit, split_seed, "test_limit")
     elif Path(source).exists():
         train, test = folder.load(
             source,

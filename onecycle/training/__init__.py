@@ -174,6 +174,8 @@ def describe(recipe: Recipe) -> Summary:
     """The recipe's network layer by layer; loads data only to learn the images' shape."""
     if recipe.data in BUILT_IN_SHAPES:
         side, channels, classes = BUILT_IN_SHAPES[recipe.data]
+        if recipe.data == "cifar100" and recipe.label_set == "coarse":
+            classes = 20
         shape = (recipe.image_size or side, recipe.image_size or side, channels)
     else:
         splits = load(recipe, SILENT)

@@ -46,6 +46,7 @@ def load(recipe: Recipe, progress: Progress) -> Splits:
     """The recipe's images."""
     return load_splits(
         recipe.data,
+        label_set=recipe.label_set,
         image_size=recipe.image_size,
         train_limit=recipe.train_limit,
         test_limit=recipe.test_limit,

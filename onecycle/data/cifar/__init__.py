@@ -1,0 +1,293 @@
+"""CIFAR-10 and CIFAR-100 from the official archives: recognised, verified, read, kept decoded.
+
+Shapes: N images (train, then test), L sets of labels, H height, W width, C channels.
+"""
+
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from onecycle.data.cifar import batches, containers
+from onecycle.data.cifar.archives import CHANNELS, OFFICIAL, SIDE, Archive, File, Labels
+from onecycle.data.download import Remote, cache_folder, fetch, md5
+from onecycle.data.image_set import ImageSet
+from onecycle.errors import InputError
+from onecycle.progress import SILENT, Progress
+
+FORMAT = 1
+"""Raised whenever decoding changes, so that older caches are not taken for the same."""
+
+__all__ = ["OFFICIAL", "Archive", "File", "Labels", "Remote", "load", "recognise"]
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A whole archive: images, labels in the order of `Archive.labels`, names by set of labels."""
+
+    images_NHWC: np.ndarray
+    labels_LN: np.ndarray
+    names: Mapping[str, tuple[str, ...]]
+
+
+def recognise(source: str | Path, archives: Sequence[Archive] = OFFICIAL) -> Archive | None:
+    """Which of `archives` a source is; None: none of them.
+
+    Args:
+        source: `data` of one of them, whose first with that name is meant; or a path, packed or
+            extracted, going by its content. A folder may hold the extracted one.
+        archives: what there is, with names, checksums and mirrors.
+
+    Raises:
+        InputError: it is another archive, or has the name of one and is none, or is damaged; or a
+            folder holds several sets.
+    """
+    for archive in archives:
+        if source == archive.data:
+            return archive
+    path = Path(source)
+    if path.is_dir():
+        return _recognise_folder(path, archives)
+    if not path.is_file():
+        return None
+    if not containers.is_archive(path):
+        if any(path.name == archive.remote.name for archive in archives):
+            raise InputError(f"data: '{path}' is no archive, whatever its name; fetch it again")
+        return None
+    if found := _recognise_names(path, archives):
+        return found
+    raise InputError(
+        f"data: '{path}' is an archive, but none of CIFAR's; unpack it and give its folder"
+    )
+
+
+def load(
+    source: str | Path,
+    archive: Archive,
+    *,
+    label_set: str = "fine",
+    image_size: int = 0,
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> tuple[ImageSet, ImageSet]:
+    """The train and test images of an archive, in its order: fetched, or from where they lie.
+
+    Of what is fetched, the decoded images are kept beside the archive and memory-mapped from then
+    on.
+
+    Args:
+        source: what `recognise` was given.
+        archive: what it answered.
+        label_set: `fine`, or `coarse` for CIFAR-100's groups of classes.
+        image_size: images are resized to it (bilinear, with antialiasing); 0: 32.
+        cache_dir: where the archive and the decoded images are kept; None: the user's cache.
+        progress: listens.
+
+    Raises:
+        InputError: it can't be fetched; is damaged, incomplete, hostile or not what was published;
+            or has no such labels.
+    """
+    if label_set not in (labels.set for labels in archive.labels):
+        raise InputError(
+            f"label_set: {archive.title} has no {label_set} labels; leave label_set away"
+        )
+    if source == archive.data:
+        if Path(source).exists():
+            progress.note(f"data: {source} is the official set; for the path here give ./{source}")
+        decoded = _fetched(archive, cache_folder(cache_dir), progress)
+    else:
+        decoded = _decode(archive, _place(Path(source), archive), progress)
+    return _splits(archive, decoded, label_set, image_size)
+
+
+def _fetched(archive: Archive, cache: Path, progress: Progress) -> _Decoded:
+    """The images as they were kept, else from the archive in the cache, else fetched."""
+    kept = cache / f"{archive.data}-{_key(archive)}"
+    decoded = _open_kept(kept)
+    if decoded is None:
+        decoded = _decode(archive, fetch(archive.remote, cache, progress), progress)
+        if _keep(decoded, kept):
+            decoded = _open_kept(kept) or decoded
+    return decoded
+
+
+def _recognise_names(path: Path, archives: Sequence[Archive]) -> Archive | None:
+    """By two of the files, or one in the folder of the right name."""
+    most = {file.name: archive.largest(file) for archive in archives for file in archive.files()}
+    found: dict[str, set[str]] = {archive.remote.name: set() for archive in archives}
+    for member in containers.names(path, most):
+        for archive in archives:
+            if member.name in (file.name for file in archive.files()):
+                known = found[archive.remote.name]
+                known.add(member.name)
+                if len(known) == 2 or PurePosixPath(member).parent.name == archive.folder:
+                    return archive
+    return None
+
+
+def _recognise_folder(path: Path, archives: Sequence[Archive]) -> Archive | None:
+    """The folder itself, else the one that it holds."""
+    if found := _recognise_names(path, archives):
+        return found
+    within = [archive for archive in archives if (path / archive.folder).is_dir()]
+    within = [archive for archive in within if _recognise_names(path / archive.folder, [archive])]
+    if len(within) > 1:
+        held = ", ".join(f"'{path / archive.folder}'" for archive in within)
+        raise InputError(f"data: '{path}' holds several sets; give one of {held}")
+    return within[0] if within else None
+
+
+def _place(path: Path, archive: Archive) -> Path:
+    """The archive or folder itself, where it lies in the folder that was given."""
+    inner = path / archive.folder
+    if path.is_dir() and inner.is_dir() and _recognise_names(path, [archive]) is None:
+        return inner
+    return path
+
+
+# ---------------------------------------------------------------------------------------- decoding
+
+
+def _decode(archive: Archive, path: Path, progress: Progress) -> _Decoded:
+    """Read every file at `path`, in whatever order, into its place."""
+    files = {file.name: file for file in archive.files()}
+    places = _places(archive)
+    images = sum(archive.counts)
+    images_NHWC = np.empty((images, SIDE, SIDE, CHANNELS), dtype=np.uint8)
+    labels_LN = np.empty((len(archive.labels), images), dtype=np.uint8)
+    names: dict[str, tuple[str, ...]] = {}
+    _check_whole(archive, path)
+    progress.start(f"reading {archive.title}", images, "images")
+    wanted = {file.name: archive.largest(file) for file in files.values()}
+    for name, content in containers.read(path, wanted):
+        file = files.pop(name)
+        try:
+            if file.images:
+                place = places[name]
+                images_NHWC[place], labels_LN[:, place] = batches.images(archive, file, content)
+            else:
+                names |= batches.class_names(archive, file, content)
+        except batches.Unfit as error:
+            raise InputError(f"data: {name} in '{path}' {error}; fetch the archive again") from None
+        progress.advance(file.images)
+    if files:
+        raise InputError(
+            f"data: '{path}' lacks {', '.join(files)}, which belong to {archive.title}; fetch the "
+            "archive again"
+        )
+    progress.finish()
+    return _Decoded(images_NHWC, labels_LN, names)
+
+
+def _places(archive: Archive) -> dict[str, slice]:
+    """Where the images of each batch stand among all."""
+    places, start = {}, 0
+    for file in (*archive.train, *archive.test):
+        places[file.name] = slice(start, start + file.images)
+        start += file.images
+    return places
+
+
+def _check_whole(archive: Archive, path: Path) -> None:
+    """Verify an archive as a whole where its files have no published checksums."""
+    if all(file.md5 for file in archive.files() if file.images) or path.is_dir():
+        return
+    found = md5(path)
+    if found != archive.remote.md5:
+        raise InputError(
+            f"data: '{path}' is not the published archive: its MD5 is {found}, that one's "
+            f"{archive.remote.md5}; fetch it again"
+        )
+
+
+def _splits(
+    archive: Archive, decoded: _Decoded, label_set: str, image_size: int
+) -> tuple[ImageSet, ImageSet]:
+    """Two image sets with the chosen labels, in the archive's order."""
+    chosen = [labels.set for labels in archive.labels].index(label_set)  # pyright: ignore[reportArgumentType]
+    border = archive.counts[0]
+    sets = []
+    for split, part in (("train", slice(border)), ("test", slice(border, None))):
+        images_NHWC = _resized(decoded.images_NHWC[part], image_size)
+        count = len(images_NHWC)
+        sets.append(
+            ImageSet(
+                images_NHWC,
+                decoded.labels_LN[chosen, part].astype(np.int64),
+                decoded.names[label_set],
+                tuple(f"{archive.data}/{split}/{index:05d}" for index in range(count)),
+            )
+        )
+    return sets[0], sets[1]
+
+
+def _resized(images_NHWC: np.ndarray, side: int) -> np.ndarray:
+    """The images at `side` pixels; as they are where it is 0 or their own."""
+    count, height, _, channels = images_NHWC.shape
+    if side in (0, height):
+        return images_NHWC
+    resized_NHWC = np.empty((count, side, side, channels), dtype=np.uint8)
+    for source, target in zip(images_NHWC, resized_NHWC, strict=True):
+        image = Image.fromarray(source).resize((side, side), Image.Resampling.BILINEAR)
+        target[:] = np.asarray(image)
+    return resized_NHWC
+
+
+# -------------------------------------------------------------------------------------------- cache
+
+
+def _key(archive: Archive) -> str:
+    """Changes with anything that the decoded images depend on."""
+    told = [FORMAT, archive.remote.md5, archive.form]
+    told += [(file.name, file.images, file.md5) for file in archive.files()]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def _keep(decoded: _Decoded, folder: Path) -> bool:
+    """Write the decoded images beside their place, then rename; whether they are there now.
+
+    Not being able to is no harm: they are decoded anew the next time.
+    """
+    temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir()
+        np.save(temporary / "images.npy", decoded.images_NHWC)
+        np.save(temporary / "labels.npy", decoded.labels_LN)
+        seal = {"sums": _sums(temporary), "names": dict(decoded.names)}
+        (temporary / "seal.json").write_text(json.dumps(seal), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        temporary.rename(folder)
+    except OSError:
+        return folder.exists()  # another process was faster, with the same content
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return True
+
+
+def _open_kept(folder: Path) -> _Decoded | None:
+    """The decoded images, memory-mapped, or None where there are no undamaged ones."""
+    try:
+        seal: dict[str, Any] = json.loads((folder / "seal.json").read_text(encoding="utf-8"))
+        if _sums(folder) != seal["sums"]:
+            return None
+        images_NHWC = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        labels_LN = np.load(folder / "labels.npy", allow_pickle=False)
+        names = {str(labels): tuple(given) for labels, given in seal["names"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return _Decoded(images_NHWC, labels_LN, names)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    sums = {}
+    for name in ("images.npy", "labels.npy"):
+        with (folder / name).open("rb") as file:
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums

@@ -1,0 +1,283 @@
+"""Files from the internet: mirrors in order, continued where broken off, verified, shared.
+
+A file lies in the cache under its own name, there only once its checksum is right. What has come
+of it so far lies beside it as `NAME.part`, also after a kill, and the next attempt goes on from
+there. A lock lets one process at a time write; the others wait and find the file.
+"""
+
+import hashlib
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from filelock import FileLock, Timeout
+
+from onecycle import __version__
+from onecycle.errors import InputError
+from onecycle.progress import SILENT, Progress
+
+MIRRORS = "ONECYCLE_MIRRORS"
+"""Environment variable that replaces every file's list of mirrors."""
+
+TIMEOUT = 30.0
+"""Seconds without a byte after which a server is given up."""
+
+PAUSE = 1.0
+"""Seconds before a broken connection is taken up again."""
+
+FRUITLESS = 2
+"""Connections to a mirror, one after the other, that may bring nothing new."""
+
+CONNECTIONS = 50
+"""Connections to one mirror at most."""
+
+CHUNK = 2**18
+"""Bytes read at a time, at most."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that can be fetched.
+
+    Attributes:
+        name: its file name.
+        md5: its checksum, 32 hex digits.
+        size: its length in bytes; more is refused, and progress is measured against it.
+        mirrors: addresses of the file (http or https), in the order in which they are tried.
+    """
+
+    name: str
+    md5: str
+    size: int
+    mirrors: tuple[str, ...]
+
+
+class _Failed(Exception):
+    """This mirror won't do; the message says why, in a few words."""
+
+
+def cache_folder(cache_dir: Path | None = None) -> Path:
+    """Where files are kept: `cache_dir`, else `$ONECYCLE_CACHE`, else the user's cache folder."""
+    if cache_dir is not None:
+        return cache_dir
+    if own := os.environ.get("ONECYCLE_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(base) / "onecycle"
+
+
+def fetch(remote: Remote, folder: Path, progress: Progress = SILENT) -> Path:
+    """The file in `folder`, fetched if it is not there, verified in either case.
+
+    Raises:
+        InputError: no mirror gave it, an address is not http or https, or it can't be written; the
+            message says which file to put where, and with which checksum.
+    """
+    target = folder / remote.name
+    if _is_there(target, remote):
+        return target
+    urls = addresses(remote, os.environ)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _only_one(folder / f"{remote.name}.lock", progress):
+            if not _is_there(target, remote):  # no other process has fetched it meanwhile
+                _fetch_from_any(urls, remote, target, progress)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    return target
+
+
+def addresses(remote: Remote, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The addresses to try: the file's own, or those that `ONECYCLE_MIRRORS` gives.
+
+    There they are separated by blanks or commas. One that does not end with the file's name is a
+    folder of files of these names.
+
+    Raises:
+        InputError: one is not an http or https address.
+    """
+    given = re.split(r"[\s,]+", environment.get(MIRRORS, "").strip())
+    urls = [_address(url, remote.name) for url in given if url]
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise InputError(
+                f"mirror: '{url}' is no address of a server; give one that begins with https://"
+            )
+    return tuple(urls) or remote.mirrors
+
+
+def _address(url: str, name: str) -> str:
+    """The address of the file, given it or that of its folder."""
+    if url.partition("?")[0].rpartition("/")[2] == name:
+        return url
+    return f"{url.rstrip('/')}/{name}"
+
+
+def _is_there(target: Path, remote: Remote) -> bool:
+    try:
+        return target.stat().st_size == remote.size and md5(target) == remote.md5
+    except OSError:
+        return False
+
+
+def md5(path: Path) -> str:
+    """The MD5 of a file, in hex: it tells published files apart, and secures nothing."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+@contextmanager
+def _only_one(path: Path, progress: Progress) -> Iterator[None]:
+    """Hold the lock at `path`; whoever has to wait for it is told."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.note(f"another process is fetching {path.stem}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fetch_from_any(
+    urls: tuple[str, ...], remote: Remote, target: Path, progress: Progress
+) -> None:
+    """Go through the mirrors until one has given the file; it is put in place."""
+    if target.exists():
+        progress.note(f"{target} is not the published file (MD5 {remote.md5}); fetching that")
+    part = target.with_name(f"{remote.name}.part")
+    reasons: dict[str, str] = {}
+    progress.start(f"downloading {remote.name}", remote.size, "bytes")
+    progress.advance(_size(part))
+    for url in urls:
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        try:
+            _fetch_from(url, remote, part, progress)
+        except _Failed as failure:
+            reasons[host] = str(failure)
+            progress.note(f"{host}: {failure}")
+        else:
+            os.replace(part, target)
+            progress.finish()
+            return
+    told = ", ".join(f"{host} ({reason})" for host, reason in reasons.items())
+    raise InputError(
+        f"data: can't fetch {remote.name}, MD5 {remote.md5}, from {told}; get it another way and "
+        f"put it into '{target.parent}', or go on with --data shapes"
+    )
+
+
+def _fetch_from(url: str, remote: Remote, part: Path, progress: Progress) -> None:
+    """Complete `part` from one mirror and verify it; begin anew once if what was there is wrong.
+
+    Raises:
+        _Failed: the mirror refuses, has another file, or breaks off again and again.
+    """
+    inherited = _size(part) > 0  # from an earlier run or another mirror
+    fruitless = 0
+    for _ in range(CONNECTIONS):
+        before = _size(part)
+        broken = _receive(url, remote, part, progress) if before < remote.size else ""
+        if _size(part) >= remote.size:
+            if _size(part) == remote.size and md5(part) == remote.md5:
+                return
+            _discard(part, progress)
+            if not inherited:
+                raise _Failed("it has another file: the MD5 is wrong")
+            inherited = False
+            continue
+        fruitless = 0 if _size(part) > before else fruitless + 1
+        if fruitless == FRUITLESS:
+            raise _Failed(broken)
+        time.sleep(PAUSE)
+    raise _Failed(f"it broke off {CONNECTIONS} times")
+
+
+def _receive(url: str, remote: Remote, part: Path, progress: Progress) -> str:
+    """Append what one connection gives, a byte too much at most; why it ended, in a few words."""
+    offset = _size(part)
+    try:
+        with _open(url, offset) as answer:
+            if offset and not _continues(answer, offset):
+                _discard(part, progress)  # it gives the file from its beginning only
+                offset = 0
+                if answer.status != 200:
+                    return "it sends other parts than asked for"
+            while offset <= remote.size and (chunk := answer.read1(CHUNK)):
+                chunk = chunk[: remote.size + 1 - offset]
+                _append(part, chunk)
+                offset += len(chunk)
+                progress.advance(len(chunk))
+    except HTTPError as error:
+        with error:
+            raise _Failed(f"HTTP {error.code}") from None
+    except (OSError, HTTPException, UnicodeError) as error:
+        return _in_words(error)
+    return f"it broke off after {offset:,} of {remote.size:,} bytes"
+
+
+def _open(url: str, offset: int) -> HTTPResponse:
+    headers = {"User-Agent": f"onecycle/{__version__}", "Accept-Encoding": "identity"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+    return urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+
+
+def _continues(answer: HTTPResponse, offset: int) -> bool:
+    """Whether the server goes on where it was asked to."""
+    begins = (answer.headers.get("Content-Range") or "").strip().lower()
+    return answer.status == 206 and begins.startswith(f"bytes {offset}-")
+
+
+def _in_words(error: Exception) -> str:
+    """Why a connection failed."""
+    if isinstance(error, URLError) and isinstance(error.reason, Exception):
+        error = error.reason
+    if isinstance(error, TimeoutError):
+        return f"nothing came for {TIMEOUT:g} s"
+    if isinstance(error, socket.gaierror):
+        return "no such host, or no network"
+    if isinstance(error, IncompleteRead):
+        return "it broke off"
+    text = (error.strerror if isinstance(error, OSError) else "") or str(error) or repr(error)
+    return " ".join(text.split())
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _append(part: Path, chunk: bytes) -> None:
+    try:
+        with part.open("ab") as file:
+            file.write(chunk)
+    except OSError as error:  # not to be taken for one of the network
+        raise _unwritable(part.parent, error) from None
+
+
+def _discard(part: Path, progress: Progress) -> None:
+    progress.advance(-_size(part))
+    part.unlink(missing_ok=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"data: can't write the cache in '{folder}': {error.strerror or error}; set ONECYCLE_CACHE "
+        "to a folder with room"
+    )
