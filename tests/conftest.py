@@ -23,9 +23,13 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Decoded images go to a folder of this session, for the tests and their subprocesses."""
+    """Decoded images go to a folder of this session, for the tests and their subprocesses.
+
+    Nothing is fetched from the internet: the only mirror is a port where nobody answers.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ONECYCLE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("ONECYCLE_MIRRORS", "http://127.0.0.1:9")
         yield
 
 

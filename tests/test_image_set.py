@@ -89,7 +89,7 @@ def test_a_validation_share_that_empties_a_class_is_refused():
     ("source", "message"),
     [
         ("shape", "did you mean 'shapes'"),
-        ("cifar10", "not part of this version; give --data the path"),
+        ("cifar-10", "did you mean 'cifar10'"),
         ("/no/such/folder", "there is no path '/no/such/folder'"),
     ],
 )

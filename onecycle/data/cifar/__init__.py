@@ -16,7 +16,18 @@ import numpy as np
 from PIL import Image
 
 from onecycle.data.cifar import batches, containers
-from onecycle.data.cifar.archives import CHANNELS, OFFICIAL, SIDE, Archive, File, Labels
+from onecycle.data.cifar.archives import (
+    CHANNELS,
+    CIFAR10,
+    CIFAR10_BINARY,
+    CIFAR100,
+    CIFAR100_BINARY,
+    OFFICIAL,
+    SIDE,
+    Archive,
+    File,
+    Labels,
+)
 from onecycle.data.download import Remote, cache_folder, fetch, md5
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError
@@ -25,7 +36,19 @@ from onecycle.progress import SILENT, Progress
 FORMAT = 1
 """Raised whenever decoding changes, so that older caches are not taken for the same."""
 
-__all__ = ["OFFICIAL", "Archive", "File", "Labels", "Remote", "load", "recognise"]
+__all__ = [
+    "CIFAR10",
+    "CIFAR10_BINARY",
+    "CIFAR100",
+    "CIFAR100_BINARY",
+    "OFFICIAL",
+    "Archive",
+    "File",
+    "Labels",
+    "Remote",
+    "load",
+    "recognise",
+]
 
 
 @dataclass(frozen=True)
@@ -163,7 +186,6 @@ def _decode(archive: Archive, path: Path, progress: Progress) -> _Decoded:
     images_NHWC = np.empty((images, SIDE, SIDE, CHANNELS), dtype=np.uint8)
     labels_LN = np.empty((len(archive.labels), images), dtype=np.uint8)
     names: dict[str, tuple[str, ...]] = {}
-    _check_whole(archive, path)
     progress.start(f"reading {archive.title}", images, "images")
     wanted = {file.name: archive.largest(file) for file in files.values()}
     for name, content in containers.read(path, wanted):
@@ -182,6 +204,7 @@ def _decode(archive: Archive, path: Path, progress: Progress) -> _Decoded:
             f"data: '{path}' lacks {', '.join(files)}, which belong to {archive.title}; fetch the "
             "archive again"
         )
+    _check_whole(archive, path)
     progress.finish()
     return _Decoded(images_NHWC, labels_LN, names)
 

@@ -25,6 +25,7 @@ LONGEST_HEADER = 2**16
 
 BLOCK = tarfile.BLOCKSIZE
 
+_GZIP = b"\x1f\x8b"
 _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, ValueError, OverflowError)
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
@@ -68,10 +69,11 @@ def names(path: Path, wanted: Mapping[str, int]) -> Iterator[PurePosixPath]:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file begins like a tar archive, in gzip or not."""
+    """Whether a file begins like a tar archive, or is packed by gzip."""
     try:
-        with path.open("rb") as file, _unpacked(file) as content:
-            return _header(content.read(BLOCK)) is not None
+        with path.open("rb") as file:
+            start = file.read(BLOCK)
+        return start.startswith(_GZIP) or _header(start) is not None
     except (OSError, *_DAMAGE):
         return False
 
@@ -175,9 +177,10 @@ def _check_member(path: Path, header: tarfile.TarInfo) -> None:
     elif header.type not in (*_FILES, tarfile.DIRTYPE):
         trouble = "which is no file"
     if trouble:
+        shown = "".join(letter if letter.isprintable() else "?" for letter in header.name)
         raise InputError(
-            f"data: '{path}' has the member '{header.name}', {trouble}; the official archives have "
-            "no such thing, so don't trust this one"
+            f"data: '{path}' has the member '{shown}', {trouble}; the official archives have no "
+            "such thing, so don't trust this one"
         )
 
 
@@ -213,7 +216,7 @@ class _Tape:
 @contextmanager
 def _unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
     """The content of a file that may be in gzip."""
-    packed = file.read(2) == b"\x1f\x8b"
+    packed = file.read(len(_GZIP)) == _GZIP
     file.seek(0)
     if packed:
         with gzip.GzipFile(fileobj=file) as content:

@@ -37,7 +37,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Bytes that were pickled as text, as Python 3 does for Python 2; made only when asked for."""
+    """Many bytes, pickled as text as Python 3 does for Python 2; made only when asked for."""
 
     text: str
 
@@ -73,6 +73,9 @@ _ADMITTED = {
     },
 }
 """All names that a pickle may use, as (module, name); none of them is looked up."""
+
+SHORT = 256
+"""Characters of a text that is made bytes at once; a long one could be asked for endlessly."""
 
 _MARK = object()
 
@@ -233,10 +236,12 @@ def _recall(machine: _Machine, index: int) -> None:
     machine.push(machine.memo[index])
 
 
-def _name(machine: _Machine, module: Any, name: Any) -> None:
+def _name(machine: _Machine, module: str, name: str) -> None:
     """A name, if it is an admitted one."""
     if (module, name) not in _ADMITTED:
-        raise UnreadablePickle(f"asks for '{str(module)[:40]}.{str(name)[:40]}': it could run code")
+        asked = f"{module[:40]}.{name[:40]}"
+        shown = "".join(letter if letter.isprintable() else "?" for letter in asked)
+        raise UnreadablePickle(f"asks for '{shown}': it could run code")
     machine.push(_Name(_ADMITTED[module, name]))
 
 
@@ -264,7 +269,8 @@ def _call(machine: _Machine) -> None:
     elif function.meaning == "type":
         machine.push(_Type(arguments[0]))
     elif function.meaning == "encode" and arguments[1:] == ("latin1",):
-        machine.push(Encoded(_checked(arguments[0], str)))
+        encoded = Encoded(_checked(arguments[0], str))
+        machine.push(encoded.to_bytes() if len(encoded.text) <= SHORT else encoded)
     else:
         raise TypeError
 
