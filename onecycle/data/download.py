@@ -51,7 +51,7 @@ class Remote:
     Attributes:
         name: its file name.
         md5: its checksum, 32 hex digits.
-        size: its length in bytes; more is refused, and progress is measured against it.
+        size: its length in bytes; no more is read, and progress is measured against it.
         mirrors: addresses of the file (http or https), in the order in which they are tried.
     """
 
@@ -210,7 +210,7 @@ def _fetch_from(url: str, remote: Remote, part: Path, progress: Progress) -> Non
 
 
 def _receive(url: str, remote: Remote, part: Path, progress: Progress) -> str:
-    """Append what one connection gives, a byte too much at most; why it ended, in a few words."""
+    """Append what one connection gives, up to the file's size; why it ended, in a few words."""
     offset = _size(part)
     try:
         with _open(url, offset) as answer:
@@ -219,8 +219,8 @@ def _receive(url: str, remote: Remote, part: Path, progress: Progress) -> str:
                 offset = 0
                 if answer.status != 200:
                     return "it sends other parts than asked for"
-            while offset <= remote.size and (chunk := answer.read1(CHUNK)):
-                chunk = chunk[: remote.size + 1 - offset]
+            while offset < remote.size and (chunk := answer.read1(CHUNK)):
+                chunk = chunk[: remote.size - offset]
                 _append(part, chunk)
                 offset += len(chunk)
                 progress.advance(len(chunk))

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -283,8 +282,8 @@ def _keep(decoded: _Decoded, folder: Path) -> bool:
         temporary.mkdir()
         np.save(temporary / "images.npy", decoded.images_NHWC)
         np.save(temporary / "labels.npy", decoded.labels_LN)
-        seal = {"sums": _sums(temporary), "names": dict(decoded.names)}
-        (temporary / "seal.json").write_text(json.dumps(seal), encoding="utf-8")
+        (temporary / "names.json").write_text(json.dumps(dict(decoded.names)), encoding="utf-8")
+        (temporary / "seal.json").write_text(json.dumps(_sums(temporary)), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         temporary.rename(folder)
     except OSError:
@@ -297,20 +296,20 @@ def _keep(decoded: _Decoded, folder: Path) -> bool:
 def _open_kept(folder: Path) -> _Decoded | None:
     """The decoded images, memory-mapped, or None where there are no undamaged ones."""
     try:
-        seal: dict[str, Any] = json.loads((folder / "seal.json").read_text(encoding="utf-8"))
-        if _sums(folder) != seal["sums"]:
+        if json.loads((folder / "seal.json").read_text(encoding="utf-8")) != _sums(folder):
             return None
         images_NHWC = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         labels_LN = np.load(folder / "labels.npy", allow_pickle=False)
-        names = {str(labels): tuple(given) for labels, given in seal["names"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    return _Decoded(images_NHWC, labels_LN, names)
+    return _Decoded(images_NHWC, labels_LN, {key: tuple(given) for key, given in names.items()})
 
 
 def _sums(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files that were kept."""
     sums = {}
-    for name in ("images.npy", "labels.npy"):
+    for name in ("images.npy", "labels.npy", "names.json"):
         with (folder / name).open("rb") as file:
             sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return sums
