@@ -364,8 +364,8 @@ def test_a_damaged_file_in_the_cache_is_fetched_anew(content, server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "behaviour", [claims(None), claims(10_000), claims(200_000), chunked(True)],
-    ids=["none", "short", "longer than half", "chunked"],
+    "behaviour", [claims(None), claims(10_000), claims(200_000), claims(10**12), chunked(True)],
+    ids=["none", "short", "longer than half", "beyond all", "chunked"],
 )  # fmt: skip
 def test_a_wrong_or_missing_length_does_not_matter(behaviour, server, tmp_path):
     get(tmp_path, server.at("/a", behaviour))
@@ -389,13 +389,12 @@ def test_redirects_are_followed(server, tmp_path):
         (status(204), "it broke off after 0 of 300,000 bytes"),
         (another, "it has another file: the MD5 is wrong"),
         (endless, "it has another file: the MD5 is wrong"),
-        (lambda handler: whole(handler, CONTENT + b"x"), "it has another file: the MD5 is wrong"),
+        (lambda handler: whole(handler, b"x" + CONTENT), "it has another file: the MD5 is wrong"),
         (
             lambda handler: whole(handler, CONTENT[:-1]),
             "HTTP 200|it sends other parts|it broke off",
         ),
         (lambda handler: whole(handler, b""), "it broke off after 0 of 300,000 bytes"),
-        (claims(10**9), r"it broke off after|MD5"),
         (claims(-5), "it broke off|has another"),
         (chunked(False), "it broke off"),
         (redirect("/a"), "HTTP 302"),
@@ -514,7 +513,7 @@ def test_cifar_is_fetched_verified_decoded_and_kept(server, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "damage", ["images.npy", "labels.npy", "names.json", "seal.json", "cut off", "gone"]
+    "damage", "images.npy labels.npy names.json seal.json cut-off gone".split()
 )
 def test_damaged_kept_images_are_decoded_anew(damage, tmp_path):
     made = make(CIFAR10)
@@ -525,10 +524,10 @@ def test_damaged_kept_images_are_decoded_anew(damage, tmp_path):
     if damage == "gone":
         (kept / "labels.npy").unlink()
     else:
-        file = kept / damage if damage != "cut off" else kept / "images.npy"
+        file = kept / damage if damage != "cut-off" else kept / "images.npy"
         content = bytearray(file.read_bytes())
         content[-5] ^= 1
-        file.write_bytes(content[:-3] if damage == "cut off" else content)
+        file.write_bytes(content[:-3] if damage == "cut-off" else content)
     check(load(), made)
     check(load(), made)
     assert sorted(path.name for path in tmp_path.iterdir()) == [kept.name, "set.tar.gz"]

@@ -14,6 +14,7 @@ from onecycle.terminal import (
     Stage,
     TerminalProgress,
     Unbreakable,
+    amount,
     choose,
     duration,
     header,
@@ -138,6 +139,37 @@ def test_a_fast_stage_writes_one_line_however_many_steps(clock: Clock) -> None:
         progress.advance(60)
     progress.finish()
     assert stream.getvalue() == "decoding images: 60,000 images\n"
+
+
+def test_a_download_is_told_in_megabytes_with_its_rate_and_the_time_left(clock: Clock) -> None:
+    stream = io.StringIO()
+    progress = choose(stream)
+    progress.start("downloading set.tar.gz", 170_498_071, "bytes")
+    progress.advance(10_000_000)  # what was there before does not make it faster
+    for _ in range(40):
+        clock.now += 1.0
+        progress.advance(60_000)
+    assert stream.getvalue().splitlines() == [
+        "downloading set.tar.gz: 170.5 MB",
+        "downloading set.tar.gz: 11.8 MB of 170.5 MB, 60.0 kB/s, 44 min 05 s left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (55_300, "55.3 kB"),
+        (999_949, "999.9 kB"),
+        (999_960, "1.0 MB"),
+        (170_498_071, "170.5 MB"),
+        (2.5e9, "2.5 GB"),
+    ],
+)
+def test_amounts_of_bytes(count: float, told: str) -> None:
+    assert amount(count) == told
 
 
 # -------------------------------------------------------------------------------------- live line
