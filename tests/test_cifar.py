@@ -345,7 +345,7 @@ BAD = {
     "an archive cut off in a file, not packed": (cut(0.5, "w"), "is damaged or cut off"),
     "an archive cut off at its beginning": (cut(0.0005), "is damaged or cut off"),
     "a bit of the archive flipped": (flipped_in_archive, "fetch the archive again"),
-    "a batch missing": (lacking("data_batch_4"), "lacks data_batch_4, which belong to CIFAR-10"),
+    "a batch missing": (lacking("data_batch_4"), "lacks data_batch_4 of CIFAR-10"),
     "the class names missing": (lacking("batches.meta"), "lacks batches.meta"),
     "a batch missing in a folder": (
         in_folder(lambda folder: (folder / "test_batch").unlink()),
@@ -439,21 +439,24 @@ BAD = {
     "a later protocol": (spoil_first(lambda made: b"\x80\x06N."), "has protocol 6; those up to 5"),
     "too few class names": (
         spoil_names([b"cat", b"dog"]),
-        "has 2 class names, and 10 are expected",
+        "has 2 different class names, and 10 are expected",
     ),
-    "a class name twice": (spoil_names([b"cat"] * 10), "has 1 class names, and 10 are expected"),
+    "a class name twice": (
+        spoil_names([b"cat"] * 10),
+        "has 1 different class names, and 10 are expected",
+    ),
     "class names that are no text": (
         spoil_names([b"\xff%d" % i for i in range(10)]),
         "has class names that are no text",
     ),
     "class names with control characters": (
         spoil_names([b"\x1b[2J%d" % i for i in range(10)]),
-        "has 10 class names",
+        "has class names that are no text",
     ),
     "no class names": (spoil_names(python2_pickle({b"num_vis": 3072})), "has no label_names"),
     "too few class names, binary": (
         spoil_names(b"cat\ndog\n", CIFAR10_BINARY),
-        "has 2 class names, and 10 are expected",
+        "has 2 different class names, and 10 are expected",
     ),
 }
 

@@ -44,40 +44,38 @@ FUZZ = int(os.environ.get("ONECYCLE_FUZZ", "150"))
 # -------------------------------------------------------------------------------- hostile pickles
 
 
-class Touch:
-    """Makes a file when unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 def command(path: Path, how: str) -> bytes:
     """A pickle that has a shell make a file, in several dialects."""
     line = f"touch {path}".encode()
     return {
-        "GLOBAL": b"cos\nsystem\n(S'" + line + b"'\ntR.",
-        "STACK_GLOBAL": b"\x8c\x02os\x8c\x06system\x93\x8c" + bytes([len(line)]) + line + b"\x85R.",
-        "INST": b"(S'" + line + b"'\nios\nsystem\n.",
-        "OBJ": b"(cos\nsystem\nS'" + line + b"'\no.",
-        "NEWOBJ": b"csubprocess\nPopen\n(S'" + line + b"'\nNNNNNNNI01\nt\x81.",
-        "eval": b'cbuiltins\neval\n(S\'__import__("os").system("' + line + b"\")'\ntR.",
-        "Python 2": b'c__builtin__\neval\n(S\'__import__("os").system("' + line + b"\")'\ntR.",
-        "memo": b"S'os'\np0\n0S'system'\np1\n0g0\ng1\n\x93(S'" + line + b"'\ntR.",
+        "a command, by GLOBAL": b"cos\nsystem\n(S'" + line + b"'\ntR.",
+        "a command, by STACK_GLOBAL": b"\x8c\x02os\x8c\x06system\x93\x8c"
+        + bytes([len(line)])
+        + line
+        + b"\x85R.",
+        "a command, by INST": b"(S'" + line + b"'\nios\nsystem\n.",
+        "a command, by OBJ": b"(cos\nsystem\nS'" + line + b"'\no.",
+        "a command, by NEWOBJ": b"csubprocess\nPopen\n(S'" + line + b"'\nNNNNNNNI01\nt\x81.",
+        "a command, by eval": b'cbuiltins\neval\n(S\'__import__("os").system("'
+        + line
+        + b"\")'\ntR.",
+        "a command, by Python 2": b'c__builtin__\neval\n(S\'__import__("os").system("'
+        + line
+        + b"\")'\ntR.",
+        "a command, by memo": b"Vos\np0\nVsystem\np1\ng0\ng1\n\x93(S'" + line + b"'\ntR.",
     }[how]
 
 
-DIALECTS = ["GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "eval", "Python 2", "memo"]
+DIALECTS = [
+    f"a command, by {how}"
+    for how in ("GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "eval", "Python 2", "memo")
+]
 
 
 @pytest.mark.parametrize("how", DIALECTS)
 def test_a_pickle_that_runs_a_command_runs_nothing_and_is_named(how, tmp_path):
     marker = tmp_path / "marker"
     content = command(marker, how)
-    if how not in ("STACK_GLOBAL", "OBJ", "INST", "NEWOBJ", "memo"):
-        content = b"\x80\x02" + content
     made = make(CIFAR10).with_contents(data_batch_3=content)
     line = refusal(made.tar(tmp_path / "a"), made)
     assert "data_batch_3 in " in line
@@ -85,9 +83,7 @@ def test_a_pickle_that_runs_a_command_runs_nothing_and_is_named(how, tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize(
-    "how", [name for name in DIALECTS if name not in ("Python 2", "NEWOBJ", "memo")]
-)
+@pytest.mark.parametrize("how", [how for how in DIALECTS if "NEWOBJ" not in how])
 def test_the_hostile_pickles_above_are_hostile(how, tmp_path):
     """Python's own unpickler obeys them, so the test above means something."""
     pickle.loads(command(tmp_path / "marker", how))
@@ -150,15 +146,15 @@ BOMBS = {
     "a byte array that claims a length": b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7f.",
     "a frame that claims a length": b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7fN.",
     "a key that takes forever": b"\x80\x02}" + b")" + b"q\x00h\x00\x86" * 60 + b"K\x01s.",
-    "instructions without end": b"\x80\x02" + b"N" * 200_000 + b".",
+    "instructions without end": b"\x80\x02" + b"N" * 60_000 + b".",
     "a deep list": b"\x80\x02" + b"]" * 10_000 + b"a" * 9_999 + b".",
-    "a number of a million digits": b"I" + b"9" * 1_000_000 + b"\n.",
+    "a number of 80,000 digits": b"I" + b"9" * 80_000 + b"\n.",
     "texts made again and again": (
-        b"c_codecs\nencode\np0\n0V"
-        + b"x" * 60_000
-        + b"\np1\n0Vlatin1\np2\n0(l"
-        + b"(g0\n(g1\ng2\ntRt" * 3_000
-        + b"."
+        b"c_codecs\nencode\np0\nV"
+        + b"x" * 40_000
+        + b"\np1\nVlatin1\np2\n("
+        + b"g0\n(g1\ng2\ntR" * 1_000
+        + b"l."
     ),
     "a shape": b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I9999999999\ntS'b'\ntR.",
     "a list within itself": b"\x80\x02]q\x00h\x00a.",

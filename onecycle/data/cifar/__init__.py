@@ -200,8 +200,7 @@ def _decode(archive: Archive, path: Path, progress: Progress) -> _Decoded:
         progress.advance(file.images)
     if files:
         raise InputError(
-            f"data: '{path}' lacks {', '.join(files)}, which belong to {archive.title}; fetch the "
-            "archive again"
+            f"data: '{path}' lacks {', '.join(files)} of {archive.title}; fetch the archive again"
         )
     _check_whole(archive, path)
     progress.finish()

@@ -80,8 +80,10 @@ def _different(given: Any, count: int) -> tuple[str, ...]:
         texts = [name if isinstance(name, str) else name.decode() for name in given]
     except UnicodeDecodeError:
         raise Unfit("has class names that are no text") from None
-    if len(texts) != count or len(set(texts)) != count or not all(map(str.isprintable, texts)):
-        raise Unfit(f"has {len(set(texts))} class names, and {count} are expected")
+    if not all(map(str.isprintable, texts)):
+        raise Unfit("has class names that are no text")
+    if not len(texts) == len(set(texts)) == count:
+        raise Unfit(f"has {len(set(texts))} different class names, and {count} are expected")
     return tuple(texts)
 
 

@@ -77,6 +77,9 @@ _ADMITTED = {
 SHORT = 256
 """Characters of a text that is made bytes at once; a long one could be asked for endlessly."""
 
+LONGEST_NUMBER = 100
+"""Digits of a number that is written out; reading very many would take long."""
+
 _MARK = object()
 
 
@@ -130,6 +133,13 @@ class _Machine:
         taken = self.content[self.position : end]
         self.position = end + 1
         return taken
+
+    def digits(self) -> bytes:
+        """The number that is written out up to the end of the line."""
+        line = self.line().removesuffix(b"L")
+        if len(line) > LONGEST_NUMBER:
+            raise ValueError
+        return line
 
     def number(self, layout: str) -> int:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
@@ -186,8 +196,8 @@ def _quoted(machine: _Machine) -> None:
 
 
 def _whole_number(machine: _Machine) -> None:
-    line = machine.line().rstrip(b"L")
-    machine.push({b"00": False, b"01": True}.get(line, int(line)))
+    digits = machine.digits()
+    machine.push({b"00": False, b"01": True}.get(digits, int(digits)))
 
 
 def _tuple(count: int) -> Callable[[_Machine], None]:
@@ -336,11 +346,11 @@ _ACTIONS: dict[bytes, Callable[[_Machine], None]] = {
     b"s": _set_item,
     b"u": lambda m: _set_items(m, m.pop_to_mark()),
     # memory
-    b"p": lambda m: _remember(m, int(m.line())),
+    b"p": lambda m: _remember(m, int(m.digits())),
     b"q": lambda m: _remember(m, m.number("<B")),
     b"r": lambda m: _remember(m, m.number("<I")),
     b"\x94": lambda m: _remember(m, len(m.memo)),
-    b"g": lambda m: _recall(m, int(m.line())),
+    b"g": lambda m: _recall(m, int(m.digits())),
     b"h": lambda m: _recall(m, m.number("<B")),
     b"j": lambda m: _recall(m, m.number("<I")),
     # arrays
