@@ -294,7 +294,7 @@ def replace_by_pipe(folder: Path) -> None:
 
 def flipped_in_archive(tmp_path: Path) -> tuple[Path, Made]:
     path, made = tmp_path / "cifar.tar.gz", make(CIFAR10)
-    made.tar(path)
+    made.tar(path, "w")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 16
     path.write_bytes(content)
@@ -344,7 +344,7 @@ BAD = {
     "an archive cut off in a file": (cut(0.5), "is damaged or cut off"),
     "an archive cut off in a file, not packed": (cut(0.5, "w"), "is damaged or cut off"),
     "an archive cut off at its beginning": (cut(0.0005), "is damaged or cut off"),
-    "a bit of the archive flipped": (flipped_in_archive, "fetch the archive again"),
+    "a bit of the archive flipped": (flipped_in_archive, "is not the published file: its MD5 is"),
     "a batch missing": (lacking("data_batch_4"), "lacks data_batch_4 of CIFAR-10"),
     "the class names missing": (lacking("batches.meta"), "lacks batches.meta"),
     "a batch missing in a folder": (
@@ -483,6 +483,22 @@ def test_only_cifar_100_has_coarse_labels(source, message, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=f"label_set: {message}"):
         load_splits(source, label_set="coarse")
+
+
+def test_of_an_extracted_folder_without_published_checksums_that_is_said(tmp_path):
+    class Told(Progress):
+        notes: list[str] = []  # noqa: RUF012
+
+        def note(self, line):
+            self.notes.append(line)
+
+    made = make(CIFAR100_BINARY)
+    unsummed = replace(made.archive, train=(cifar.File("train.bin", 6),))
+    folder = made.folder(tmp_path / "cifar-100-binary")
+    check(cifar.load(folder, unsummed, progress=Told()), made)
+    assert Told.notes == [
+        f"'{folder}': no checksums are published; lengths and labels were checked"
+    ]
 
 
 def test_other_sources_are_not_taken_for_cifar(tmp_path):

@@ -4,11 +4,13 @@ import gzip
 import io
 import os
 import pickle
+import re
 import stat
 import struct
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from small_cifar import (
     python2_pickle,
     refusal,
 )
+from test_cifar import BAD
 
 from onecycle.data import cifar
 from onecycle.data.cifar import (
@@ -305,6 +308,43 @@ def test_an_archive_that_unpacks_to_far_more_is_not_read_to_its_end(packed, tmp_
     with measured() as spent:
         assert "holds more than CIFAR's archives do" in refusal(path, made)
     assert spent.bytes < 8 * 2**20
+
+
+# --------------------------------------------------------------------------- the documented answers
+
+DOCUMENTED = dict(
+    re.findall(
+        r"^\| (.+?) \| (.+) \|$",
+        (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+)
+
+
+def hostile_archive(what: str, tmp_path: Path) -> tuple[Path, Made]:
+    made = make(CIFAR10)
+    return spoiled(tmp_path / "cifar.tar.gz", made, HOSTILE[what][0]), made
+
+
+def hostile_pickle(content: bytes, tmp_path: Path) -> tuple[Path, Made]:
+    made = make(CIFAR10).with_contents(test_batch=content)
+    return made.tar(tmp_path / "cifar.tar.gz"), made
+
+
+EVERY_BAD_INPUT: dict[str, Callable[[Path], tuple[Path, Made]]] = {
+    **{what: write for what, (write, _) in BAD.items()},
+    **{what: partial(hostile_archive, what) for what in HOSTILE},
+    **{what: partial(hostile_pickle, BOMBS[what]) for what in BOMBS},
+    **{how: partial(hostile_pickle, command(Path("x"), how)) for how in DIALECTS},
+}
+
+
+@pytest.mark.parametrize("what", EVERY_BAD_INPUT)
+def test_the_answer_to_every_bad_input_is_documented(what, tmp_path):
+    line = refusal(*EVERY_BAD_INPUT[what](tmp_path))
+    line = line.replace(f"{tmp_path}/", "").replace(str(tmp_path), "data")
+    words = map(re.escape, DOCUMENTED[what].split("…"))
+    assert re.match("data: " + ".+".join(words), line)
 
 
 # -------------------------------------------------------------------------------------------- fuzz

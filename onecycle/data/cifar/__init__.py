@@ -202,7 +202,7 @@ def _decode(archive: Archive, path: Path, progress: Progress) -> _Decoded:
         raise InputError(
             f"data: '{path}' lacks {', '.join(files)} of {archive.title}; fetch the archive again"
         )
-    _check_whole(archive, path)
+    _check_whole(archive, path, progress)
     progress.finish()
     return _Decoded(images_NHWC, labels_LN, names)
 
@@ -216,9 +216,12 @@ def _places(archive: Archive) -> dict[str, slice]:
     return places
 
 
-def _check_whole(archive: Archive, path: Path) -> None:
+def _check_whole(archive: Archive, path: Path, progress: Progress) -> None:
     """Verify an archive as a whole where its files have no published checksums."""
-    if all(file.md5 for file in archive.files() if file.images) or path.is_dir():
+    if all(file.md5 for file in archive.files() if file.images):
+        return
+    if path.is_dir():
+        progress.note(f"'{path}': no checksums are published; lengths and labels were checked")
         return
     found = md5(path)
     if found != archive.remote.md5:
