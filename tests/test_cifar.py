@@ -501,6 +501,17 @@ def test_of_an_extracted_folder_without_published_checksums_that_is_said(tmp_pat
     ]
 
 
+def test_a_file_that_can_not_be_read_is_told_in_one_line(tmp_path, monkeypatch):
+    path = make(CIFAR10).tar(tmp_path / "cifar.tar.gz")
+
+    def refuse(*_: object, **__: object):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match="cifar.tar.gz' can't be read: Permission denied"):
+        cifar.recognise(path)
+
+
 def test_other_sources_are_not_taken_for_cifar(tmp_path):
     (tmp_path / "train" / "ant").mkdir(parents=True)
     (tmp_path / "test" / "ant").mkdir(parents=True)

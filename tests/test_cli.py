@@ -401,6 +401,7 @@ def test_a_numeric_peak_keeps_its_share_when_only_the_epochs_change(tmp_path: Pa
 OTHER_VALUES = {
     "recipe": "mine",
     "data": "photos",
+    "label_set": "coarse",
     "mean": "0.1 0.2",
     "std": "0.1,0.2",
     "model": "other",

@@ -68,6 +68,7 @@ def test_every_field_has_a_line_of_meaning():
         ({"batch_size": 1}, "batch_size"),
         ({"width": 0}, "width"),
         ({"anneal": "cosin"}, "unknown anneal 'cosin'; did you mean 'cosine'?"),
+        ({"label_set": "corse"}, "unknown label_set 'corse'; did you mean 'coarse'?"),
         ({"optimizer": "lion"}, "unknown optimizer 'lion'"),
         ({"peak_epoch": 24.0}, "peak_epoch: 24 is not within the 24 epochs"),
         ({"peak_epoch": 12.0, "three_phase": True}, "before half of the epochs"),

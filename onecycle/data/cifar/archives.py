@@ -110,7 +110,7 @@ CIFAR10 = Archive(
         "cifar-10-python.tar.gz",
         "c58f30108f718f92721af3b95e74349a",
         170_498_071,
-        (_ZENODO + "cifar-10-python.tar.gz", _TORONTO + "cifar-10-python.tar.gz"),
+        (_ZENODO + "cifar-10-python.tar.gz?download=1", _TORONTO + "cifar-10-python.tar.gz"),
     ),
     folder="cifar-10-batches-py",
     train=(
@@ -156,7 +156,7 @@ CIFAR100 = Archive(
         "cifar-100-python.tar.gz",
         "eb9058c3a382ffc7106e4002c42a8d85",
         169_001_437,
-        (_ZENODO + "cifar-100-python.tar.gz", _TORONTO + "cifar-100-python.tar.gz"),
+        (_ZENODO + "cifar-100-python.tar.gz?download=1", _TORONTO + "cifar-100-python.tar.gz"),
     ),
     folder="cifar-100-python",
     train=(File("train", 50_000, "16019d7e3df5f24257cddd939b257f8d"),),

@@ -69,12 +69,16 @@ def names(path: Path, wanted: Mapping[str, int]) -> Iterator[PurePosixPath]:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file begins like a tar archive, or is packed by gzip."""
+    """Whether a file begins like a tar archive, or is packed by gzip.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    with _errors_named(path), path.open("rb") as file:
+        start = file.read(BLOCK)
     try:
-        with path.open("rb") as file:
-            start = file.read(BLOCK)
         return start.startswith(_GZIP) or _header(start) is not None
-    except (OSError, *_DAMAGE):
+    except _DAMAGE:
         return False
 
 
