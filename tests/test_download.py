@@ -555,7 +555,9 @@ def test_a_path_of_that_name_is_pointed_out(tmp_path, monkeypatch):
 # -------------------------------------------------------------------- kills, crowds, and full disks
 
 FETCH = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from onecycle.data import download
 from onecycle.data.download import Remote, fetch
 from onecycle.errors import InputError
