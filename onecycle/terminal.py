@@ -90,7 +90,7 @@ class Stage:
     def advance(self, now: float, count: int, figures: Mapping[str, float]) -> None:
         """Take a report in, at the time `now`."""
         self.done += count
-        if self._first is None:
+        if self._first is None or count < 0:  # a download may have to begin anew
             self._first = self.done, now
         if "images" in figures:
             self._images += figures["images"]

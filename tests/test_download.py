@@ -337,9 +337,21 @@ def test_it_is_continued_by_a_later_run(server, tmp_path):
     assert server.requests[-1] == ("/b", "bytes=5000-")
 
 
-@pytest.mark.parametrize("then", [without_parts, wrong_part, in_pieces(10**9)])
-def test_a_server_that_does_not_continue_starts_anew(then, server, tmp_path):
-    get(tmp_path, server.at("/a", cut_off(5000, then)))
+def test_of_a_server_that_only_gives_all_what_is_there_is_passed_over(server, tmp_path):
+    get(tmp_path, server.at("/a", cut_off(5000, without_parts)))
+    assert server.ranges == ["", "bytes=5000-"]
+
+
+def test_what_is_there_outlives_a_server_that_only_gives_all_and_breaks_off(server, tmp_path):
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:200_000])
+
+    def breaks_off(handler: Handler) -> None:
+        handler.start(200, Content_Length=len(CONTENT))
+        handler.give(CONTENT[:1000])
+
+    get(tmp_path, server.at("/a", breaks_off), server.at("/b", whole))
+    assert server.requests[-1] == ("/b", "bytes=200000-")
+    assert server.sent[-1] == 100_000
 
 
 def test_a_wrong_beginning_is_thrown_away(server, tmp_path):
@@ -397,6 +409,7 @@ def test_redirects_are_followed(server, tmp_path):
         (lambda handler: whole(handler, b""), "it broke off after 0 of 300,000 bytes"),
         (claims(-5), "it broke off|has another"),
         (chunked(False), "it broke off"),
+        (cut_off(5000, wrong_part), "it sends another part than was asked for"),
         (redirect("/a"), "HTTP 302"),
         (redirect("file:///etc/passwd"), "HTTP 302"),
         (redirect("http://host.invalid/x"), "no such host, or no network"),

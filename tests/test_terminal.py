@@ -153,6 +153,11 @@ def test_a_download_is_told_in_megabytes_with_its_rate_and_the_time_left(clock: 
         "downloading set.tar.gz: 170.5 MB",
         "downloading set.tar.gz: 11.8 MB of 170.5 MB, 60.0 kB/s, 44 min 05 s left",
     ]
+    progress.advance(-12_400_000)  # begun anew: the rate is that of what comes from here on
+    for _ in range(40):
+        clock.now += 1.0
+        progress.advance(80_000)
+    assert "80.0 kB/s" in stream.getvalue().splitlines()[-1]
 
 
 @pytest.mark.parametrize(

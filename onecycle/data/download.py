@@ -214,11 +214,10 @@ def _receive(url: str, remote: Remote, part: Path, progress: Progress) -> str:
     offset = _size(part)
     try:
         with _open(url, offset) as answer:
-            if offset and not _continues(answer, offset):
-                _discard(part, progress)  # it gives the file from its beginning only
-                offset = 0
-                if answer.status != 200:
-                    return "it sends other parts than asked for"
+            if offset and answer.status == 200:  # it gives the file from its beginning only
+                _skip(answer, offset, progress)
+            elif offset and not _continues(answer, offset):
+                return "it sends another part than was asked for"
             while offset < remote.size and (chunk := answer.read1(CHUNK)):
                 chunk = chunk[: remote.size - offset]
                 _append(part, chunk)
@@ -243,6 +242,18 @@ def _continues(answer: HTTPResponse, offset: int) -> bool:
     """Whether the server goes on where it was asked to."""
     begins = (answer.headers.get("Content-Range") or "").strip().lower()
     return answer.status == 206 and begins.startswith(f"bytes {offset}-")
+
+
+def _skip(answer: HTTPResponse, count: int, progress: Progress) -> None:
+    """Pass over what is there already, which stays there if the connection breaks meanwhile."""
+    left = count
+    progress.advance(-count)
+    try:
+        while left and (chunk := answer.read1(min(left, CHUNK))):
+            left -= len(chunk)
+            progress.advance(len(chunk))
+    finally:
+        progress.advance(left)
 
 
 def _in_words(error: Exception) -> str:
