@@ -18,6 +18,7 @@ import tomli_w
 from onecycle.errors import InputError
 
 Auto = Literal["auto"]
+Found = Literal["auto", "proven"]
 
 PEAK_SHARE = 5 / 24
 """Share of the epochs after which the rate peaks when `peak_epoch` is `auto`, as in the brief."""
@@ -71,8 +72,8 @@ class Recipe:
     """Images per step."""
     peak_epoch: float | Auto = "auto"
     """Epoch at whose end the rate peaks; auto: 5/24 of the epochs."""
-    lr_max: float | Auto = "auto"
-    """Rate at the peak; auto: from the range test."""
+    lr_max: float | Found = "auto"
+    """Rate at the peak; auto: from the range test; proven: by short trainings around that."""
     lr_min: float | Auto = "auto"
     """Rate at the start; auto: from the range test."""
     lr_final: float | Auto = "auto"
@@ -271,18 +272,25 @@ def _check_types(recipe: Recipe) -> None:
     """Hold every value to its default's kind; whole numbers may stand for floats."""
     for name, field in FIELDS.items():
         value = getattr(recipe, name)
-        if name in _MAY_BE_AUTO and value == "auto":
+        if value in _words(name):
             continue
         if name in ("mean", "std"):
             _check_channels(name, value)
         elif name in _MAY_BE_AUTO or isinstance(field.default, float):
             if isinstance(value, bool) or not isinstance(value, int | float):
-                auto = " or auto" if name in _MAY_BE_AUTO else ""
-                raise InputError(f"{name}: '{value}' is not a number; give a number{auto}")
+                words = "".join(f" or {word}" for word in _words(name))
+                raise InputError(f"{name}: '{value}' is not a number; give a number{words}")
             object.__setattr__(recipe, name, float(value))
         elif type(value) is not type(field.default):
             kind = {bool: "true or false", int: "a whole number", str: "text"}
             raise InputError(f"{name}: '{value}' is not {kind[type(field.default)]}")
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """What a field that is a number may be instead."""
+    if name == "lr_max":
+        return ("auto", "proven")
+    return ("auto",) if name in _MAY_BE_AUTO else ()
 
 
 def _check_channels(name: str, value: object) -> None:
@@ -301,7 +309,7 @@ def _check_ranges(recipe: Recipe) -> None:
             raise InputError(unknown_name(name, getattr(recipe, name), choices))
     for name, (low, high, low_in, high_in) in _RANGES.items():
         value = getattr(recipe, name)
-        if value == "auto":
+        if value in _words(name):
             continue
         above = value >= low if low_in else value > low
         below = value <= high if high_in else value < high
@@ -340,9 +348,11 @@ def _check_together(recipe: Recipe) -> None:
             f"({recipe.max_momentum:g}); lower it"
         )
     lr_min, lr_max, lr_final = recipe.lr_min, recipe.lr_max, recipe.lr_final
-    if lr_min != "auto" and lr_max != "auto" and lr_min > lr_max:
+    if isinstance(lr_max, str):
+        lr_max = math.inf  # not known yet
+    if lr_min != "auto" and lr_min > lr_max:
         raise InputError(f"lr_min: {lr_min:g} is above lr_max ({lr_max:g}); lower it")
-    if lr_final != "auto" and lr_max != "auto" and lr_final > lr_max:
+    if lr_final != "auto" and lr_final > lr_max:
         raise InputError(f"lr_final: {lr_final:g} is above lr_max ({lr_max:g}); lower it")
     if recipe.nesterov and recipe.optimizer == "sgd" and recipe.momentum == 0:
         raise InputError("nesterov: needs a momentum above 0; set momentum, or nesterov to false")

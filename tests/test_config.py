@@ -60,7 +60,7 @@ def test_every_field_has_a_line_of_meaning():
         ({"lr_max": math.nan}, "lr_max: nan is out of range"),
         ({"lr_max": -1}, "lr_max: -1.0 is out of range"),
         ({"lr_max": math.inf}, "lr_max: inf is out of range"),
-        ({"lr_max": "fast"}, "lr_max: 'fast' is not a number; give a number or auto"),
+        ({"lr_max": "fast"}, "lr_max: 'fast' is not a number; give a number or auto or proven"),
         ({"weight_decay": -1e-9}, "weight_decay"),
         ({"momentum": 1.0}, "momentum: 1.0 is out of range"),
         ({"dropout": 1.0}, "dropout"),

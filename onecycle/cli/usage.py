@@ -143,7 +143,9 @@ def _metavar(kind: Any) -> str | None:
         return names[kind]
     if get_origin(kind) is Literal:
         return "|".join(get_args(kind))
-    return "X...|auto" if takes_many(kind) else "X|auto"
+    if takes_many(kind):
+        return "X...|auto"
+    return "|".join(("X", *get_args(next(o for o in get_args(kind) if o is not float))))
 
 
 def _typed(value: Any) -> str:

@@ -32,6 +32,7 @@ class LRCurve:
         ramp: `exponential` (equal factors between steps) or `linear` (equal differences).
         stopped: why the ramp ended: `completed`, `diverged`, `non-finite` or `out of batches`.
         planned: steps that were asked for.
+        adaptive: whether the optimizer scales its updates by past gradients, as Adam does.
     """
 
     lr: tuple[float, ...]
@@ -39,6 +40,7 @@ class LRCurve:
     ramp: Literal["exponential", "linear"] = "exponential"
     stopped: str = "completed"
     planned: int = 0
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
         if len(self.lr) != len(self.loss):
@@ -140,6 +142,7 @@ class LRCurve:
                 ramp=values["ramp"],
                 stopped=str(values["stopped"]),
                 planned=int(values["planned"]),
+                adaptive=bool(values.get("adaptive", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"curve: not one that LRCurve.to_json wrote: {error}") from None

@@ -127,7 +127,8 @@ def _climb(
         raise InputError(
             f"batches: {len(losses)} gave a loss, and a range test needs at least 2; give more"
         )
-    return LRCurve(tuple(lrs), tuple(losses), ramp, stopped, steps)
+    adaptive = any("betas" in group for group in optimizer.param_groups)
+    return LRCurve(tuple(lrs), tuple(losses), ramp, stopped, steps, adaptive)
 
 
 class _Divergence:

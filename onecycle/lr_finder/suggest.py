@@ -9,8 +9,11 @@ import numpy as np
 
 from onecycle.lr_finder.curve import LRCurve
 
-RECOMMENDED_FACTOR = 2.0
+RECOMMENDED_FACTOR = 1.0
 """The recommended peak is this times the last rate of the valley's floor; see the docs."""
+
+RECOMMENDED_FACTOR_ADAPTIVE = 1 / 3
+"""The same for optimizers such as Adam, whose steps keep their size where gradients vanish."""
 
 MEASURABLE = 3.0
 """Standard errors of the smoothed loss that count as a measurable fall."""
@@ -53,6 +56,10 @@ class LRFinding:
     suggestions: dict[str, Suggestion]
     curves: tuple[LRCurve, ...]
     warnings: tuple[str, ...]
+
+    def lr_min_below(self, lr_max: float) -> float:
+        """The rate to rise from towards another peak: `lr_min`'s, within `SPAN` of that peak."""
+        return _within_span(self.suggestions["lr_min"].lr, lr_max)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object: the rates, suggestions, warnings, the middle curve, and every curve."""
@@ -129,12 +136,14 @@ def minimum_over_ten(curve: LRCurve) -> float:
 
 
 def recommended(curve: LRCurve) -> float:
-    """The project's own: `RECOMMENDED_FACTOR` times the last rate of the valley's floor.
+    """The project's own: a factor times the last rate of the valley's floor.
 
-    The floor's end is steadier than its lowest point, which noise moves about. The factor is there
-    because a cycle that warms up sustains rates at which a ramp from an untrained network blows up.
+    The floor's end is steadier than its lowest point, which noise moves about. The factors,
+    `RECOMMENDED_FACTOR` and `RECOMMENDED_FACTOR_ADAPTIVE`, are those of least regret over the
+    development problems of `benchmarks/lr_finder_regret`.
     """
-    return curve.lr[curve.floor_end] * RECOMMENDED_FACTOR
+    factor = RECOMMENDED_FACTOR_ADAPTIVE if curve.adaptive else RECOMMENDED_FACTOR
+    return curve.lr[curve.floor_end] * factor
 
 
 def falling_from(curve: LRCurve) -> float:
@@ -169,8 +178,12 @@ def suggest(curves: LRCurve | Sequence[LRCurve]) -> LRFinding:
     curves = (curves,) if isinstance(curves, LRCurve) else tuple(curves)
     suggestions = {name: _over(method, curves) for name, method in METHODS.items()}
     lr_max = suggestions["recommended"].lr
-    lr_min = min(max(suggestions["lr_min"].lr, lr_max / SPAN[1]), lr_max / SPAN[0])
+    lr_min = _within_span(suggestions["lr_min"].lr, lr_max)
     return LRFinding(lr_min, lr_max, suggestions, curves, tuple(_warnings(curves, suggestions)))
+
+
+def _within_span(lr_min: float, lr_max: float) -> float:
+    return min(max(lr_min, lr_max / SPAN[1]), lr_max / SPAN[0])
 
 
 def _over(method: Any, curves: tuple[LRCurve, ...]) -> Suggestion:

@@ -129,6 +129,8 @@ def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = SILENT) ->
         TrainingError: the loss is not finite at the first step.
     """
     training, _ = prepare(recipe, threads=threads, progress=progress)
+    if recipe.lr_max == "proven":
+        progress.note("lr_max: 'proven' takes trainings, which train does; here is the range test")
     with noted_signals() as stop:
         return range_test(training, stop, progress)
 

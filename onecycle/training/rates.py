@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -10,35 +11,42 @@ from onecycle import loop, optim, runtime
 from onecycle.config import Recipe, override
 from onecycle.errors import Interrupted
 from onecycle.loop import Training
-from onecycle.lr_finder import LRCurve, LRFinding, lr_range_test, suggest
+from onecycle.lr_finder import LRCurve, LRFinding, Proof, lr_range_test, suggest
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir
 from onecycle.training.preparation import build, placed
+from onecycle.training.proving import prove_lr_max
 from onecycle.training.signals import Signals
 
 
 def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Progress) -> Recipe:
     """The recipe with numbers for its rates, found by a range test where they are `auto`."""
     recipe = training.recipe
-    if "auto" in (recipe.lr_max, recipe.lr_min):
+    if isinstance(recipe.lr_max, str) or recipe.lr_min == "auto":
         started = time.perf_counter()
         finding = range_test(training, stop, progress)
         for warning in finding.warnings:
             progress.note(f"range test: {warning}")
-        recipe = choose_rates(recipe, finding)
+        proof = None
+        if recipe.lr_max == "proven":
+            seconds = (time.perf_counter() - started) / sum(map(len, finding.curves))
+            proof = prove_lr_max(
+                training, finding.lr_max, partial(_with_peak, finding), seconds, stop, progress
+            )
+        recipe = choose_rates(recipe, finding, proof)
         run.write_json(
             "lr_range_test.json",
             finding.to_json()
             | {
                 "chosen": {"lr_min": recipe.lr_min, "lr_max": recipe.lr_max},
                 "why": _why(training.recipe),
+                **({"proof": proof.to_json()} if proof else {}),
                 "optimizer": _optimizer_settings(training),
                 "seconds": time.perf_counter() - started,
             },
         )
         progress.note(f"range test: lr_min {recipe.lr_min:.3g}, lr_max {recipe.lr_max:.3g}")
-    if recipe.lr_final == "auto":
-        recipe = override(recipe, lr_final=recipe.lr_min)
+    recipe = _with_final(recipe)
     run.write_recipe(recipe)
     return recipe
 
@@ -91,18 +99,35 @@ def _sibling(training: Training, repeat: int) -> Training:
     return replace(training, model=model, optimizer=optim.build(model, recipe))
 
 
-def choose_rates(recipe: Recipe, finding: LRFinding) -> Recipe:
-    """The recipe with found rates in place of `auto`; a given one is kept and bounds the other."""
-    lr_max = finding.lr_max if recipe.lr_max == "auto" else recipe.lr_max
-    lr_min = min(finding.lr_min, lr_max) if recipe.lr_min == "auto" else recipe.lr_min
+def choose_rates(recipe: Recipe, finding: LRFinding, proof: Proof | None = None) -> Recipe:
+    """The recipe with found rates in place of words; a given one is kept and bounds the other."""
+    if not isinstance(recipe.lr_max, str):
+        return override(recipe, lr_min=min(finding.lr_min, recipe.lr_max))
+    lr_max = proof.lr_max if proof else finding.lr_max
+    lr_min = finding.lr_min_below(lr_max) if recipe.lr_min == "auto" else recipe.lr_min
     return override(recipe, lr_max=max(lr_max, lr_min), lr_min=lr_min)
+
+
+def _with_peak(finding: LRFinding, recipe: Recipe, lr_max: float) -> Recipe:
+    """The recipe of a probe at `lr_max`, every rate a number."""
+    lr_min = finding.lr_min_below(lr_max) if recipe.lr_min == "auto" else recipe.lr_min
+    lr_max = max(lr_max, lr_min)
+    lr_final = recipe.lr_final if recipe.lr_final == "auto" else min(recipe.lr_final, lr_max)
+    return _with_final(override(recipe, lr_max=lr_max, lr_min=lr_min, lr_final=lr_final))
+
+
+def _with_final(recipe: Recipe) -> Recipe:
+    """The recipe with `lr_min` for the last rate where none is given."""
+    return override(recipe, lr_final=recipe.lr_min) if recipe.lr_final == "auto" else recipe
 
 
 def _why(recipe: Recipe) -> str:
     """How the two rates were chosen, in one sentence."""
-    found = [name for name in ("lr_min", "lr_max") if getattr(recipe, name) == "auto"]
+    found = [n for n in ("lr_min", "lr_max") if isinstance(getattr(recipe, n), str)]
     methods = {
-        "lr_max": "lr_max by 'recommended', twice the last rate of the valley's floor",
+        "lr_max": "lr_max by short trainings on either side of the 'recommended' rate"
+        if recipe.lr_max == "proven"
+        else "lr_max by 'recommended', from the last rate of the valley's floor",
         "lr_min": "lr_min by 'lr_min', the rate at which the loss measurably starts to fall, "
         "kept between 1/1000 and 1/10 of lr_max",
     }

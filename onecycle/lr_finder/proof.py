@@ -1,0 +1,103 @@
+"""Proof of a peak rate: short trainings around it, and their winner.
+
+A range test reads a rate off one ramp. Probes ask the question itself: they train with the cycle
+that is meant, only shorter, and compare what is reached on images kept apart for it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from onecycle.errors import TrainingError
+
+FACTOR = 3.0
+"""Between neighbouring probes."""
+
+FEWEST, MOST = 3, 7
+"""Probes at the least, and at the most while the best lies at an edge."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A short training with peak rate `lr`, and its score; None where it diverged."""
+
+    lr: float
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The peak rate that won, and the evidence.
+
+    Attributes:
+        lr_max: the winner, one of the probes' rates.
+        probes: by rising rate.
+        bracketed: whether the winner has probes that reached less on both sides.
+    """
+
+    lr_max: float
+    probes: tuple[Probe, ...]
+    bracketed: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of the same keys."""
+        return asdict(self)
+
+
+def prove(score: Callable[[float], float | None], start: float) -> Proof:
+    """Probe at `start` / 3, `start` and 3 `start`, and outward while the best lies at an edge.
+
+    Of equal scores the one nearest to `start` wins. A rate above one that diverged isn't tried.
+
+    Args:
+        score: trains with that peak rate and tells how good the result is, higher being better;
+            None if it diverged.
+        start: the suggestion, above 0.
+
+    Raises:
+        TrainingError: every probe diverged.
+    """
+    scores = {k: score(start * FACTOR**k) for k in (0, -1, 1)}
+    while (outward := _outward(scores)) is not None and len(scores) < MOST:
+        scores[outward] = score(start * FACTOR**outward)
+    best = _best(scores)
+    if best is None:
+        rates = f"{start * FACTOR ** min(scores):.2g} to {start * FACTOR ** max(scores):.2g}"
+        raise TrainingError(f"every probe from lr_max {rates} diverged; give lr_max yourself")
+    return Proof(
+        lr_max=start * FACTOR**best,
+        probes=tuple(Probe(start * FACTOR**k, scores[k]) for k in sorted(scores)),
+        bracketed=min(scores) < best < max(scores),
+    )
+
+
+def _best(scores: dict[int, float | None]) -> int | None:
+    """The place of the highest score, None if there is no score."""
+    reached = {k: value for k, value in scores.items() if value is not None}
+    return min(reached, key=lambda k: (-reached[k], abs(k))) if reached else None
+
+
+def _outward(scores: dict[int, float | None]) -> int | None:
+    """The next place to probe, None if the best has neighbours on both sides."""
+    best, low, high = _best(scores), min(scores), max(scores)
+    if best is None or best == low:
+        return low - 1
+    return high + 1 if best == high else None
+
+
+def expected_cost(steps: int, seconds_per_step: float) -> str:
+    """What probes of `steps` steps each will cost, in words.
+
+    Args:
+        seconds_per_step: as measured by the range test.
+    """
+    least, most = FEWEST * steps, MOST * steps
+    low, high = (_duration(count * seconds_per_step) for count in (least, most))
+    return f"{FEWEST} to {MOST} trainings of {steps} steps, {low} to {high}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, math.ceil(seconds))} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,120 @@
+"""`lr_max = proven`: short one-cycle trainings about the suggested peak, judged apart from test."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from onecycle import loop, optim, runtime
+from onecycle.config import Recipe, override
+from onecycle.data import stratified
+from onecycle.data.image_set import ImageSet
+from onecycle.errors import InputError, Interrupted
+from onecycle.loop import State, Training
+from onecycle.lr_finder import Proof, prove
+from onecycle.lr_finder.proof import expected_cost
+from onecycle.progress import Progress
+from onecycle.training.preparation import build, placed
+from onecycle.training.signals import Signals
+
+PROBE_SHARE = 0.5
+"""Epochs of a probe over those of the training."""
+
+JUDGED_SHARE = 0.1
+"""Share of the training images that judge the probes where there is no validation split."""
+
+
+def prove_lr_max(
+    training: Training,
+    suggested: float,
+    with_peak: Callable[[Recipe, float], Recipe],
+    seconds_per_step: float,
+    stop: Signals,
+    progress: Progress,
+) -> Proof:
+    """The best peak rate of short trainings, each from the training's own initial weights.
+
+    Args:
+        training: not begun; nothing in it is changed.
+        suggested: the peak rate to begin with.
+        with_peak: the recipe with numbers for its rates, that for the peak being given.
+        seconds_per_step: as measured, for the cost that is stated before it begins.
+
+    Raises:
+        InputError: too few images to set some apart.
+        TrainingError: every probe diverged.
+        Interrupted: a signal came.
+    """
+    shorter = short(training)
+    steps = shorter.total_steps
+    images = len(_judges(shorter))
+    cost = expected_cost(steps, seconds_per_step)
+    progress.note(f"proof of lr_max: {cost}, judged on {images:,} images of the train split")
+
+    def score(lr: float) -> float | None:
+        progress.start(f"probe at lr_max {lr:.2g}", steps)
+        reached = probe(shorter, with_peak(shorter.recipe, lr), stop, progress)
+        progress.finish()
+        outcome = "diverged" if reached is None else f"accuracy {reached:.4f}"
+        progress.note(f"probe at lr_max {lr:.3g}: {outcome}")
+        return reached
+
+    proof = prove(score, suggested)
+    if not proof.bracketed:
+        progress.note("proof of lr_max: the best rate is the last one tried; better may lie beyond")
+    return proof
+
+
+def short(training: Training) -> Training:
+    """The training with fewer epochs, and with a validation split if it has none."""
+    recipe = training.recipe
+    epochs = max(1, round(recipe.epochs * PROBE_SHARE))
+    peak_epoch = epochs * recipe.resolved_peak_epoch / recipe.epochs
+    recipe = override(recipe, epochs=epochs, peak_epoch=peak_epoch)
+    if training.val is not None:
+        return replace(training, recipe=recipe)
+    train = training.batches.train
+    chosen_N = stratified(train.labels_N, JUDGED_SHARE, recipe.split_seed, "proof")
+    if not chosen_N.any():
+        raise InputError(
+            f"lr_max: {len(train)} training images are too few to set some apart for the proof; "
+            "give val_fraction, or lr_max auto"
+        )
+    batches = replace(training.batches, train=train.take(np.flatnonzero(~chosen_N)))
+    val = train.take(np.flatnonzero(chosen_N))
+    return replace(training, recipe=recipe, batches=batches, val=val)
+
+
+def probe(training: Training, recipe: Recipe, stop: Signals, progress: Progress) -> float | None:
+    """Train anew by `recipe`; the accuracy on `val`, None if the loss became non-finite."""
+    trial = _anew(training, recipe)
+    trial.model.train()
+    for step in range(trial.total_steps):
+        if stop.signal_number:
+            raise Interrupted(stop.signal_number)
+        lr, momentum = trial.rates(step)
+        optim.set_rates(trial.optimizer, lr, momentum)
+        runtime.seed_layers(trial.recipe.seed, step)
+        loss, _ = loop.train_step(
+            trial.model, trial.optimizer, *trial.batches.cut(step), trial.recipe
+        )
+        value = float(loss)
+        if not math.isfinite(value):
+            return None
+        progress.advance(1, loss=value, lr=lr)
+    evaluation = trial.evaluate(_judges(trial))
+    return evaluation.accuracy if math.isfinite(evaluation.loss) else None
+
+
+def _anew(training: Training, recipe: Recipe) -> Training:
+    """The training at its beginning, by `recipe`."""
+    train = training.batches.train
+    model = placed(build(recipe, train.image_shape[2], len(train.classes)), training.device)
+    optimizer = optim.build(model, recipe)
+    return replace(training, recipe=recipe, model=model, optimizer=optimizer, state=State())
+
+
+def _judges(training: Training) -> ImageSet:
+    assert training.val is not None
+    return training.val
