@@ -74,8 +74,10 @@ PROBLEMS = (
     Problem("mlp", "sgd", 512, "cifar10", 16, 0.1),
     Problem("mlp", "adamw", 64, "shapes", 8, 0.002),
     Problem("vit", "adamw", 512, "cifar10", 10, 0.004),
-    Problem("resnet/4", "sgd", 64, "cifar10", 4, 0.1, held_out=True),
-    Problem("vit", "adamw", 64, "shapes", 6, 0.002, held_out=True),
+    Problem("resnet/4", "sgd", 64, "cifar10", 4, 0.1),
+    Problem("vit", "adamw", 64, "shapes", 6, 0.002),
+    Problem("mlp", "sgd", 64, "cifar10", 8, 0.02, held_out=True),
+    Problem("vgg", "adamw", 512, "cifar10", 10, 0.002, held_out=True),
 )
 
 
