@@ -48,6 +48,10 @@ class Recipe:
     """Share of the training images set apart for validation, in [0, 1)."""
     image_size: int = 0
     """Height and width in pixels to which images are resized; 0: the data's own size."""
+    resize: Literal["crop", "squash"] = "crop"
+    """Of images that are not square: cut out the middle (crop), or change their shape (squash)."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """What an unreadable image of a folder does: stop (error), or be left out and told (skip)."""
     split_seed: int = 0
     """Seed of the validation split, the limits and a folder's test split; `seed` leaves them be."""
     mean: tuple[float, ...] | Auto = "auto"
@@ -104,6 +108,8 @@ class Recipe:
     """Factor of the sum of absolute convolution and linear weights that is added to the loss."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over the classes, in [0, 1)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weight of each class in the loss: all alike (none), or against its frequency (balanced)."""
 
     # Transforms
     crop_padding: int = 4
@@ -229,8 +235,11 @@ def differences(recipe: Recipe, base: Recipe) -> dict[str, tuple[Any, Any]]:
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "label_set": ("fine", "coarse"),
+    "resize": ("crop", "squash"),
+    "on_bad_image": ("error", "skip"),
     "anneal": ("linear", "cosine"),
     "optimizer": ("sgd", "adamw"),
+    "class_weights": ("none", "balanced"),
     "precision": ("auto", "fp32", "bf16"),
 }
 _MAY_BE_AUTO = ("mean", "std", "peak_epoch", "lr_max", "lr_min", "lr_final")

@@ -124,7 +124,10 @@ def test_help_groups_the_flags_tells_what_they_mean_and_shows_the_recipes_own_de
     flat = " ".join(out.replace("│", " ").split())
     assert "--width X Factor on the network's channel counts. [0.25]" in flat
     assert "--nesterov, --no-nesterov Nesterov momentum (SGD only). [on]" in flat
-    assert "--lr-max X|auto Rate at the peak; auto: from the range test. [auto]" in flat
+    assert (
+        "--lr-max X|auto|proven Rate at the peak; auto: from the range test; proven: by short "
+        "trainings around that. [auto]" in flat
+    )
 
 
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
