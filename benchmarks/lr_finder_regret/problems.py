@@ -66,18 +66,19 @@ class Problem:
 
 
 PROBLEMS = (
-    Problem("resnet/8", "sgd", 512, "cifar10", 10, 0.2),
-    Problem("resnet/8", "sgd", 64, "shapes", 4, 0.1),
-    Problem("resnet/4", "adamw", 512, "cifar10", 6, 0.01),
-    Problem("vgg", "sgd", 64, "cifar10", 6, 0.02),
-    Problem("vgg", "sgd", 512, "cifar10", 15, 0.05),
-    Problem("mlp", "sgd", 512, "cifar10", 16, 0.1),
-    Problem("mlp", "adamw", 64, "shapes", 8, 0.002),
-    Problem("vit", "adamw", 512, "cifar10", 10, 0.004),
-    Problem("resnet/4", "sgd", 64, "cifar10", 4, 0.1),
-    Problem("vit", "adamw", 64, "shapes", 6, 0.002),
-    Problem("mlp", "sgd", 64, "cifar10", 8, 0.02, held_out=True),
-    Problem("vgg", "adamw", 512, "cifar10", 10, 0.002, held_out=True),
+    Problem("brief/4", "sgd", 512, "cifar10", 12, 0.1),
+    Problem("resnet/8", "sgd", 512, "cifar10", 16, 0.8),
+    Problem("resnet/8", "sgd", 64, "shapes", 10, 0.2),
+    Problem("resnet/4", "adamw", 512, "cifar10", 10, 0.02),
+    Problem("vgg", "sgd", 64, "cifar10", 10, 0.02),
+    Problem("vgg", "sgd", 512, "cifar10", 20, 0.05),
+    Problem("mlp", "sgd", 512, "cifar10", 24, 0.1),
+    Problem("mlp", "adamw", 64, "shapes", 12, 0.002),
+    Problem("vit", "adamw", 512, "cifar10", 16, 0.004),
+    Problem("resnet/4", "sgd", 64, "cifar10", 8, 0.1),
+    Problem("vit", "adamw", 64, "shapes", 10, 0.002),
+    Problem("mlp", "sgd", 64, "cifar10", 12, 0.02, held_out=True),
+    Problem("vgg", "adamw", 512, "cifar10", 16, 0.002, held_out=True),
 )
 
 
@@ -140,6 +141,7 @@ class SmallViT(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "brief/4": partial(CustomResNet, classes=CLASSES, width=1 / 4),
     "resnet/8": partial(CustomResNet, classes=CLASSES, width=1 / 8, head_scale=0.125),
     "resnet/4": partial(CustomResNet, classes=CLASSES, width=1 / 4, head_scale=0.125),
     "vgg": vgg,
