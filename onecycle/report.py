@@ -89,6 +89,7 @@ def _content(run: RunDir, result: Mapping[str, Any] | None) -> dict[str, Any]:
     """Everything the template shows, as text."""
     recipe = run.read_recipe()
     facts = run.read_json("environment.json") or {}
+    found = run.read_json("lr_range_test.json")
     epochs = run.read_rows("metrics.jsonl")
     done = f"{len(epochs)} of {recipe.epochs} epochs"
     evaluation, classes = _evaluation(run)
@@ -101,7 +102,8 @@ def _content(run: RunDir, result: Mapping[str, Any] | None) -> dict[str, Any]:
         "finished": result is not None,
         "done": done,
         "tiles": _tiles(result or (epochs[-1] if epochs else {}), evaluation, done),
-        "finding": _finding(run.read_json("lr_range_test.json")),
+        "finding": _finding(found),
+        "proof": _proof((found or {}).get("proof")),
         "rates": {name: _rate(getattr(recipe, name)) for name in ("lr_min", "lr_max")},
         "epochs": _epochs(epochs),
         "classes": _classes(evaluation, classes),
@@ -175,6 +177,27 @@ def _finding(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "suggestions": [
             {"name": name, **{key: _rate(value) for key, value in rate.items()}}
             for name, rate in suggestions.items()
+        ],
+    }
+
+
+def _proof(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The probes of a proven peak rate, the winner marked; None where there were none."""
+    if found is None:
+        return None
+    epochs = "1 epoch" if found["epochs"] == 1 else f"{found['epochs']} epochs"
+    return {
+        "length": f"{epochs} ({found['steps']:,} steps)",
+        "images": f"{found['images']:,}",
+        "bracketed": found["bracketed"],
+        "lr_max": _rate(found["lr_max"]),
+        "probes": [
+            {
+                "lr": _rate(probe["lr"]),
+                "score": "diverged" if probe["score"] is None else _percent(probe["score"]),
+                "best": probe["lr"] == found["best"],
+            }
+            for probe in found["probes"]
         ],
     }
 

@@ -2,6 +2,8 @@
 
 import math
 from copy import deepcopy
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -177,6 +179,58 @@ def test_it_stops_when_the_loss_blows_up_and_at_the_first_that_is_not_finite():
     losses = [2.0, 1.9, 1.8, math.nan, 1.7]
     curve = lr_range_test(model, optimizer, step=lambda i: losses[i], steps=5)
     assert (curve.stopped, len(curve)) == ("non-finite", 3)
+
+
+def test_the_curve_knows_how_many_inputs_a_step_has():
+    model, optimizer, batches = make()
+    test = partial(lr_range_test, model, optimizer, F.cross_entropy, batches, steps=3)
+    size = len(batches[0][1])
+    assert test().batch_size == size
+    assert test(accumulate=2).batch_size == 2 * size
+    assert test(batch_size=7).batch_size == 7
+    assert lr_range_test(model, optimizer, step=lambda i: 1.0, steps=3).batch_size == 0
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "adaptive", "factor"),
+    [
+        (512, False, 2.0),
+        (4096, False, 2.0),
+        (128, False, 1.0),
+        (0, False, 1.0),
+        (64, False, 0.5**0.5),
+        (1, False, 0.5**0.5),
+        (512, True, 0.5),
+        (64, True, 0.5),
+    ],
+)
+def test_the_recommended_rate_is_a_factor_times_the_end_of_the_floor(batch_size, adaptive, factor):
+    curve = replace(
+        curve_with_minimum_at(0.03, noise=0.02), batch_size=batch_size, adaptive=adaptive
+    )
+    found = suggest(curve)
+    assert found.lr_max == pytest.approx(factor * curve.lr[curve.floor_end])
+
+
+@pytest.mark.parametrize(
+    ("name", "adaptive"),
+    [
+        ("SGD", False),
+        ("ASGD", False),
+        ("Adam", True),
+        ("AdamW", True),
+        ("NAdam", True),
+        ("RMSprop", True),
+        ("Adagrad", True),
+        ("Adadelta", True),
+    ],
+)
+def test_the_curve_knows_whether_the_optimizer_is_adaptive(name, adaptive):
+    model, _, batches = make()
+    optimizer = getattr(torch.optim, name)(model.parameters(), lr=0.1)
+    curve = lr_range_test(model, optimizer, F.cross_entropy, batches, steps=3)
+    assert curve.adaptive is adaptive
+    assert LRCurve.from_json(curve.to_json()).adaptive is adaptive
 
 
 @pytest.mark.parametrize(

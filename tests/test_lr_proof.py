@@ -24,18 +24,36 @@ def test_it_finds_the_best_of_all_probes_on_a_hill(peak, start, scale):
 
     proof = prove(hill, start)
     places = [start * FACTOR**k for k in range(-5, 6)]
-    assert proof.lr_max == pytest.approx(max(places, key=hill))
+    assert proof.best == pytest.approx(max(places, key=hill))
+    assert FACTOR**-0.5 <= proof.lr_max / proof.best <= FACTOR**0.5
     assert proof.bracketed
     assert len(proof.probes) <= MOST
     assert [p.lr for p in proof.probes] == sorted(p.lr for p in proof.probes)
     assert all(probe == Probe(probe.lr, hill(probe.lr)) for probe in proof.probes)
 
 
+@given(
+    peak=st.floats(-0.45, 0.45),
+    start=st.floats(1e-6, 10),
+    scale=st.floats(0.01, 100),
+    height=st.floats(-5, 5),
+)
+def test_on_a_parabola_the_rate_is_its_top(peak, start, scale, height):
+    proof = prove(lambda lr: height - scale * (math.log(lr / start, FACTOR) - peak) ** 2, start)
+    assert proof.lr_max == pytest.approx(start * FACTOR**peak, rel=1e-3)
+
+
+def test_the_rate_moves_away_from_a_neighbour_that_diverged():
+    proof = prove(lambda lr: None if lr > 0.2 else (0.5 if lr > 0.05 else 0.4), 0.1)
+    assert proof.best == 0.1
+    assert 0.1 / FACTOR**0.5 < proof.lr_max < 0.1
+
+
 def test_three_probes_suffice_where_the_suggestion_is_best():
     tried = []
     proof = prove(lambda lr: tried.append(lr) or -abs(math.log(lr / 0.1)), 0.1)
     assert tried == pytest.approx([0.1, 0.1 / 3, 0.3])
-    assert proof.lr_max == 0.1
+    assert proof.lr_max == pytest.approx(0.1)
 
 
 def test_it_gives_up_at_the_most_probes_and_says_that_it_is_not_bracketed():
@@ -54,7 +72,7 @@ def test_nothing_above_a_divergence_is_tried():
 
     proof = prove(score, 0.1)
     assert max(tried) == pytest.approx(0.3)
-    assert proof.lr_max == pytest.approx(0.1 / 3)
+    assert proof.best == pytest.approx(0.1 / 3)
     assert proof.bracketed
 
 

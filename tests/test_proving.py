@@ -37,11 +37,13 @@ def proven(tmp_path_factory):
 def test_the_winner_is_trained_with_and_the_evidence_kept(proven):
     run, found, _ = proven
     recipe, proof = read_recipe(run.path / "recipe.toml"), found["proof"]
+    assert (proof["epochs"], proof["steps"], proof["images"]) == (2, 14, 90)
     best = max(proof["probes"], key=lambda probe: probe["score"])
     assert recipe.lr_max == proof["lr_max"] == found["chosen"]["lr_max"] == run.result["lr_max"]
     assert best["score"] == next(
-        probe["score"] for probe in proof["probes"] if probe["lr"] == proof["lr_max"]
+        probe["score"] for probe in proof["probes"] if probe["lr"] == proof["best"]
     )
+    assert 3**-0.5 <= proof["lr_max"] / proof["best"] <= 3**0.5
     assert any(
         probe["lr"] == found["suggestions"]["recommended"]["lr"] for probe in proof["probes"]
     )

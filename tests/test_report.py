@@ -129,6 +129,21 @@ def finished(begun: RunDir) -> RunDir:
     return begun
 
 
+def test_a_proven_peak_comes_with_its_probes(finished):
+    found = finished.read_json("lr_range_test.json")
+    probes = [{"lr": 0.02, "score": 0.71}, {"lr": 0.06, "score": 0.75}, {"lr": 0.18, "score": None}]
+    proof = {"lr_max": 0.055, "best": 0.06, "probes": probes, "bracketed": True}
+    proof |= {"epochs": 12, "steps": 1176, "images": 5000}
+    finished.write_json("lr_range_test.json", found | {"proof": proof})
+    words = report(finished).words
+    assert "trainings of 12 epochs (1,176 steps) each, judged on 5,000 images" in words
+    assert "0.055 is where a parabola" in words
+    assert "0.02 71.00 % 0.06 75.00 % best 0.18 diverged" in words
+    assert "a better one may lie beyond" not in words
+    finished.write_json("lr_range_test.json", found | {"proof": proof | {"bracketed": False}})
+    assert "a better one may lie beyond" in report(finished).words
+
+
 def test_every_figure_is_shown(finished):
     words = report(finished).words
     for text in (

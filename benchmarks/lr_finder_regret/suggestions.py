@@ -47,6 +47,7 @@ def _curve(bench: Bench, seed: int) -> LRCurve:
         steps=recipe.lr_steps,
         lr_start=recipe.lr_start,
         lr_end=recipe.lr_end,
+        batch_size=recipe.batch_size,
     )
 
 

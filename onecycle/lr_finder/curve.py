@@ -33,6 +33,7 @@ class LRCurve:
         stopped: why the ramp ended: `completed`, `diverged`, `non-finite` or `out of batches`.
         planned: steps that were asked for.
         adaptive: whether the optimizer scales its updates by past gradients, as Adam does.
+        batch_size: inputs per step; 0 where not known.
     """
 
     lr: tuple[float, ...]
@@ -41,6 +42,7 @@ class LRCurve:
     stopped: str = "completed"
     planned: int = 0
     adaptive: bool = False
+    batch_size: int = 0
 
     def __post_init__(self) -> None:
         if len(self.lr) != len(self.loss):
@@ -143,6 +145,7 @@ class LRCurve:
                 stopped=str(values["stopped"]),
                 planned=int(values["planned"]),
                 adaptive=bool(values.get("adaptive", False)),
+                batch_size=int(values.get("batch_size", 0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"curve: not one that LRCurve.to_json wrote: {error}") from None

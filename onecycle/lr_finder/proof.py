@@ -14,6 +14,9 @@ from onecycle.errors import TrainingError
 FACTOR = 3.0
 """Between neighbouring probes."""
 
+CLIFF = 3.0
+"""How far a probe that diverged counts as lying below the best, against its other neighbour."""
+
 FEWEST, MOST = 3, 7
 """Probes at the least, and at the most while the best lies at an edge."""
 
@@ -31,12 +34,15 @@ class Proof:
     """The peak rate that won, and the evidence.
 
     Attributes:
-        lr_max: the winner, one of the probes' rates.
+        lr_max: the top of the parabola through the best probe and its neighbours, over log-LR; the
+            best probe itself where it has no neighbour on one side.
+        best: the rate of the best probe.
         probes: by rising rate.
-        bracketed: whether the winner has probes that reached less on both sides.
+        bracketed: whether the best probe has ones that reached less on both sides.
     """
 
     lr_max: float
+    best: float
     probes: tuple[Probe, ...]
     bracketed: bool
 
@@ -49,6 +55,8 @@ def prove(score: Callable[[float], float | None], start: float) -> Proof:
     """Probe at `start` / 3, `start` and 3 `start`, and outward while the best lies at an edge.
 
     Of equal scores the one nearest to `start` wins. A rate above one that diverged isn't tried.
+    The rate that is given back lies between the best probe's and its neighbours', where a parabola
+    through the three is highest: probes are few and noisy, and all three have something to say.
 
     Args:
         score: trains with that peak rate and tells how good the result is, higher being better;
@@ -66,7 +74,8 @@ def prove(score: Callable[[float], float | None], start: float) -> Proof:
         rates = f"{start * FACTOR ** min(scores):.2g} to {start * FACTOR ** max(scores):.2g}"
         raise TrainingError(f"every probe from lr_max {rates} diverged; give lr_max yourself")
     return Proof(
-        lr_max=start * FACTOR**best,
+        lr_max=start * FACTOR ** (best + _top(scores, best)),
+        best=start * FACTOR**best,
         probes=tuple(Probe(start * FACTOR**k, scores[k]) for k in sorted(scores)),
         bracketed=min(scores) < best < max(scores),
     )
@@ -76,6 +85,20 @@ def _best(scores: dict[int, float | None]) -> int | None:
     """The place of the highest score, None if there is no score."""
     reached = {k: value for k, value in scores.items() if value is not None}
     return min(reached, key=lambda k: (-reached[k], abs(k))) if reached else None
+
+
+def _top(scores: dict[int, float | None], best: int) -> float:
+    """Where, in steps from the best place, the parabola through it and its neighbours is highest.
+
+    Within half a step. A neighbour that diverged counts as lying as far below the best as the
+    other one, or further: `CLIFF` times.
+    """
+    middle = scores[best]
+    if middle is None or best - 1 not in scores or best + 1 not in scores:
+        return 0.0
+    falls = [None if (s := scores[k]) is None else middle - s for k in (best - 1, best + 1)]
+    left, right = (CLIFF * max((f or 0.0) for f in falls) if f is None else f for f in falls)
+    return 0.5 * (left - right) / (left + right) if left + right > 0 else 0.0
 
 
 def _outward(scores: dict[int, float | None]) -> int | None:

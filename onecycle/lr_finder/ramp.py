@@ -6,6 +6,7 @@ Smith, "Cyclical Learning Rates for Training Neural Networks", 2017 (arXiv:1506.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -39,6 +40,7 @@ def lr_range_test(
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     scaler: "torch.amp.GradScaler | None" = None,
     validation: Iterable[Batch] | None = None,
+    batch_size: int = 0,
     progress: Progress = SILENT,
 ) -> LRCurve:
     """The loss at each of `steps` rising rates, measured with the training's own optimizer.
@@ -63,6 +65,8 @@ def lr_range_test(
         scaler: scales the loss for float16.
         validation: a list of batches; if given, the curve holds their mean loss after each step
             instead of the training loss.
+        batch_size: inputs per step, which the recommended rate depends on; 0: counted in
+            `batches`, by their targets; not known where there is only a `step`.
         progress: listens.
 
     Returns:
@@ -73,15 +77,17 @@ def lr_range_test(
         TrainingError: the loss is not finite at the very first step.
     """
     _check(model, optimizer, lr_start, lr_end, steps)
+    supply = _Supply(batches)
     if step is None:
-        step = _training_step(model, optimizer, loss_fn, batches, accumulate, autocast, scaler)
+        step = _training_step(model, optimizer, loss_fn, supply, accumulate, autocast, scaler)
     if validation is not None:
         if loss_fn is None:
             raise InputError("validation: needs loss_fn to measure its loss; pass loss_fn")
         step = _validated(step, model, loss_fn, list(validation), autocast)
     others = [scaler] if scaler is not None else []
     with untouched(model, optimizer, *others):
-        return _climb(step, optimizer, steps, lr_start, lr_end, ramp, progress)
+        curve = _climb(step, optimizer, steps, lr_start, lr_end, ramp, progress)
+    return replace(curve, batch_size=batch_size or supply.largest * accumulate)
 
 
 def _climb(
@@ -127,8 +133,12 @@ def _climb(
         raise InputError(
             f"batches: {len(losses)} gave a loss, and a range test needs at least 2; give more"
         )
-    adaptive = any("betas" in group for group in optimizer.param_groups)
-    return LRCurve(tuple(lrs), tuple(losses), ramp, stopped, steps, adaptive)
+    return LRCurve(tuple(lrs), tuple(losses), ramp, stopped, steps, _is_adaptive(optimizer))
+
+
+def _is_adaptive(optimizer: Optimizer) -> bool:
+    """Whether updates are scaled by past gradients: PyTorch's all have `betas` or `eps` then."""
+    return any(key in group for group in optimizer.param_groups for key in ("betas", "eps"))
 
 
 class _Divergence:
@@ -173,17 +183,17 @@ def _training_step(
     model: nn.Module,
     optimizer: Optimizer,
     loss_fn: LossFunction | None,
-    batches: Iterable[Batch] | None,
+    supply: "_Supply",
     accumulate: int,
     autocast: Callable[[], AbstractContextManager[Any]],
     scaler: "torch.amp.GradScaler | None",
 ) -> Callable[[int], float]:
     """The plain training step over the batches."""
-    if loss_fn is None or batches is None:
+    if loss_fn is None or supply.batches is None:
         raise InputError("range test: give loss_fn and batches, or a step function of your own")
     if accumulate < 1:
         raise InputError(f"accumulate: {accumulate} is not at least 1; give batches per step")
-    endless = _endless(batches)
+    endless = iter(supply)
 
     def step(_: int) -> float:
         optimizer.zero_grad()
@@ -206,24 +216,39 @@ def _training_step(
     return step
 
 
-def _endless(batches: Iterable[Batch]) -> Iterator[Batch]:
+class _Supply:
     """The batches again and again; an iterator that can't start anew ends.
 
+    `largest` is the number of targets in the largest batch so far.
+
     Raises:
-        InputError: there is no batch, or only one.
+        InputError: while iterating, there is no batch, or only one.
     """
-    while True:
-        count = 0
-        for batch in batches:
-            count += 1
-            yield batch
-        if iter(batches) is batches:
-            return
-        if count < 2:
-            raise InputError(
-                f"batches: {'only one' if count else 'none'}; a range test needs at least 2 "
-                "different ones, so lower the batch size or give more data"
-            )
+
+    def __init__(self, batches: Iterable[Batch] | None) -> None:
+        self.batches = batches
+        self.largest = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = () if self.batches is None else self.batches
+        while True:
+            count = 0
+            for batch in batches:
+                count += 1
+                self.largest = max(self.largest, _size(batch[1]))
+                yield batch
+            if iter(batches) is batches:
+                return
+            if count < 2:
+                raise InputError(
+                    f"batches: {'only one' if count else 'none'}; a range test needs at least 2 "
+                    "different ones, so lower the batch size or give more data"
+                )
+
+
+def _size(targets: Tensor) -> int:
+    """Targets in a batch; 0 where they can't be counted."""
+    return len(targets) if isinstance(targets, Tensor) and targets.ndim else 0
 
 
 def _validated(

@@ -9,11 +9,17 @@ import numpy as np
 
 from onecycle.lr_finder.curve import LRCurve
 
-RECOMMENDED_FACTOR = 1.0
-"""The recommended peak is this times the last rate of the valley's floor; see the docs."""
+RECOMMENDED_FACTOR = 2.0
+"""At batch size 512 the recommended peak is this times the last rate of the valley's floor."""
 
-RECOMMENDED_FACTOR_ADAPTIVE = 1 / 3
-"""The same for optimizers such as Adam, whose steps keep their size where gradients vanish."""
+RECOMMENDED_FACTOR_ADAPTIVE = 0.5
+"""The same for optimizers such as Adam, at any batch size."""
+
+BATCH_SIZES = (64, 512)
+"""Between these, those of the study, the factor grows with the square root of the batch size."""
+
+UNKNOWN_BATCH_SIZE = 128
+"""Taken for the batch size where it is not known: the factor is 1 then."""
 
 MEASURABLE = 3.0
 """Standard errors of the smoothed loss that count as a measurable fall."""
@@ -138,12 +144,21 @@ def minimum_over_ten(curve: LRCurve) -> float:
 def recommended(curve: LRCurve) -> float:
     """The project's own: a factor times the last rate of the valley's floor.
 
-    The floor's end is steadier than its lowest point, which noise moves about. The factors,
-    `RECOMMENDED_FACTOR` and `RECOMMENDED_FACTOR_ADAPTIVE`, are those of least regret over the
-    development problems of `benchmarks/lr_finder_regret`.
+    The floor's end is steadier than its lowest point, which noise moves about. The ramp shows what
+    rate the network bears, and says little of how much noise in the gradient a whole cycle bears;
+    hence the batch size. Factors and exponent are those of least regret over the development
+    problems of `benchmarks/lr_finder_regret`.
     """
-    factor = RECOMMENDED_FACTOR_ADAPTIVE if curve.adaptive else RECOMMENDED_FACTOR
-    return curve.lr[curve.floor_end] * factor
+    return curve.lr[curve.floor_end] * recommended_factor(curve)
+
+
+def recommended_factor(curve: LRCurve) -> float:
+    """What `recommended` multiplies the end of the floor by."""
+    if curve.adaptive:
+        return RECOMMENDED_FACTOR_ADAPTIVE
+    low, high = BATCH_SIZES
+    batch_size = min(max(curve.batch_size or UNKNOWN_BATCH_SIZE, low), high)
+    return RECOMMENDED_FACTOR * math.sqrt(batch_size / high)
 
 
 def falling_from(curve: LRCurve) -> float:

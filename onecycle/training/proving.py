@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,27 @@ JUDGED_SHARE = 0.1
 """Share of the training images that judge the probes where there is no validation split."""
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """A proof and what it rests on.
+
+    Attributes:
+        proof: the winner and every probe's score: a share of right answers, in [0, 1].
+        epochs, steps: of each probe.
+        images: those that judged, kept apart from the probes' training.
+    """
+
+    proof: Proof
+    epochs: int
+    steps: int
+    images: int
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: the proof's keys, and these."""
+        rest = {key: value for key, value in asdict(self).items() if key != "proof"}
+        return self.proof.to_json() | rest
+
+
 def prove_lr_max(
     training: Training,
     suggested: float,
@@ -32,7 +54,7 @@ def prove_lr_max(
     seconds_per_step: float,
     stop: Signals,
     progress: Progress,
-) -> Proof:
+) -> Evidence:
     """The best peak rate of short trainings, each from the training's own initial weights.
 
     Args:
@@ -63,7 +85,7 @@ def prove_lr_max(
     proof = prove(score, suggested)
     if not proof.bracketed:
         progress.note("proof of lr_max: the best rate is the last one tried; better may lie beyond")
-    return proof
+    return Evidence(proof, shorter.recipe.epochs, steps, images)
 
 
 def short(training: Training) -> Training:

@@ -27,20 +27,20 @@ def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Prog
         finding = range_test(training, stop, progress)
         for warning in finding.warnings:
             progress.note(f"range test: {warning}")
-        proof = None
+        evidence = None
         if recipe.lr_max == "proven":
             seconds = (time.perf_counter() - started) / sum(map(len, finding.curves))
-            proof = prove_lr_max(
+            evidence = prove_lr_max(
                 training, finding.lr_max, partial(_with_peak, finding), seconds, stop, progress
             )
-        recipe = choose_rates(recipe, finding, proof)
+        recipe = choose_rates(recipe, finding, evidence.proof if evidence else None)
         run.write_json(
             "lr_range_test.json",
             finding.to_json()
             | {
                 "chosen": {"lr_min": recipe.lr_min, "lr_max": recipe.lr_max},
                 "why": _why(training.recipe),
-                **({"proof": proof.to_json()} if proof else {}),
+                **({"proof": evidence.to_json()} if evidence else {}),
                 "optimizer": _optimizer_settings(training),
                 "seconds": time.perf_counter() - started,
             },
@@ -85,6 +85,7 @@ def _one_range_test(trial: Training, seed: int, stop: Signals, progress: Progres
         steps=recipe.lr_steps,
         lr_start=recipe.lr_start,
         lr_end=recipe.lr_end,
+        batch_size=recipe.batch_size,
         progress=progress,
     )
 
