@@ -1,7 +1,11 @@
-"""Optimizers and their parameter groups."""
+"""Optimizers with their parameter groups, and the terms of what they minimize.
+
+Shapes: B batch, K classes.
+"""
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from onecycle.config import Recipe
@@ -51,3 +55,31 @@ def set_rates(optimizer: Optimizer, lr: float, momentum: float) -> None:
 def l1_norm(model: nn.Module) -> Tensor:
     """Sum of the absolute values of all convolution and linear weights: a scalar."""
     return torch.stack([weight.abs().sum() for weight in weights(model)]).sum()
+
+
+def mean_loss(
+    logits_BK: Tensor,
+    labels_B: Tensor,
+    label_smoothing: float = 0.0,
+    class_weights_K: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy per image, in nats, each image counted with its class's weight: a scalar.
+
+    A weight of w does what w copies of the image would. `F.cross_entropy` with `weight` differs
+    from that twice. It divides by the weights of the batch, so that an image would count for less
+    beside images of a rare class; divided by their number, the losses of an epoch's batches
+    average to that of the whole split. And with label smoothing it weighs the classes over which
+    the target is spread, instead of the image.
+
+    Args:
+        logits_BK: float32.
+        labels_B: int64, in [0, K).
+        label_smoothing: share of the target spread evenly over the classes, in [0, 1).
+        class_weights_K: float32; None: 1 for each class.
+    """
+    if class_weights_K is None:
+        return F.cross_entropy(logits_BK, labels_B, label_smoothing=label_smoothing)
+    losses_B = F.cross_entropy(
+        logits_BK, labels_B, label_smoothing=label_smoothing, reduction="none"
+    )
+    return (class_weights_K[labels_B] * losses_B).mean()
