@@ -193,8 +193,8 @@ def train_step(
     """One update. Returns the batch's mean cross-entropy and its number of correct predictions.
 
     The loss returned, which becomes the `train_loss` of the logs, includes label smoothing and
-    class weights and leaves the L1 penalty out.
-    Both results are scalars on the device, taken before the update.
+    class weights and leaves the L1 penalty out. Both results are scalars on the device, taken
+    before the update.
     """
     with runtime.autocast(batch_BCHW.device, recipe.precision):
         logits_BK = model(batch_BCHW).float()

@@ -63,23 +63,24 @@ def mean_loss(
     label_smoothing: float = 0.0,
     class_weights_K: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy per image, in nats, each image counted with its class's weight: a scalar.
+    """Weighted mean of the images' cross-entropies, in nats: a scalar.
 
-    A weight of w does what w copies of the image would. `F.cross_entropy` with `weight` differs
-    from that twice. It divides by the weights of the batch, so that an image would count for less
-    beside images of a rare class; divided by their number, the losses of an epoch's batches
-    average to that of the whole split. And with label smoothing it weighs the classes over which
-    the target is spread, instead of the image.
+    An image's weight is that of its class, and the sum is divided by the weights of the batch: the
+    plain mean of a batch that holds each image as many times over as it weighs. That keeps it a
+    mean, about ln K before training whatever classes a batch happens to hold, so that a range test
+    can be read. Without label smoothing it is what `F.cross_entropy` gives with `weight`; with it,
+    that one weighs the classes over which a target is spread instead of the image.
 
     Args:
         logits_BK: float32.
         labels_B: int64, in [0, K).
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
-        class_weights_K: float32; None: 1 for each class.
+        class_weights_K: float32; None: all the same.
     """
     if class_weights_K is None:
         return F.cross_entropy(logits_BK, labels_B, label_smoothing=label_smoothing)
     losses_B = F.cross_entropy(
         logits_BK, labels_B, label_smoothing=label_smoothing, reduction="none"
     )
-    return (class_weights_K[labels_B] * losses_B).mean()
+    weights_B = class_weights_K[labels_B]
+    return (weights_B * losses_B).sum() / weights_B.sum()

@@ -410,6 +410,7 @@ OTHER_VALUES = {
     "model": "other",
     "anneal": "cosine",
     "optimizer": "adamw",
+    "class_weights": "balanced",
     "precision": "fp32",
     "device": "cpu",
     "width": "0.5",
