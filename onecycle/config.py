@@ -23,6 +23,9 @@ Found = Literal["auto", "proven"]
 PEAK_SHARE = 5 / 24
 """Share of the epochs after which the rate peaks when `peak_epoch` is `auto`, as in the brief."""
 
+SMALLEST_IMAGE = 8
+"""Pixels of the shortest side that a network can halve three times."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -337,7 +340,12 @@ def _range_text(name: str) -> str:
 
 
 def _check_together(recipe: Recipe) -> None:
-    """Rules that tie two fields together."""
+    """Rules that tie two fields together, or a field to what the program can do."""
+    if 0 < recipe.image_size < SMALLEST_IMAGE:
+        raise InputError(
+            f"image_size: {recipe.image_size} pixels are too few; give {SMALLEST_IMAGE} or more, "
+            "or 0 for the data's own size"
+        )
     if not recipe.recipe or "/" in recipe.recipe or recipe.recipe.startswith("."):
         raise InputError(f"recipe: '{recipe.recipe}' can't be part of a folder's name")
     if recipe.resolved_peak_epoch >= recipe.epochs:

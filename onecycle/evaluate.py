@@ -67,6 +67,16 @@ class Evaluation:
         """Share of images whose predicted class is the actual one, in [0, 1]."""
         return float((self.predictions_N == self.labels_N).mean())
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of the accuracies within the classes that have images, in [0, 1].
+
+        Each class counts the same, however many images it has (Brodersen et al., 2010, "The
+        balanced accuracy and its posterior distribution"). Where all have equally many, this is
+        the accuracy.
+        """
+        return float(np.nanmean(self.class_accuracy_K))
+
     @cached_property
     def confusion_KK(self) -> np.ndarray:
         """Counts, int64: rows are actual classes, columns predicted ones."""

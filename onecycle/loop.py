@@ -7,11 +7,11 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from onecycle import optim, runtime, schedule
@@ -38,7 +38,8 @@ class State:
     """Where a training stands, apart from its tensors. Everything else follows from the step.
 
     `loss_sum`, `correct` and `seen` are over the current epoch's batches so far. `total_seconds`
-    are those of the processes before this one that worked on the run.
+    are those of the processes before this one that worked on the run. `best_val_accuracy` is the
+    best `Training.score` on the validation split.
     """
 
     step: int = 0
@@ -78,6 +79,17 @@ class Training:
         """The step (0-based) at which the rate peaks."""
         return schedule.peak_step(self.recipe.resolved_peak_epoch, self.batches.steps_per_epoch)
 
+    @cached_property
+    def class_weights_K(self) -> Tensor | None:
+        """Weight of each class in the loss, float32 on the device; None where all count the same.
+
+        A function of the recipe and the train split, so a resumed run has the same ones.
+        """
+        if self.recipe.class_weights == "none":
+            return None
+        weights_K = torch.from_numpy(self.batches.train.balanced_weights())
+        return weights_K.to(self.device, torch.float32)
+
     def total_seconds(self) -> float:
         """Time since the command began, with that of earlier processes on the same run."""
         return self.state.total_seconds + time.perf_counter() - self.started
@@ -103,6 +115,11 @@ class Training:
             images=images,
         )
         return Evaluation(logits_NK, image_set.labels_N)
+
+    def score(self, evaluation: Evaluation) -> float:
+        """The figure that tells a better network: accuracy, the balanced one if the loss is."""
+        balanced = self.recipe.class_weights == "balanced"
+        return evaluation.balanced_accuracy if balanced else evaluation.accuracy
 
     def checkpoint(self) -> Checkpoint:
         """Everything that going on needs."""
@@ -171,15 +188,17 @@ def train_step(
     batch_BCHW: Tensor,
     labels_B: Tensor,
     recipe: Recipe,
+    class_weights_K: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One update. Returns the batch's mean cross-entropy and its number of correct predictions.
 
-    The loss returned includes label smoothing and leaves the L1 penalty out. Both results are
-    scalars on the device, taken before the update.
+    The loss returned, which becomes the `train_loss` of the logs, includes label smoothing and
+    class weights and leaves the L1 penalty out. Both results are scalars on the device, taken
+    before the update.
     """
     with runtime.autocast(batch_BCHW.device, recipe.precision):
         logits_BK = model(batch_BCHW).float()
-    loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=recipe.label_smoothing)
+    loss = optim.mean_loss(logits_BK, labels_B, recipe.label_smoothing, class_weights_K)
     objective = loss + recipe.l1 * optim.l1_norm(model) if recipe.l1 else loss
     optimizer.zero_grad(set_to_none=True)
     objective.backward()
@@ -221,8 +240,9 @@ def do_step(training: Training, step: int, readings: "Readings") -> None:
     optim.set_rates(training.optimizer, lr, momentum)
     runtime.seed_layers(training.recipe.seed, step)
     batch_BCHW, labels_B = training.batches.cut(step)
+    model, weights_K = training.model, training.class_weights_K
     loss, correct = train_step(
-        training.model, training.optimizer, batch_BCHW, labels_B, training.recipe
+        model, training.optimizer, batch_BCHW, labels_B, training.recipe, weights_K
     )
     readings.add(step, lr, momentum, loss, correct, len(labels_B))
     training.state.step = step + 1
@@ -243,21 +263,28 @@ def close_epoch(training: Training, run: RunDir, progress: Progress) -> None:
         "momentum": momentum,
         "train_loss": state.loss_sum / state.seen,
         "train_accuracy": state.correct / state.seen,
-        "test_loss": test.loss,
-        "test_accuracy": test.accuracy,
+        **_figures("test", test),
+        **(_figures("val", val) if val else {}),
     }
-    if val:
-        row |= {"val_loss": val.loss, "val_accuracy": val.accuracy}
     row["seconds"] = state.train_seconds + state.eval_seconds
     if test.accuracy > state.best_test_accuracy:
         state.best_test_accuracy, state.best_epoch = test.accuracy, int(row["epoch"])
     state.loss_sum, state.correct, state.seen = 0.0, 0, 0
     run.append("metrics.jsonl", row)
-    if val and val.accuracy > state.best_val_accuracy:
-        state.best_val_accuracy = val.accuracy
+    if val and training.score(val) > state.best_val_accuracy:
+        state.best_val_accuracy = training.score(val)
         run.save_best(training.checkpoint())
     run.save_checkpoint(training.checkpoint())
     progress.epoch(row)
+
+
+def _figures(split: str, evaluation: Evaluation) -> dict[str, float]:
+    """A split's part of an epoch's row. Class weights are left out: each image counts once."""
+    return {
+        f"{split}_loss": evaluation.loss,
+        f"{split}_accuracy": evaluation.accuracy,
+        f"{split}_balanced_accuracy": evaluation.balanced_accuracy,
+    }
 
 
 class Readings:

@@ -1,7 +1,11 @@
-"""Optimizers and their parameter groups."""
+"""Optimizers with their parameter groups, and the terms of what they minimize.
+
+Shapes: B batch, K classes.
+"""
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from onecycle.config import Recipe
@@ -51,3 +55,32 @@ def set_rates(optimizer: Optimizer, lr: float, momentum: float) -> None:
 def l1_norm(model: nn.Module) -> Tensor:
     """Sum of the absolute values of all convolution and linear weights: a scalar."""
     return torch.stack([weight.abs().sum() for weight in weights(model)]).sum()
+
+
+def mean_loss(
+    logits_BK: Tensor,
+    labels_B: Tensor,
+    label_smoothing: float = 0.0,
+    class_weights_K: Tensor | None = None,
+) -> Tensor:
+    """Weighted mean of the images' cross-entropies, in nats: a scalar.
+
+    An image's weight is that of its class, and the sum is divided by the weights of the batch: the
+    plain mean of a batch that holds each image as many times over as it weighs. That keeps it a
+    mean, about ln K before training whatever classes a batch happens to hold, so that a range test
+    can be read. Without label smoothing it is what `F.cross_entropy` gives with `weight`; with it,
+    that one weighs the classes over which a target is spread instead of the image.
+
+    Args:
+        logits_BK: float32.
+        labels_B: int64, in [0, K).
+        label_smoothing: share of the target spread evenly over the classes, in [0, 1).
+        class_weights_K: float32; None: all the same.
+    """
+    if class_weights_K is None:
+        return F.cross_entropy(logits_BK, labels_B, label_smoothing=label_smoothing)
+    losses_B = F.cross_entropy(
+        logits_BK, labels_B, label_smoothing=label_smoothing, reduction="none"
+    )
+    weights_B = class_weights_K[labels_B]
+    return (weights_B * losses_B).sum() / weights_B.sum()

@@ -94,6 +94,7 @@ def _content(run: RunDir, result: Mapping[str, Any] | None) -> dict[str, Any]:
     done = f"{len(epochs)} of {recipe.epochs} epochs"
     evaluation, classes = _evaluation(run)
     base = RECIPES[recipe.recipe].recipe if recipe.recipe in RECIPES else None
+    figures = _telling(result or (epochs[-1] if epochs else {}), result)
     return {
         "recipe_name": recipe.recipe,
         "run_name": run.path.resolve().name,
@@ -101,11 +102,11 @@ def _content(run: RunDir, result: Mapping[str, Any] | None) -> dict[str, Any]:
         "time": _time((result or {}).get("finished") or facts.get("started")),
         "finished": result is not None,
         "done": done,
-        "tiles": _tiles(result or (epochs[-1] if epochs else {}), evaluation, done),
+        "tiles": _tiles(figures, evaluation, done),
         "finding": _finding(found),
         "proof": _proof((found or {}).get("proof")),
         "rates": {name: _rate(getattr(recipe, name)) for name in ("lr_min", "lr_max")},
-        "epochs": _epochs(epochs),
+        "epochs": _epochs([_telling(row, result) for row in epochs]),
         "classes": _classes(evaluation, classes),
         "plots": _plots(run.plots),
         "changes": _changes(recipe, base) if base else [],
@@ -132,14 +133,29 @@ def _time(iso: str | None) -> dict[str, str] | None:
     return {"iso": when.isoformat(), "text": when.strftime("%Y-%m-%d, %H:%M")}
 
 
+def _telling(figures: Mapping[str, Any], result: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The figures, balanced accuracies only where the test split's classes differ in size."""
+    smallest, largest = _class_sizes(result or {})
+    return {k: v for k, v in figures.items() if smallest != largest or "balanced" not in k}
+
+
+def _class_sizes(figures: Mapping[str, Any]) -> tuple[int, int]:
+    """Images in the smallest and the largest class of the test split; 0 where it isn't known."""
+    smallest, largest = figures.get("test_class_sizes", (0, 0))
+    return smallest, largest
+
+
 def _tiles(figures: Mapping[str, Any], evaluation: Evaluation | None, done: str) -> Rows:
     """The run's figures, from result.json or from the last epoch's row: those that are there."""
     mirrored = "logits averaged over each image and its mirror"
     machine = f"{figures.get('precision', '')} on {figures.get('device', '')}"
+    classes = "mean over classes of {:,} to {:,} images".format(*_class_sizes(figures))
     given: list[tuple[str, str, Callable[[Any], str], str]] = [
         ("test_accuracy", "Test accuracy", _percent, _interval_note(evaluation) or f"after {done}"),
+        ("test_balanced_accuracy", "Balanced accuracy", _percent, classes),
         ("test_accuracy_tta", "With mirror images", _percent, mirrored),
         ("val_accuracy", "Validation accuracy", _percent, "images kept apart from training"),
+        ("val_balanced_accuracy", "Balanced, validation", _percent, "mean over classes"),
         ("train_accuracy", "Train accuracy", _percent, "last epoch, augmented images"),
         ("test_loss", "Test loss", "{:.4f}".format, "cross-entropy in nats"),
         ("lr_max", "Peak rate", _rate, f"from {_rate(figures.get('lr_min', 0.0))}"),

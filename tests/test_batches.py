@@ -37,6 +37,19 @@ def test_each_epoch_visits_every_image_once(count, batch_size, epoch):
     assert sorted(visited) == list(range(count))
 
 
+@given(count=st.integers(2, 200), batch_size=st.integers(2, 64))
+def test_only_a_single_image_left_over_changes_the_steps_of_an_epoch(count, batch_size):
+    batches = make(count, batch_size)
+    sizes = [len(batches.indices(step)) for step in range(batches.steps_per_epoch)]
+    expected = [batch_size] * (count // batch_size) + [count % batch_size]
+    if expected[-1] == 0:
+        expected.pop()
+    if expected[-1] == 1:
+        expected[-2:] = [batch_size + 1]
+    assert sizes == expected
+    assert min(sizes) >= 2
+
+
 def test_epochs_and_seeds_differ_in_order():
     batches = make()
     first, second = batches.indices(0), batches.indices(batches.steps_per_epoch)

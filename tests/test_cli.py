@@ -410,6 +410,7 @@ OTHER_VALUES = {
     "model": "other",
     "anneal": "cosine",
     "optimizer": "adamw",
+    "class_weights": "balanced",
     "precision": "fp32",
     "device": "cpu",
     "width": "0.5",
@@ -587,6 +588,22 @@ def test_a_finished_run_is_shown_again(trained: subprocess.CompletedProcess[str]
     assert "0.001 → 0.01 → 0.001" in lines["learning rate"]
     assert lines["run folder"].endswith(f"  {result['run']}")  # in one piece, to be copied
     assert lines["report"].endswith(f"{result['run']}/report.html")
+
+
+@pytest.mark.parametrize("show", [screens.trained, screens.evaluated])
+@pytest.mark.parametrize(("sizes", "shown"), [([5, 900], True), ([5, 5], False), (None, False)])
+def test_balanced_accuracy_is_shown_where_the_test_classes_are_uneven(
+    show: Callable[[Any], None],
+    sizes: list[int] | None,
+    shown: bool,
+    trained: subprocess.CompletedProcess[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = json.loads(trained.stdout) | {"test_balanced_accuracy": 0.8421}
+    assert result.pop("test_class_sizes") == [6, 7]  # 64 images of ten classes
+    show(result | ({"test_class_sizes": sizes} if sizes else {}))
+    line = "balanced accuracy  84.21 %  (mean over classes of 5 to 900 images)"
+    assert (line in capsys.readouterr().out) is shown
 
 
 def test_report_writes_the_file_that_it_names(trained: subprocess.CompletedProcess[str]) -> None:

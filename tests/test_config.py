@@ -77,6 +77,7 @@ def test_every_field_has_a_line_of_meaning():
         ({"lr_final": 1.0, "lr_max": 0.1}, "lr_final: 1 is above lr_max"),
         ({"base_momentum": 0.96}, "base_momentum: 0.96 is above max_momentum"),
         ({"nesterov": True, "momentum": 0}, "nesterov: needs a momentum above 0"),
+        ({"image_size": 7, "cutout": 0}, "image_size: 7 pixels are too few; give 8 or more, or 0"),
         ({"image_size": 16, "cutout": 17}, "cutout: 17 is larger than the image"),
         ({"mean": (0.5, 2.0)}, "mean"),
         ({"std": (0.5, 0.0)}, "std: 0 can't be divided by"),

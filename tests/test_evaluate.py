@@ -1,5 +1,8 @@
 """Metrics against PyTorch and SciPy, predictions against a plain loop."""
 
+from dataclasses import replace
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +43,27 @@ def test_confusion_counts_each_pair():
         of_class = evaluation.labels_N == label
         share = (evaluation.predictions_N[of_class] == label).mean()
         assert evaluation.class_accuracy_K[label] == pytest.approx(share)
+
+
+@given(seed=st.integers(0, 10_000), classes=st.integers(2, 9))
+def test_balanced_accuracy_is_the_accuracy_with_every_class_as_heavy(seed, classes):
+    """In fractions: an image of a class with n images weighs 1 / n, whatever classes are absent."""
+    evaluation = random_evaluation(seed, count=30, classes=classes)
+    labels = evaluation.labels_N.tolist()
+    weights = [Fraction(1, labels.count(label)) for label in labels]
+    hits = [max(range(classes), key=row.__getitem__) for row in evaluation.logits_NK.tolist()]
+    right = sum(w for w, hit, label in zip(weights, hits, labels, strict=True) if hit == label)
+    assert evaluation.balanced_accuracy == pytest.approx(float(right / sum(weights)), rel=1e-12)
+
+
+def test_balanced_accuracy_is_accuracy_where_classes_are_even():
+    evaluation = replace(random_evaluation(3, count=210), labels_N=np.arange(210) % 7)
+    assert evaluation.balanced_accuracy == pytest.approx(evaluation.accuracy, rel=1e-12)
+
+
+def test_always_naming_the_common_class_is_chance():
+    evaluation = Evaluation(np.eye(2, dtype=np.float32)[[0] * 20], np.array([0] * 19 + [1]))
+    assert (evaluation.accuracy, evaluation.balanced_accuracy) == (0.95, 0.5)
 
 
 def test_a_class_without_images_has_no_accuracy():

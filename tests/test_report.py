@@ -273,6 +273,22 @@ def test_validation_and_mirror_images_have_their_tiles(finished):
     assert "Validation accuracy 70.00 %" in words
 
 
+def test_balanced_accuracy_is_shown_where_the_test_classes_are_uneven(finished):
+    balanced = {"test_balanced_accuracy": 0.6123, "val_balanced_accuracy": 0.5234}
+    with finished.lock():
+        row = finished.read_rows("metrics.jsonl")[-1] | {"epoch": 3, "test_balanced_accuracy": 0.61}
+        (finished.path / "metrics.jsonl").unlink()
+        finished.append("metrics.jsonl", row)
+    for sizes, shown in (([40, 1120], True), ([40, 40], False)):
+        finished.write_result(RESULT | balanced | {"test_class_sizes": sizes})
+        words = report(finished).words
+        tile = "Balanced accuracy 61.23 % mean over classes of 40 to 1,120 images"
+        assert (tile in words) is shown
+        assert ("Balanced, validation 52.34 %" in words) is shown
+        assert ("test balanced accuracy" in words) is shown
+        assert ("61.00 %" in words) is shown
+
+
 @pytest.mark.parametrize("name", ["result.json", "lr_range_test.json", "predictions.npz"])
 def test_a_damaged_file_is_named(finished, name):
     (finished.path / name).write_bytes(b"{")

@@ -29,8 +29,8 @@ TINY = Recipe(
 
 RESULT_KEYS = """recipe data data_fingerprint model parameters seed device precision torch epochs
 steps batch_size lr_min lr_max lr_final peak_step train_loss train_accuracy test_loss test_accuracy
-best_test_accuracy best_epoch train_seconds eval_seconds total_seconds images_per_second
-peak_memory_bytes weights_sha256 finished""".split()
+test_balanced_accuracy test_class_sizes best_test_accuracy best_epoch train_seconds eval_seconds
+total_seconds images_per_second peak_memory_bytes weights_sha256 finished""".split()
 
 FILES = """recipe.toml environment.json lr_range_test.json steps.jsonl metrics.jsonl result.json
 predictions.npz plots/lr_range_test.png plots/one_cycle.png plots/augmented_samples.png

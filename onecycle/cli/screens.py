@@ -122,6 +122,7 @@ def trained(result: Mapping[str, Any]) -> None:
     """The end of a training."""
     run = result["run"]
     pairs = {"test accuracy": percent(result["test_accuracy"])}
+    pairs |= _balanced(result)
     if "test_accuracy_tta" in result:
         pairs["with TTA"] = percent(result["test_accuracy_tta"])
     if "val_accuracy" in result:
@@ -143,11 +144,21 @@ def evaluated(result: Mapping[str, Any]) -> None:
     """The figures of an evaluation."""
     pairs = {
         "test accuracy": f"{percent(result['test_accuracy'])} of {result['test_images']:,} images",
+        **_balanced(result),
         "test loss": f"{result['test_loss']:.4f}",
     }
     if "test_accuracy_tta" in result:
         pairs["with TTA"] = percent(result["test_accuracy_tta"])
     _print_pairs(f"{result['run']} on {result['data']}", pairs)
+
+
+def _balanced(result: Mapping[str, Any]) -> dict[str, str]:
+    """The balanced accuracy, where it isn't the accuracy because classes differ in size."""
+    smallest, largest = result.get("test_class_sizes", (0, 0))  # a run of an older version: none
+    if smallest == largest:
+        return {}
+    classes = f"mean over classes of {smallest:,} to {largest:,} images"
+    return {"balanced accuracy": f"{percent(result['test_balanced_accuracy'])}  ({classes})"}
 
 
 def _table(*columns: str, numbers: int = 0) -> Table:

@@ -128,6 +128,8 @@ def _limited(images: ImageSet, limit: int, seed: int, name: str) -> ImageSet:
 def _exactly(chosen_N: np.ndarray, labels_N: np.ndarray, count: int) -> np.ndarray:
     """Indices of `count` images: those chosen, evened out over classes where rounding missed."""
     chosen_N = chosen_N.copy()
+    for label in np.setdiff1d(labels_N, labels_N[chosen_N]):  # a small class, rounded to nothing
+        chosen_N[np.flatnonzero(labels_N == label)[0]] = True
     while (excess := int(chosen_N.sum()) - count) != 0:
         kept = np.bincount(labels_N[chosen_N], minlength=int(labels_N.max()) + 1)
         spare = np.bincount(labels_N[~chosen_N], minlength=len(kept))

@@ -72,7 +72,9 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
 class Batches:
     """Augmented training batches. `cut(step)` is a pure function, so any step can come next.
 
-    An epoch visits every image once; its last batch may be smaller. Of each global batch a
+    An epoch visits every image once; its last batch may be smaller. A single image that is left
+    over joins the batch before it: batch norm can't be trained on one image, whose statistics are
+    its own, and PyTorch refuses it where the image has shrunk to one value. Of each global batch a
     rank cuts its slice, with the draws that a single process would have made.
 
     Attributes:
@@ -111,13 +113,16 @@ class Batches:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch, the last and perhaps smaller one included."""
-        return -(-len(self.train) // self.batch_size)
+        full, left = divmod(len(self.train), self.batch_size)
+        return max(1, full + (left > 1))
 
     def indices(self, step: int) -> np.ndarray:
         """int64 indices into `train` of the global batch of `step` (0-based over the training)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         order_N = epoch_order(self.seed, epoch, len(self.train))
-        return order_N[position * self.batch_size : (position + 1) * self.batch_size]
+        last = position == self.steps_per_epoch - 1
+        stop = len(order_N) if last else (position + 1) * self.batch_size
+        return order_N[position * self.batch_size : stop]
 
     def draws(self, step: int) -> augment.Draws:
         """What happens to each image of the global batch of `step`."""

@@ -57,6 +57,19 @@ class ImageSet:
         """Images per class, int64 K."""
         return np.bincount(self.labels_N, minlength=len(self.classes))
 
+    def balanced_weights(self) -> np.ndarray:
+        """A weight for each class, float64 K, with which every class counts the same in a sum.
+
+        N / (K * images of the class), so that the mean over all images is 1: the weights that
+        scikit-learn calls `class_weight="balanced"`, after King and Zeng (2001). 0 for a class
+        without images.
+        """
+        counts_K = self.class_counts()
+        present_K = counts_K > 0
+        weights_K = np.zeros(len(counts_K))
+        weights_K[present_K] = len(self) / (present_K.sum() * counts_K[present_K])
+        return weights_K
+
     def chunks(self) -> Iterator[np.ndarray]:
         """The images in order, in pieces of about `CHUNK_BYTES`."""
         per_image = int(np.prod(self.image_shape))

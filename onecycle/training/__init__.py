@@ -24,7 +24,7 @@ from onecycle.models.summary import Summary, summarize
 from onecycle.progress import SILENT, Logged, Progress
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir, environment
-from onecycle.training.preparation import build, load, prepare
+from onecycle.training.preparation import build, load, note_uneven_classes, prepare
 from onecycle.training.rates import range_test, resolve_rates
 from onecycle.training.signals import noted_signals
 
@@ -145,7 +145,8 @@ def evaluate_run(
     """Evaluate a run's network on its own test split, or on that of other `data`.
 
     Returns:
-        `test_accuracy`, `test_loss`, `test_images`, `data`, `data_fingerprint` and, if the
+        `test_accuracy`, `test_balanced_accuracy`, `test_loss`, `test_images`, `test_class_sizes`
+        (images in the smallest and in the largest class), `data`, `data_fingerprint` and, if the
         recipe asks for test-time augmentation, `test_accuracy_tta`.
 
     Raises:
@@ -161,15 +162,12 @@ def evaluate_run(
     _check_same_classes(folder, splits)
     loop.load_model(training.model, checkpoint.tensors)
     evaluation = training.evaluate(splits.test)
-    result = {
+    return {
         "run": str(folder.path),
         "data": recipe.data,
         "data_fingerprint": splits.fingerprint,
-        "test_images": len(splits.test),
-        "test_accuracy": evaluation.accuracy,
-        "test_loss": evaluation.loss,
+        **_test_figures(training, evaluation),
     }
-    return result | _with_mirrored(training, evaluation)
 
 
 def describe(recipe: Recipe) -> Summary:
@@ -190,6 +188,8 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
     with run.lock(), run.log() as write, noted_signals() as stop:
         progress = Logged(progress, write)
         progress.note(f"run folder: {run.path}")
+        if training.state.step == 0:
+            note_uneven_classes(training, progress)
         try:
             training.recipe = resolve_rates(training, run, stop, progress)
         except Interrupted as interrupted:
@@ -240,13 +240,10 @@ def _result(
         "lr_final": recipe.lr_final,
         "peak_step": training.peak_step,
         "train_images": len(splits.train),
-        "test_images": len(splits.test),
         "train_loss": last["train_loss"],
         "train_accuracy": last["train_accuracy"],
-        "test_loss": evaluation.loss,
-        "test_accuracy": evaluation.accuracy,
-        **_with_mirrored(training, evaluation),
-        **{key: last[key] for key in ("val_loss", "val_accuracy") if key in last},
+        **_test_figures(training, evaluation),
+        **{name: value for name, value in last.items() if name.startswith("val_")},
         "best_test_accuracy": state.best_test_accuracy,
         "best_epoch": state.best_epoch,
         "train_seconds": state.train_seconds,
@@ -256,6 +253,19 @@ def _result(
         "peak_memory_bytes": runtime.peak_memory_bytes(training.device),
         "weights_sha256": weights_sha256(training.model),
         "finished": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _test_figures(training: Training, evaluation: Evaluation) -> dict[str, Any]:
+    """What the network reaches on the test split, and how even that split's classes are."""
+    counts_K = training.test.class_counts()
+    return {
+        "test_images": len(training.test),
+        "test_class_sizes": [int(counts_K.min()), int(counts_K.max())],
+        "test_loss": evaluation.loss,
+        "test_accuracy": evaluation.accuracy,
+        "test_balanced_accuracy": evaluation.balanced_accuracy,
+        **_with_mirrored(training, evaluation),
     }
 
 

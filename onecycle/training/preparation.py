@@ -11,6 +11,9 @@ from onecycle.errors import InputError
 from onecycle.loop import Training
 from onecycle.progress import SILENT, Progress
 
+UNEVEN = 2.0
+"""Images in the largest class of the train split over those in the smallest from which it's said"""
+
 
 def prepare(
     recipe: Recipe, *, threads: int = 0, progress: Progress = SILENT
@@ -72,6 +75,21 @@ def build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = Non
 def placed(model: nn.Module, device: torch.device) -> nn.Module:
     """The model on the device, its weights in channels_last order."""
     return model.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def note_uneven_classes(training: Training, progress: Progress) -> None:
+    """Say that classes are uneven and what to do, unless the recipe weighs them already."""
+    if training.recipe.class_weights != "none":
+        return
+    train = training.batches.train
+    counts_K = train.class_counts()
+    small, large = int(counts_K.argmin()), int(counts_K.argmax())
+    if counts_K[large] >= UNEVEN * counts_K[small]:
+        progress.note(
+            f"uneven classes: '{train.classes[large]}' has {counts_K[large]:,} training images "
+            f"and '{train.classes[small]}' {counts_K[small]:,}; to have each class count the same "
+            "in the loss: --class-weights balanced"
+        )
 
 
 def _statistics(recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -72,13 +72,15 @@ def prove_lr_max(
     steps = shorter.total_steps
     images = len(_judges(shorter))
     cost = expected_cost(steps, seconds_per_step)
+    balanced = shorter.recipe.class_weights == "balanced"
+    judged = "balanced accuracy" if balanced else "accuracy"
     progress.note(f"proof of lr_max: {cost}, judged on {images:,} images of the train split")
 
     def score(lr: float) -> float | None:
         progress.start(f"probe at lr_max {lr:.2g}", steps)
         reached = probe(shorter, with_peak(shorter.recipe, lr), stop, progress)
         progress.finish()
-        outcome = "diverged" if reached is None else f"accuracy {reached:.4f}"
+        outcome = "diverged" if reached is None else f"{judged} {reached:.4f}"
         progress.note(f"probe at lr_max {lr:.3g}: {outcome}")
         return reached
 
@@ -109,7 +111,7 @@ def short(training: Training) -> Training:
 
 
 def probe(training: Training, recipe: Recipe, stop: Signals, progress: Progress) -> float | None:
-    """Train anew by `recipe`; the accuracy on `val`, None if the loss became non-finite."""
+    """Train anew by `recipe`; the score on `val`, None if the loss became non-finite."""
     trial = _anew(training, recipe)
     trial.model.train()
     for step in range(trial.total_steps):
@@ -119,14 +121,18 @@ def probe(training: Training, recipe: Recipe, stop: Signals, progress: Progress)
         optim.set_rates(trial.optimizer, lr, momentum)
         runtime.seed_layers(trial.recipe.seed, step)
         loss, _ = loop.train_step(
-            trial.model, trial.optimizer, *trial.batches.cut(step), trial.recipe
+            trial.model,
+            trial.optimizer,
+            *trial.batches.cut(step),
+            trial.recipe,
+            trial.class_weights_K,
         )
         value = float(loss)
         if not math.isfinite(value):
             return None
         progress.advance(1, loss=value, lr=lr)
     evaluation = trial.evaluate(_judges(trial))
-    return evaluation.accuracy if math.isfinite(evaluation.loss) else None
+    return trial.score(evaluation) if math.isfinite(evaluation.loss) else None
 
 
 def _anew(training: Training, recipe: Recipe) -> Training:

@@ -76,7 +76,11 @@ def _one_range_test(trial: Training, seed: int, stop: Signals, progress: Progres
         runtime.seed_layers(seed, index)
         for group in trial.optimizer.param_groups:
             optim.set_rates(trial.optimizer, group["lr"], momentum)
-        return loop.train_step(trial.model, trial.optimizer, *batches.cut(index), recipe)[0]
+        batch_BCHW, labels_B = batches.cut(index)
+        weights_K = trial.class_weights_K
+        return loop.train_step(
+            trial.model, trial.optimizer, batch_BCHW, labels_B, recipe, weights_K
+        )[0]
 
     return lr_range_test(
         trial.model,
