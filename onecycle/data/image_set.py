@@ -102,6 +102,7 @@ class Splits:
         val: cut from train, or None.
         source: the name or path that was asked for.
         fingerprint: 16 hex digits that identify what was trained and tested on.
+        kind: what the source is, in words; empty where nobody said.
     """
 
     train: ImageSet
@@ -109,6 +110,7 @@ class Splits:
     val: ImageSet | None
     source: str
     fingerprint: str
+    kind: str = ""
 
 
 def fingerprint(train: ImageSet, test: ImageSet, val: ImageSet | None) -> str:
