@@ -15,6 +15,9 @@ from onecycle.progress import SILENT, Progress
 UNEVEN = 2.0
 """Ratio of the largest to the smallest class from which on a split is warned about."""
 
+REMEDY = "train with --class-weights balanced"
+"""Against uneven classes of the train split."""
+
 
 @dataclass(frozen=True)
 class SplitDescription:
@@ -117,35 +120,34 @@ class DataDescription:
             ratio = split.imbalance
             if ratio is not None and ratio < UNEVEN:
                 continue
-            most, fewest = max(split.class_counts), min(split.class_counts)
-            times = "" if ratio is None else f", {ratio:,.1f} times as many,"
-            remedy = (
-                "train with --class-weights balanced"
-                if name == "train"
-                else "its accuracy is mostly that of the large classes"
-            )
-            yield (
-                f"{name}: classes are uneven: '{self.classes[split.largest]}' has {most:,} images"
-                f"{times} and '{self.classes[split.smallest]}' {fewest:,}; {remedy}"
-            )
+            remedy = REMEDY if name == "train" else "its accuracy is mostly that of large classes"
+            yield f"{name}: {self._extremes(split)}; {remedy}"
+
+    def _extremes(self, split: SplitDescription) -> str:
+        """The largest class beside the smallest."""
+        largest, smallest = self.classes[split.largest], self.classes[split.smallest]
+        most, fewest = max(split.class_counts), min(split.class_counts)
+        if split.imbalance is None:
+            return f"class '{largest}' has {most:,} images and '{smallest}' none"
+        return (
+            f"class '{largest}' has {split.imbalance:,.1f} times as many images as '{smallest}' "
+            f"({most:,} and {fewest:,})"
+        )
 
     def _equal_images(self) -> Iterator[str]:
         for name, found in self.duplicates.items():
             one, _, other = name.partition("_")
+            unlike = found.conflicting_labels
             if other and found.images:
-                unlike = (
-                    f", {found.conflicting_labels:,} of them as another class"
-                    if found.conflicting_labels
-                    else ""
-                )
+                told = f", {unlike:,} of them under another class" if unlike else ""
                 yield (
                     f"{other}: {found.images:,} of {self.splits[other].images:,} images are in "
-                    f"{one} too{unlike}; remove the copies, with which its accuracy flatters"
+                    f"{one} too{told}; remove the copies, or its accuracy misleads"
                 )
-            elif found.conflicting_labels:
+            elif unlike:
                 yield (
-                    f"{one}: {found.conflicting_labels:,} images repeat another one with another "
-                    "class; correct or remove them"
+                    f"{one}: {unlike:,} images repeat another one under another class; correct or "
+                    "remove them"
                 )
 
 

@@ -19,7 +19,7 @@ EXAMPLES = 5
 """Equal images named at the most, of each kind."""
 
 HASH_BYTES = 16
-"""Of the SHA-256. That two of a billion unlike images have equal ones has a probability of 1e-21."""
+"""Of the SHA-256. That any two of a billion images agree by chance has a probability of 1e-21."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ def examples_of_classes(images: ImageSet) -> list[np.ndarray]:
     """
     classes = min(len(images.classes), MOST_CLASSES)
     count = OF_FEW if classes <= FEW_CLASSES else OF_MANY
-    return [spread_over(np.flatnonzero(images.labels_N == label), count) for label in range(classes)]
+    return [
+        spread_over(np.flatnonzero(images.labels_N == label), count) for label in range(classes)
+    ]
 
 
 def spread_over(members: np.ndarray, count: int) -> np.ndarray:

@@ -267,13 +267,10 @@ def _show(
 ) -> None:
     x, y = round(x), round(y)
     image_HWC = _reduced(image_HWC, height, width)
-    grey = image_HWC.shape[2] == 1
-    axes.imshow(
-        image_HWC[..., 0] if grey else image_HWC,
-        cmap="gray" if grey else None, vmin=0, vmax=255, aspect="auto",
-        extent=(x, x + width, y + height, y),
-        interpolation="nearest",
-    )  # fmt: skip
+    image_HW3 = np.broadcast_to(image_HWC, (*image_HWC.shape[:2], 3))
+    axes.imshow(  # grey as three equal channels: matplotlib's grey colour map is off by one in 24
+        image_HW3, aspect="auto", extent=(x, x + width, y + height, y), interpolation="nearest"
+    )
 
 
 def _reduced(image_HWC: np.ndarray, height: float, width: float) -> np.ndarray:
