@@ -4,10 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_plots import assert_legible, says
 
 from onecycle import plots
+from onecycle.plots import style
 
 
 def pixels_of(figure: plots.Figure) -> np.ndarray:
@@ -140,9 +143,46 @@ def test_odd_names_are_drawn_on_one_line_beside_their_row(classes: int) -> None:
     assert max(map(len, says(figure).splitlines())) < 120
 
 
+@given(st.text(max_size=60), st.floats(0.6, 3))
+def test_a_name_takes_two_lines_before_it_is_shortened(name: str, width: float) -> None:
+    lines = style.fit_in_two(name, 9, width)
+    assert 1 <= len(lines) <= 2
+    assert all(style.text_width(line, 9) <= width + 1e-9 for line in lines)
+    assert (len(lines) == 1) == (style.text_width(style.one_line(name), 9) <= width)
+    kept = "".join("".join(lines).split())
+    if "…" not in kept:
+        assert kept == "".join(style.one_line(name).split())
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("cat", ["cat"]),
+        ("Greater spotted woodpecker", ["Greater spotted", "woodpecker"]),
+        ("greater_spotted_woodpecker", ["greater_spotted_", "woodpecker"]),
+        ("a-b" * 4, ["a-ba-ba-ba-b"]),
+    ],
+)
+def test_lines_are_broken_at_blanks_and_the_like(name: str, lines: list[str]) -> None:
+    assert style.fit_in_two(name, 9, 1.3) == lines
+
+
+@pytest.mark.parametrize("name", ["bed", "a long name in two lines"])
+@pytest.mark.parametrize(("classes", "side"), [(10, 96), (100, 64)])
+def test_cifars_images_are_shown_large_whatever_their_names(
+    classes: int, side: int, name: str
+) -> None:
+    each = 10 if classes == 10 else 6
+    images = random_images(classes * each, (32, 32))
+    figure = plots.contact_sheet(images, rows(classes, each), [name] * classes, [500] * classes)
+    assert {(right - left, bottom - top) for left, top, right, bottom in tiles(figure)} == {
+        (side, side)
+    }
+
+
 def test_the_same_images_give_the_same_bytes() -> None:
     images = random_images(6, (16, 16), 1)
     one, other = (
-        plots.style.png(plots.contact_sheet(images, rows(2, 3), names(2), [3, 3])) for _ in range(2)
+        style.png(plots.contact_sheet(images, rows(2, 3), names(2), [3, 3])) for _ in range(2)
     )
     assert one == other

@@ -29,12 +29,12 @@ ARROW = " → "
 
 ONE_COLUMN = 20
 """With more classes than these, a contact sheet has two columns."""
-LABEL = 2.1
-"""Inches for the names of classes on a contact sheet at the most, shared by its columns."""
+LABEL = {1: 1.4, 2: 1.15}
+"""Inches for a line of a class's name at the most, by the number of columns."""
 BETWEEN = 36
 """Pixels between the columns of a contact sheet."""
-LINES = 42
-"""Pixels that the name of a class and its count take, one below the other."""
+LEADING = 19
+"""Pixels from a line beside the images of a contact sheet to the next."""
 
 
 @style.styled
@@ -55,10 +55,8 @@ def contact_sheet(
         counts: images of each class.
         source: what the images are called, for the heading.
     """
-    labels = [
-        (style.one_line(name), f"{count:,} image{'' if count == 1 else 's'}")
-        for name, count in zip(classes, counts, strict=True)
-    ][: len(chosen)]
+    counted = [f"{count:,} image{'' if count == 1 else 's'}" for count in counts]
+    labels = list(zip(classes, counted, strict=True))[: len(chosen)]
     sheet = _sheet(images_NHWC.shape[1:3], chosen, labels)
     axes = _canvas(sheet.width / DPI, sheet.height / DPI)
     room = sheet.width / DPI - 2 * MARGIN
@@ -69,9 +67,9 @@ def contact_sheet(
         style.fit(_extent(images_NHWC.shape, len(chosen), len(classes)), TEXT, room),
     )
     height, width = sheet.tile
-    for row, (name, count) in enumerate(labels):
+    for row, lines in enumerate(sheet.labels):
         x, y = sheet.place(row)
-        _label(axes, style.fit(name, TEXT, sheet.label / DPI), count, x - 12, y + height / 2)
+        _label(axes, lines, x - 12, y + height / 2)
         for position, index in enumerate(chosen[row]):
             _show(axes, images_NHWC[index], x + position * (width + GAP), y, width, height)
     return axes.figure  # pyright: ignore[reportReturnType]
@@ -84,10 +82,15 @@ def _extent(shape: tuple[int, ...], shown: int, classes: int) -> str:
     return f"{which} classes, {count:,} images of {width} × {height} pixels"
 
 
-def _label(axes: Axes, name: str, count: str, right: float, middle: float) -> None:
-    """The name of a class above its count."""
-    axes.text(right, middle - 2, name, ha="right", va="baseline")
-    axes.text(right, middle + 17, count, ha="right", va="baseline", fontsize=SMALL, color=QUIET)
+def _label(axes: Axes, lines: Sequence[str], right: float, middle: float) -> None:
+    """The name of a class on one line or two, and its count below."""
+    first = middle - LEADING * (len(lines) / 2 - 0.9)
+    for place, line in enumerate(lines):
+        count = place == len(lines) - 1
+        axes.text(
+            right, first + place * LEADING, line, ha="right", va="baseline",
+            fontsize=SMALL if count else TEXT, color=QUIET if count else INK,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,14 @@ class _Sheet:
 
     Attributes:
         tile: height and width of an image.
-        label: width that the name of a class may have.
+        labels: the lines beside each row, the last of them the count.
+        label: width that they take.
         rows, columns: how many.
         across, down: from a column to the next, and from a row to the next.
     """
 
     tile: tuple[int, int]
+    labels: Sequence[Sequence[str]]
     label: float
     rows: int
     columns: int
@@ -130,20 +135,22 @@ def _sheet(
 ) -> _Sheet:
     """The sheet with the largest images that fit into its width."""
     columns = 1 if len(chosen) <= ONE_COLUMN else 2
-    widest = max(
-        max(style.text_width(name, TEXT), style.text_width(count, SMALL)) for name, count in labels
+    lines = [[*style.fit_in_two(name, TEXT, LABEL[columns]), count] for name, count in labels]
+    label = DPI * max(
+        max(*(style.text_width(line, TEXT) for line in names), style.text_width(count, SMALL))
+        for *names, count in lines
     )
-    label = min(widest, LABEL / columns) * DPI
     most = max(1, *map(len, chosen))
     room = ((WIDEST - 2 * MARGIN) * DPI + BETWEEN) / columns - BETWEEN - label - 12
-    height, width = _tile(shape, min((room + GAP) / most - GAP, LARGEST))
+    height, width = _tile(shape, min((room + GAP) / most - GAP, LARGEST / columns))
     return _Sheet(
         tile=(height, width),
+        labels=lines,
         label=label,
         rows=-(-len(chosen) // columns),
         columns=columns,
         across=label + 12 + most * (width + GAP) - GAP + BETWEEN,
-        down=max(height + GAP, LINES + GAP),
+        down=GAP + max(height, LEADING * max(map(len, lines)) + 3),
     )
 
 
