@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+import types
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.cells import cell_len
 
+import onecycle.data
 from onecycle import __version__
 from onecycle.cli import main, screens
 from onecycle.cli.commands import COMMANDS, Command
@@ -427,6 +429,9 @@ OTHER_VALUES = {
     "model": "other",
     "anneal": "cosine",
     "optimizer": "adamw",
+    "resize": "squash",
+    "on_bad_image": "skip",
+    "class_weights": "balanced",
     "precision": "fp32",
     "device": "cpu",
     "width": "0.5",
@@ -664,23 +669,27 @@ def test_data_draws_a_contact_sheet(photos: Path) -> None:
     assert found["contact_sheet"] == "sheet.png"
 
 
+@dataclasses.dataclass(frozen=True)
+class Cleaned:
+    removed: int
+    freed_bytes: int
+    kept_bytes: int
+
+
 @pytest.mark.parametrize(("flags", "keep"), [("", 0), ("--keep-gb 1.5", 1_500_000_000)])
 def test_clean_removes_what_the_cache_holds(
     flags: str, keep: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Cleaned:
-        removed: int
-        freed_bytes: int
-        kept_bytes: int
-
     asked = []
 
     def clean(cache_dir: Path | None = None, *, keep_bytes: int = 0) -> Cleaned:
         asked.append((cache_dir, keep_bytes))
         return Cleaned(3, 184_320_128, keep)
 
-    monkeypatch.setattr("onecycle.data.cache.clean", clean)
+    cache = types.ModuleType("onecycle.data.cache")
+    cache.__dict__["clean"] = clean
+    monkeypatch.setitem(sys.modules, cache.__name__, cache)
+    monkeypatch.setattr(onecycle.data, "cache", cache, raising=False)
     answer = ask(f"data --clean {flags} --json")
     assert (answer.code, answer.err) == (0, "")
     assert json.loads(answer.out) == {

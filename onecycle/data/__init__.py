@@ -103,7 +103,7 @@ def _kind_of_folder(test: ImageSet) -> str:
     """
     if all(name.startswith("test/") for name in test.names):
         return "class folders"
-    return f"class folders, {folder.TEST_FRACTION:.0%} of each class set apart to test"
+    return f"class folders, {100 * folder.TEST_FRACTION:.0f} % of each class set apart to test"
 
 
 def stratified(labels_N: np.ndarray, fraction: float, seed: int, stream: str) -> np.ndarray:
