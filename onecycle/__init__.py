@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from onecycle import plots
     from onecycle.config import Recipe, from_toml, override, read_recipe, to_toml
     from onecycle.data import load_splits
+    from onecycle.data.describe import DataDescription, describe_data
     from onecycle.data.image_set import ImageSet, Splits
     from onecycle.errors import InputError, Interrupted, TrainingError
     from onecycle.evaluate import Evaluation, predict
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "DataDescription": "data.describe",
     "Evaluation": "evaluate",
     "ImageSet": "data.image_set",
     "InputError": "errors",
@@ -40,6 +42,7 @@ _HOME = {
     "TrainingError": "errors",
     "build": "models",
     "describe": "training",
+    "describe_data": "data.describe",
     "evaluate_run": "training",
     "find_lr": "training",
     "from_toml": "config",
@@ -62,6 +65,7 @@ _HOME = {
 
 __all__ = [
     "RECIPES",
+    "DataDescription",
     "Evaluation",
     "ImageSet",
     "InputError",
@@ -76,6 +80,7 @@ __all__ = [
     "TrainingError",
     "build",
     "describe",
+    "describe_data",
     "evaluate_run",
     "find_lr",
     "from_toml",

@@ -202,7 +202,9 @@ def test_the_recipe_chooses_the_labels_and_the_command_line_the_archive(
     assert training.evaluate(splits.test).logits_NK.shape == (200, 20)
     assert describe(Recipe(data="cifar100", label_set="coarse")).layers[-1].output_shape == (20,)
     assert main(["data", str(path), "--train-limit", "100", "--quiet"]) == 0
-    assert "100 train, 200 test" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert "what it is CIFAR-100, official archive, Python form train 100 images, " in out
+    assert " test 200 images, " in out
     assert main(["data", str(path), "--label-set", "coarse", "--quiet", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == COARSE_NAMES
 

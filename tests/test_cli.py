@@ -11,19 +11,25 @@ import signal
 import subprocess
 import sys
 import tomllib
+import types
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from rich.cells import cell_len
 
+import onecycle.data
 from onecycle import __version__
 from onecycle.cli import main, screens
 from onecycle.cli.commands import COMMANDS, Command
 from onecycle.config import FIELDS, Recipe, from_toml, override, to_toml
+from onecycle.data.describe import DataDescription, SplitDescription
 from onecycle.errors import InputError, Interrupted, TrainingError
 from onecycle.recipes import RECIPES
 
@@ -200,6 +206,19 @@ MISTAKES = {
     "train demo --data nowhere": "data: there is no path 'nowhere'",
     "find-lr demo --plot nowhere/curve.png": "--plot: there is no folder 'nowhere'; make it first",
     "data nowhere": "data: there is no path 'nowhere'",
+    "data": "data: needs NAME|PATH; see onecycle data --help",
+    "data shapes --contact-sheet nowhere/sheet.png": "--contact-sheet: there is no folder "
+    "'nowhere'; make it first",
+    "data shapes --contact-sheet": "--contact-sheet: has no value; give text",
+    "data shapes --keep-gb 3": "--keep-gb: says what --clean leaves; give both",
+    "data --clean shapes": "--clean: removes all that the cache holds; leave 'shapes' away",
+    "data --clean --image-size 32": "--clean: goes with --keep-gb alone; leave --image-size away",
+    "data --clean --contact-sheet a.png": "--clean: goes with --keep-gb alone; leave "
+    "--contact-sheet away",
+    "data --clean --keep-gb -1": "--keep-gb: -1.0 is out of range; give a finite number at least 0",
+    "data --clean --keep-gb nan": "--keep-gb: nan is out of range; ",
+    "data --clean --keep-gb inf": "--keep-gb: inf is out of range; ",
+    "data --clean --keep-gb all": "--keep-gb: 'all' is not a number",
     "resume nowhere": "run: there is no folder 'nowhere'",
     "evaluate .": "run: '.' has no recipe.toml, so it is not a run folder",
     "report nowhere": "run: there is no folder 'nowhere'",
@@ -410,6 +429,8 @@ OTHER_VALUES = {
     "model": "other",
     "anneal": "cosine",
     "optimizer": "adamw",
+    "resize": "squash",
+    "on_bad_image": "skip",
     "class_weights": "balanced",
     "precision": "fp32",
     "device": "cpu",
@@ -522,10 +543,164 @@ def test_data_counts_and_measures() -> None:
     assert len(found["classes"]) == 10
     shown = ask(f"{line} --quiet")
     assert shown.err == ""
-    assert "80 train, 20 val, 30 test" in shown.out
-    assert found["fingerprint"] in shown.out
-    first = found["classes"][0]
-    assert re.search(rf"^{first} +8 +2 +3$", shown.out, re.MULTILINE)
+    rows = [" ".join(row.split()) for row in shown.out.splitlines()]
+    assert rows[:5] == [
+        "shapes",
+        "what it is drawn shapes",
+        "train 80 images, 8 in each class",
+        "val 20 images, 2 in each class",
+        "test 30 images, 3 in each class",
+    ]
+    assert f"fingerprint {found['fingerprint']}" in rows
+    assert "equal images none, neither between the splits nor within one" in rows
+    assert f"{found['classes'][0]} 8 10.0 % 2 10.0 % 3 10.0 %" in rows
+    assert "warning" not in shown.out
+
+
+def paint(path: Path, look: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(look).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Uneven classes, and in test one image of train under its own class and one under another."""
+    for index in range(8):
+        paint(tmp_path / f"photos/train/ant/{index}.png", index)
+    for index in range(2):
+        paint(tmp_path / f"photos/train/bee/{index}.png", 100 + index)
+    for label, index, look in (("ant", 0, 3), ("ant", 1, 101), ("bee", 0, 200)):
+        paint(tmp_path / f"photos/test/{label}/{index}.png", look)
+    return tmp_path / "photos"
+
+
+def test_data_warns_of_uneven_classes_and_of_copies(photos: Path) -> None:
+    found = json.loads(ask("data photos --json").out)
+    assert found["kind"] == "class folders"
+    assert found["splits"]["train"]["imbalance"] == 4
+    assert found["duplicates"]["train_test"]["images"] == 2
+    assert found["duplicates"]["train_test"]["conflicting_labels"] == 1
+    out = ask("data photos --quiet").out
+    rows = [" ".join(row.split()) for row in out.splitlines()]
+    assert max(map(len, out.splitlines())) <= 80
+    assert "train 10 images, 2 to 8 in a class, a ratio of 4.0" in rows
+    assert "2 of 3 test images are in train too, 1 of them under another class" in rows
+    assert "test/ant/1.png (ant) = train/bee/1.png (bee)" in rows
+    assert "test/ant/0.png = train/ant/3.png" in rows
+    flat = " ".join(out.split())
+    assert all(f"warning: {line}" in flat for line in found["warnings"])
+    assert "(8 and 2); train with --class-weights balanced" in found["warnings"][0]
+    bars = re.findall(r"^(ant|bee) .* (━+) *$", out, re.MULTILINE)
+    assert [(name, len(bar)) for name, bar in bars] == [("ant", 20), ("bee", 5)]
+
+
+def described(counts: list[int], names: list[str] | None = None) -> dict[str, Any]:
+    """What `data` finds, as JSON, for a train split of these counts."""
+    splits = {
+        name: SplitDescription(tuple(each)) for name, each in (("train", counts), ("test", counts))
+    }
+    return DataDescription(
+        source="mine",
+        kind="class folders",
+        fingerprint="0" * 16,
+        image_shape=(32, 32, 1),
+        bytes=10**6,
+        mean=(0.5,),
+        std=(0.25,),
+        classes=tuple(names or (f"class_{index:03d}" for index in range(len(counts)))),
+        splits=splits,
+        duplicates={},
+    ).to_json()
+
+
+def screen_of(found: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
+    screens.data(found)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("classes", [2, 30, 31, 100, 1000])
+def test_any_number_of_classes_fits_a_screen(
+    classes: int, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    counts = [1 + index % 50 for index in range(classes)]
+    out = screen_of(described(counts), capsys)
+    lines = out.splitlines()
+    assert len(lines) < 50
+    assert max(map(len, lines)) <= width
+    named = re.findall(r"class_\d{3}(?= )", out)
+    if classes <= 120:
+        assert {f"class_{index:03d}" for index in range(classes)} <= set(named)
+    else:
+        assert "880 in the middle left out, --json has all" in " ".join(out.split())
+        assert "class_049 50" in " ".join(out.split())
+        assert "class_950  1" in out
+
+
+def test_odd_class_names_neither_break_the_table_nor_reach_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = ["x" * 300, "evil\x1b[31m\nname", "中文" * 30, "short", "\udcff"]
+    for classes in (names, [*names, *(f"{index}" for index in range(40))]):
+        out = screen_of(described([5, *range(6, 5 + len(classes))], classes), capsys)
+        table = out.split("fingerprint")[1].split("warning")[0]
+        assert max(map(cell_len, table.splitlines())) <= 80
+        assert "\x1b" not in out
+        assert "evil?[31m?name" in table
+        assert "…" in table
+
+
+def test_data_draws_a_contact_sheet(photos: Path) -> None:
+    answer = ask("data photos --contact-sheet sheet.png --quiet")
+    assert (answer.code, answer.err) == (0, "")
+    assert re.search(r"^  contact sheet +sheet\.png$", answer.out, re.MULTILINE)
+    with Image.open("sheet.png") as image:
+        assert image.format == "PNG"
+        pixels = np.asarray(image.convert("RGB"))
+    first = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    places = np.argwhere((pixels == first[0, 0]).all(axis=2))
+    top, left = places[0]  # the first training image, enlarged
+    side = int((places[:, 0] == top).sum())
+    tile = pixels[top : top + 8 * side : side, left : left + 8 * side : side]
+    assert np.array_equal(tile, first)
+    found = json.loads(ask("data photos --contact-sheet sheet.png --json").out)
+    assert found["contact_sheet"] == "sheet.png"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cleaned:
+    removed: int
+    freed_bytes: int
+    kept_bytes: int
+
+
+@pytest.mark.parametrize(("flags", "keep"), [("", 0), ("--keep-gb 1.5", 1_500_000_000)])
+def test_clean_removes_what_the_cache_holds(
+    flags: str, keep: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def clean(cache_dir: Path | None = None, *, keep_bytes: int = 0) -> Cleaned:
+        asked.append((cache_dir, keep_bytes))
+        return Cleaned(3, 184_320_128, keep)
+
+    cache = types.ModuleType("onecycle.data.cache")
+    cache.__dict__["clean"] = clean
+    monkeypatch.setitem(sys.modules, cache.__name__, cache)
+    monkeypatch.setattr(onecycle.data, "cache", cache, raising=False)
+    answer = ask(f"data --clean {flags} --json")
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads(answer.out) == {
+        "removed": 3,
+        "freed_bytes": 184_320_128,
+        "kept_bytes": keep,
+    }
+    kept = "1.5 GB" if keep else "0 B"
+    shown = ask(f"data --clean {flags}")
+    assert shown == (0, f"3 entries removed, 184.3 MB freed, {kept} kept\n", "")
+    assert asked == [(None, keep)] * 2
 
 
 def test_find_lr_gives_the_rates_the_curve_and_a_plot(

@@ -16,7 +16,8 @@ from time import perf_counter
 from typing import NoReturn
 
 from onecycle import __version__
-from onecycle.cli.commands import COMMANDS, call_of
+from onecycle.cli.call import call_of
+from onecycle.cli.commands import COMMANDS
 from onecycle.cli.flags import parse
 from onecycle.config import Recipe, unknown_name
 from onecycle.errors import InputError, Interrupted, TrainingError

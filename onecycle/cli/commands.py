@@ -1,97 +1,16 @@
 """The commands: each calls one function of the package and shows what it returns."""
 
-import json
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onecycle import terminal
-from onecycle.cli.flags import OPTION_FIELDS, Given, Options, Words, kind_in_words, spelled
+from onecycle.cli.call import Call, write
+from onecycle.cli.data import data
+from onecycle.cli.flags import OPTION_FIELDS, Words
 from onecycle.config import FIELDS, Recipe, override, read_recipe, to_toml
 from onecycle.errors import InputError
-from onecycle.progress import Progress
 from onecycle.recipes import RECIPES, named
-
-MOST_THREADS = 1024
-"""More CPU threads than this are a mistake."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One use of a command.
-
-    Attributes:
-        given: the operand and the recipe's fields that the user gave.
-        options: the flags that are no part of a recipe.
-        command_line: the whole of it, for the record.
-        started: `time.perf_counter()` when the command began.
-    """
-
-    given: Given
-    options: Options
-    command_line: tuple[str, ...]
-    started: float
-
-    @property
-    def operand(self) -> str:
-        """The word beside the flags."""
-        return self.given.operand or ""
-
-    def progress(self) -> AbstractContextManager[Progress]:
-        """A listener on standard error while the block runs."""
-        return terminal.shown(sys.stderr, quiet=self.options.quiet)
-
-    @contextmanager
-    def environment(self) -> Iterator[None]:
-        """The environment while the command runs: `--mirror` stands for a variable of its own."""
-        if not self.options.mirror:
-            yield
-            return
-        from onecycle.data.download import MIRRORS
-
-        before = os.environ.get(MIRRORS)
-        os.environ[MIRRORS] = self.options.mirror
-        try:
-            yield
-        finally:
-            del os.environ[MIRRORS]
-            if before is not None:
-                os.environ[MIRRORS] = before
-
-    def answer(self, value: Mapping[str, Any], show: Callable[[], None]) -> None:
-        """Give the result: as JSON if asked for, else as `show` draws it."""
-        if self.options.json:
-            _write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        else:
-            show()
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-
-
-def call_of(given: Given, command_line: tuple[str, ...], started: float) -> Call:
-    """The call that the user's words make.
-
-    Raises:
-        InputError: an option that is no part of a recipe has a value that it can't have.
-    """
-    values = {name: value for name, value in given.values.items() if name in OPTION_FIELDS}
-    for name, value in values.items():
-        kind = OPTION_FIELDS[name].type
-        if not isinstance(value, kind):  # pyright: ignore[reportArgumentType] - plain classes
-            raise InputError(f"{spelled(name)}: '{value}' is not {kind_in_words(kind)}")
-    options = Options(**values)
-    if not 0 <= options.threads <= MOST_THREADS:
-        raise InputError(
-            f"--threads: {options.threads} is out of range; give a number up to {MOST_THREADS}"
-        )
-    changes = {name: value for name, value in given.values.items() if name in FIELDS}
-    return Call(Given(given.operand, changes), options, command_line, started)
 
 
 def resolved(call: Call) -> Recipe:
@@ -118,7 +37,7 @@ def on_a_recipe(work: Callable[[Call, Recipe], None]) -> Callable[[Call], None]:
     def command(call: Call) -> None:
         recipe = resolved(call)
         if call.options.print_config:
-            call.answer(asdict(recipe), lambda: _write(to_toml(recipe)))
+            call.answer(asdict(recipe), lambda: write(to_toml(recipe)))
         else:
             work(call, recipe)
 
@@ -149,46 +68,9 @@ def summary(call: Call, recipe: Recipe) -> None:
     call.answer(found, lambda: screens.summary(f"{recipe.model} ({recipe.recipe})", found))
 
 
-def data(call: Call) -> None:
-    """Describe images. JSON: `classes`, `splits` with their counts, statistics, fingerprint."""
-    from onecycle.cli import screens
-    from onecycle.data import load_splits
-
-    recipe = override(Recipe(data=call.operand), **call.given.values)
-    with call.progress() as progress:
-        splits = load_splits(
-            recipe.data,
-            label_set=recipe.label_set,
-            image_size=recipe.image_size,
-            train_limit=recipe.train_limit,
-            test_limit=recipe.test_limit,
-            val_fraction=recipe.val_fraction,
-            split_seed=recipe.split_seed,
-            progress=progress,
-        )
-        mean, std = splits.train.channel_statistics()
-    sets = {"train": splits.train, "val": splits.val, "test": splits.test}
-    found = {
-        "source": splits.source,
-        "fingerprint": splits.fingerprint,
-        "image_shape": list(splits.train.image_shape),
-        "mean": list(mean),
-        "std": list(std),
-        "classes": list(splits.train.classes),
-        "splits": {
-            name: {"images": len(images), "class_counts": images.class_counts().tolist()}
-            for name, images in sets.items()
-            if images is not None
-        },
-    }
-    call.answer(found, lambda: screens.data(found))
-
-
 def find_lr(call: Call, recipe: Recipe) -> None:
     """Run the range test. JSON: `lr_min`, `lr_max`, `suggestions`, `curve` and more."""
-    plot = call.options.plot and Path(call.options.plot)
-    if plot and not plot.parent.is_dir():
-        raise InputError(f"--plot: there is no folder '{plot.parent}'; make it first")
+    plot = call.place("plot")
     with call.progress() as progress:
         from onecycle.cli import screens
         from onecycle.training import find_lr
@@ -255,7 +137,7 @@ def report(call: Call) -> None:
     from onecycle.run_dir import RunDir
 
     path = str(write_report(RunDir.open(call.operand)))
-    call.answer({"run": call.operand, "report": path}, lambda: _write(f"{path}\n"))
+    call.answer({"run": call.operand, "report": path}, lambda: write(f"{path}\n"))
 
 
 # ----------------------------------------------------------------------------------- the table
@@ -281,11 +163,16 @@ class Command:
     options: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
 
+    @property
+    def _operand_required(self) -> bool:
+        """Whether there is no flag that can stand for the word."""
+        return not {"config", "clean"} & set(self.options)
+
     def words(self, command: str) -> Words:
         """What the command accepts, `command` being its name."""
         types = {option: OPTION_FIELDS[option].type for option in self.options}
         types |= {name: FIELDS[name].type for name in self.fields}
-        return Words(command, self.operand, types, operand_required="config" not in self.options)
+        return Words(command, self.operand, types, self._operand_required)
 
 
 _RECIPE = {"RECIPE": "Name of a recipe, see `onecycle recipes`; may be left out with --config."}
@@ -307,13 +194,13 @@ COMMANDS = {
     ),
     "data": Command(
         data,
-        "load and check images; count classes, measure channels",
+        "load and check images: classes, statistics, duplicates",
         "NAME|PATH",
         {
             "NAME|PATH": "`shapes`, `cifar10`, `cifar100`, or the path of class folders or of a "
             "CIFAR archive."
         },
-        ("mirror", "quiet", "json"),
+        ("contact_sheet", "clean", "keep_gb", "mirror", "quiet", "json"),
         _SPLITS,
     ),
     "find-lr": Command(

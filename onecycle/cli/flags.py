@@ -34,6 +34,12 @@ class Options:
     """Addresses, with commas between them, to fetch CIFAR from instead of the usual ones."""
     plot: str = ""
     """PNG file for the plot of the range test."""
+    contact_sheet: str = ""
+    """PNG file for a picture with a row of example images for each class."""
+    clean: bool = False
+    """Remove what the cache holds, instead; no images are named then."""
+    keep_gb: float = 0.0
+    """GB that --clean leaves in the cache at the most: what was used last."""
     quiet: bool = False
     """Show no progress: only the result, and errors."""
     print_config: bool = False

@@ -1,18 +1,31 @@
 """What the commands show to a person. Each function gets figures and prints them."""
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from rich import box
+from rich.cells import cell_len, set_cell_size
+from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 
-from onecycle.terminal import duration, percent
+from onecycle.terminal import amount, duration, percent
 
 UNLIMITED = 10_000
 """Columns of a file or pipe, in which nothing needs to be folded."""
+
+MOST_ROWS = 30
+"""With more classes than these, they are shown side by side."""
+MOST_CELLS, LONGEST_NAME, WIDEST = 120, 24, 120
+"""Classes that are shown side by side, characters of their names, and columns of them all."""
+MOST_PAIRS = 3
+"""Equal images named for each kind; --json names more."""
+LONGEST_BAR = 20
+BAR_COLUMNS, SPLIT_COLUMNS = LONGEST_BAR + 3, 18
+"""Columns that bars take, and that a split's figures take, with the space before them."""
 
 
 class Screen(Console):
@@ -76,25 +89,129 @@ def summary(name: str, found: Mapping[str, Any]) -> None:
 
 
 def data(found: Mapping[str, Any]) -> None:
-    """What a source holds: classes, counts, statistics, fingerprint."""
+    """What a source holds: splits, statistics, classes, what is equal, and what to look after."""
     height, width, channels = found["image_shape"]
-    _print_pairs(
-        found["source"],
-        {
-            "images": ", ".join(
-                f"{split['images']:,} {name}" for name, split in found["splits"].items()
-            ),
-            "size": f"{width}×{height} pixels, {channels} channel{'s' if channels > 1 else ''}",
-            "channel means": _decimals(found["mean"]) + "  (train split, pixels in [0, 1])",
-            "deviations": _decimals(found["std"]),
-            "fingerprint": found["fingerprint"],
-        },
-    )
-    table = _table("class", *found["splits"], numbers=len(found["splits"]))
-    for index, name in enumerate(found["classes"]):
-        counts = (split["class_counts"][index] for split in found["splits"].values())
-        table.add_row(name, *(f"{count:,}" for count in counts))
+    pairs = {"what it is": found["kind"]} if found["kind"] else {}
+    pairs |= {name: _evenness(split) for name, split in found["splits"].items()}
+    pairs |= {
+        "size": f"{width}×{height} pixels, {channels} channel{'s' if channels > 1 else ''}, "
+        f"{amount(found['bytes'])} in all",
+        "channel means": _decimals(found["mean"]) + "  (train split, pixels in [0, 1])",
+        "deviations": _decimals(found["std"]),
+        "fingerprint": found["fingerprint"],
+    }
+    equal = any(kind["images"] for kind in found["duplicates"].values())
+    if not equal:
+        pairs["equal images"] = "none, neither between the splits nor within one"
+    if "contact_sheet" in found:
+        pairs["contact sheet"] = found["contact_sheet"]
+    _print_pairs(_line(found["source"]), pairs)
+    _print("")
+    if len(found["classes"]) > MOST_ROWS:
+        _print_many_classes(found)
+    else:
+        _print_classes(found)
+    if equal:
+        _print_equal(found)
+    for warning in found["warnings"]:
+        console().print(f"warning: {_line(warning)}")
+
+
+def _evenness(split: Mapping[str, Any]) -> str:
+    """`1,000 images, 50 to 200 in a class, a ratio of 4.0`."""
+    fewest, most = min(split["class_counts"]), max(split["class_counts"])
+    text = f"{split['images']:,} images, {fewest:,}"
+    if fewest == most:
+        return f"{text} in each class"
+    ratio = f", a ratio of {split['imbalance']:,.1f}" if fewest else ""
+    return f"{text} to {most:,} in a class{ratio}"
+
+
+def _print_classes(found: Mapping[str, Any]) -> None:
+    """A row for each class: its count and share in each split, and a bar if train is uneven."""
+    splits, screen = found["splits"], console()
+    counts = splits["train"]["class_counts"]
+    names = [_line(name) for name in found["classes"]]
+    room = screen.width - SPLIT_COLUMNS * len(splits)
+    bars = min(counts) < max(counts)
+    bars &= room - BAR_COLUMNS >= min(max(map(cell_len, names)), LONGEST_NAME)
+    room -= BAR_COLUMNS if bars else 0
+    columns = [column for name in splits for column in (name, "share")]
+    table = _table("class", *columns, numbers=len(columns))
+    if bars:
+        table.add_column("")
+    mark = "━" if screen.encoding.startswith("utf") else "#"
+    for index, name in enumerate(names):
+        row = [_shortened(name, max(room, LONGEST_NAME // 2))]
+        for split in splits.values():
+            share = split["class_shares"][index]
+            row += [f"{split['class_counts'][index]:,}", f"{100 * share:.1f} %"]
+        if bars:
+            row.append(mark * math.ceil(LONGEST_BAR * counts[index] / max(counts)))
+        table.add_row(*row)
     _print_table(table)
+
+
+def _print_many_classes(found: Mapping[str, Any]) -> None:
+    """Classes and their training images side by side; of very many the largest and smallest."""
+    counts, classes = found["splits"]["train"]["class_counts"], found["classes"]
+    order, told = range(len(counts)), "images of each class in train"
+    if min(counts) < max(counts):
+        order, told = sorted(order, key=lambda index: -counts[index]), f"{told}, the most first"
+    names = [_shortened(_line(name), LONGEST_NAME) for name in classes]
+    width, digits = max(map(cell_len, names)), len(f"{max(counts):,}")
+    cells = [f"{set_cell_size(names[index], width)} {counts[index]:>{digits},}" for index in order]
+    if len(cells) > MOST_CELLS:
+        left_out = len(cells) - MOST_CELLS
+        told = f"{told}; {left_out:,} in the middle left out, --json has all"
+        half = MOST_CELLS // 2
+        cells = [*cells[:half], "…", *cells[-half:]]
+    screen = console()
+    screen.print(told, style="bold")
+    screen.print(Columns(cells, padding=(0, 3), column_first=True), width=min(screen.width, WIDEST))
+    screen.print()
+
+
+def _shortened(name: str, room: int) -> str:
+    """Its middle left out where it would take more than `room` columns."""
+    if cell_len(name) <= room:
+        return name
+    tail = set_cell_size(name[::-1], room // 2)[::-1]
+    return f"{set_cell_size(name, room - room // 2 - 1)}…{tail}"
+
+
+def _print_equal(found: Mapping[str, Any]) -> None:
+    """Which images have the same pixels: how many, and a few by name."""
+    screen = console()
+    screen.print("equal images", style="bold")
+    for name, kind in found["duplicates"].items():
+        if not kind["images"]:
+            continue
+        one, _, other = name.partition("_")
+        which = f"{kind['images']:,} of {found['splits'][other or one]['images']:,}"
+        told = f"{other} images are in {one} too" if other else f"{one} images repeat another one"
+        unlike = kind["conflicting_labels"]
+        told += f", {unlike:,} of them under another class" if unlike else ""
+        screen.print(f"  {which} {told}", soft_wrap=True)
+        for pair in kind["examples"][:MOST_PAIRS]:
+            screen.print(f"    {_line(_equation(pair))}", style="dim", soft_wrap=True)
+    screen.print()
+
+
+def _equation(pair: Mapping[str, str]) -> str:
+    """`test/0012 = train/0345`, with the classes where they differ."""
+    if pair["first_class"] == pair["second_class"]:
+        return f"{pair['second']} = {pair['first']}"
+    return f"{pair['second']} ({pair['second_class']}) = {pair['first']} ({pair['first_class']})"
+
+
+def cleaned(found: Mapping[str, Any]) -> None:
+    """What was removed from the cache."""
+    count = found["removed"]
+    _print(
+        f"{count:,} {'entry' if count == 1 else 'entries'} removed, "
+        f"{amount(found['freed_bytes'])} freed, {amount(found['kept_bytes'])} kept"
+    )
 
 
 def found_rates(found: Mapping[str, Any], plot: str) -> None:
@@ -188,6 +305,11 @@ def _print_pairs(title: str, pairs: Mapping[str, str]) -> None:
     width = max(map(len, pairs)) + 2
     for name, value in pairs.items():
         screen.print(f"  {name:<{width}}{value}", soft_wrap=True)
+
+
+def _line(text: str) -> str:
+    """A name from a file system as one line that moves no cursor: odd characters become `?`."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _decimals(numbers: Iterable[float]) -> str:

@@ -29,6 +29,7 @@ FIRST_OF_GROUP = {
 
 METAVARS = {
     "config": "FILE",
+    "contact_sheet": "FILE",
     "mirror": "URL,...",
     "plot": "FILE",
     "runs": "DIR",

@@ -53,6 +53,7 @@ def load_splits(
     if official is None and label_set != "fine":
         raise InputError(f"label_set: {source} has no {label_set} labels; CIFAR-100 alone has")
     if source == "shapes":
+        kind = "drawn shapes"
         train, test = shapes.load(
             train=train_limit or 10_000,
             test=test_limit or 2_000,
@@ -60,6 +61,7 @@ def load_splits(
             progress=progress,
         )
     elif official is not None:
+        kind = f"{official.title}, official archive, {official.form.capitalize()} form"
         train, test = cifar.load(
             source,
             official,
@@ -78,6 +80,7 @@ def load_splits(
             cache_dir=cache_dir,
             progress=progress,
         )
+        kind = _kind_of_folder(test)
         train = _limited(train, train_limit, split_seed, "train_limit")
         test = _limited(test, test_limit, split_seed, "test_limit")
     else:
@@ -90,7 +93,17 @@ def load_splits(
         chosen = stratified(train.labels_N, val_fraction, split_seed, "validation")
         _check_each_class(train, chosen, "val_fraction")
         val, train = train.take(np.flatnonzero(chosen)), train.take(np.flatnonzero(~chosen))
-    return Splits(train, test, val, source, fingerprint(train, test, val))
+    return Splits(train, test, val, source, fingerprint(train, test, val), kind)
+
+
+def _kind_of_folder(test: ImageSet) -> str:
+    """Class folders, and where their test split comes from.
+
+    Where the folder has none, there are images of two classes or more, so of two folders or more.
+    """
+    if all(name.startswith("test/") for name in test.names):
+        return "class folders"
+    return f"class folders, {100 * folder.TEST_FRACTION:.0f} % of each class set apart to test"
 
 
 def stratified(labels_N: np.ndarray, fraction: float, seed: int, stream: str) -> np.ndarray:

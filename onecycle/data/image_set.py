@@ -115,6 +115,7 @@ class Splits:
         val: cut from train, or None.
         source: the name or path that was asked for.
         fingerprint: 16 hex digits that identify what was trained and tested on.
+        kind: what the source is, in words; empty where nobody said.
     """
 
     train: ImageSet
@@ -122,6 +123,7 @@ class Splits:
     val: ImageSet | None
     source: str
     fingerprint: str
+    kind: str = ""
 
 
 def fingerprint(train: ImageSet, test: ImageSet, val: ImageSet | None) -> str:

@@ -6,7 +6,7 @@ itself as the last expression of a cell.
 
 from matplotlib.figure import Figure
 
-from onecycle.plots.images import augmented_samples, misclassified
+from onecycle.plots.images import augmented_samples, contact_sheet, misclassified
 from onecycle.plots.learning import curves
 from onecycle.plots.matrix import confusion
 from onecycle.plots.range_test import lr_range_test
@@ -17,6 +17,7 @@ __all__ = [
     "Figure",
     "augmented_samples",
     "confusion",
+    "contact_sheet",
     "curves",
     "lr_range_test",
     "misclassified",

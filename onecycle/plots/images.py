@@ -1,29 +1,157 @@
-"""Pictures of images: augmented samples, and misclassified ones.
+"""Pictures of images: contact sheets, augmented samples, and misclassified ones.
 
 All tiles lie in one axes that covers the figure and is measured in its pixels, so that every pixel
 of a small image becomes a square of equally many pixels.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from onecycle.plots import style
 from onecycle.plots.style import DPI, FAINT, HEADING, INK, MARGIN, QUIET, SMALL, TEXT, WIDTH
 
 WIDEST = 8.6
-"""Inches of a figure of augmented samples."""
+"""Inches of a figure of augmented samples, and of a contact sheet."""
+LARGEST = 150
+"""Pixels of the longer side of an image, at the most, where many stand in a row."""
 GAP = 6
 """Pixels between neighbouring tiles."""
 MOST = 20
 """Misclassified images shown at the most, in rows of five."""
-
-
 PAIR_SIZES = (9, 8.5, 8, 7.5)
 """Font sizes for `actual → predicted`; the largest at which all of a figure's fit."""
 ARROW = " → "
+
+ONE_COLUMN = 20
+"""With more classes than these, a contact sheet has two columns."""
+LABEL = {1: 1.4, 2: 1.15}
+"""Inches for a line of a class's name at the most, by the number of columns."""
+BETWEEN = 36
+"""Pixels between the columns of a contact sheet."""
+LEADING = 19
+"""Pixels from a line beside the images of a contact sheet to the next."""
+
+
+@style.styled
+def contact_sheet(
+    images_NHWC: np.ndarray,
+    chosen: Sequence[Sequence[int] | np.ndarray],
+    classes: Sequence[str],
+    counts: Sequence[int] | np.ndarray,
+    source: str = "",
+) -> Figure:
+    """A row of example images for each class, beside its name and count.
+
+    Args:
+        images_NHWC: uint8, 1 or 3 channels; of a memory-mapped array only the chosen are read.
+        chosen: indices of the images to show, a row for each of the first classes. Where these are
+            fewer than `classes`, the sheet says so.
+        classes: names of all classes.
+        counts: images of each class.
+        source: what the images are called, for the heading.
+    """
+    counted = [f"{count:,} image{'' if count == 1 else 's'}" for count in counts]
+    labels = list(zip(classes, counted, strict=True))[: len(chosen)]
+    sheet = _sheet(images_NHWC.shape[1:3], chosen, labels)
+    axes = _canvas(sheet.width / DPI, sheet.height / DPI)
+    room = sheet.width / DPI - 2 * MARGIN
+    title = f"Contact sheet of {source}" if source else "Contact sheet"
+    style.heading(
+        axes.figure,  # pyright: ignore[reportArgumentType]
+        style.fit(title, style.TITLE, room, bold=True),
+        style.fit(_extent(images_NHWC.shape, len(chosen), len(classes)), TEXT, room),
+    )
+    height, width = sheet.tile
+    for row, lines in enumerate(sheet.labels):
+        x, y = sheet.place(row)
+        _label(axes, lines, x - 12, y + height / 2)
+        for position, index in enumerate(chosen[row]):
+            _show(axes, images_NHWC[index], x + position * (width + GAP), y, width, height)
+    return axes.figure  # pyright: ignore[reportReturnType]
+
+
+def _extent(shape: tuple[int, ...], shown: int, classes: int) -> str:
+    """What the sheet shows, and of how many."""
+    count, height, width, _ = shape
+    which = f"The first {shown:,} of {classes:,}" if shown < classes else f"{classes:,}"
+    return f"{which} classes, {count:,} images of {width} × {height} pixels"
+
+
+def _label(axes: Axes, lines: Sequence[str], right: float, middle: float) -> None:
+    """The name of a class on one line or two, and its count below."""
+    first = middle - LEADING * (len(lines) / 2 - 0.9)
+    for place, line in enumerate(lines):
+        count = place == len(lines) - 1
+        axes.text(
+            right, first + place * LEADING, line, ha="right", va="baseline",
+            fontsize=SMALL if count else TEXT, color=QUIET if count else INK,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """Where the rows of a contact sheet stand, in its pixels.
+
+    Attributes:
+        tile: height and width of an image.
+        labels: the lines beside each row, the last of them the count.
+        label: width that they take.
+        rows, columns: how many.
+        across, down: from a column to the next, and from a row to the next.
+    """
+
+    tile: tuple[int, int]
+    labels: Sequence[Sequence[str]]
+    label: float
+    rows: int
+    columns: int
+    across: float
+    down: float
+
+    @property
+    def width(self) -> float:
+        return max(2 * MARGIN * DPI + self.columns * self.across - BETWEEN, 5.2 * DPI)
+
+    @property
+    def height(self) -> float:
+        return (HEADING + MARGIN) * DPI + self.rows * self.down
+
+    def place(self, row: int) -> tuple[float, float]:
+        """Where the first image of a row has its upper left corner; rows go down, then across."""
+        column, row = divmod(row, self.rows)
+        x = MARGIN * DPI + column * self.across + self.label + 12
+        return x, HEADING * DPI + row * self.down + (self.down - self.tile[0]) / 2
+
+
+def _sheet(
+    shape: tuple[int, ...],
+    chosen: Sequence[Sequence[int] | np.ndarray],
+    labels: Sequence[tuple[str, str]],
+) -> _Sheet:
+    """The sheet with the largest images that fit into its width."""
+    columns = 1 if len(chosen) <= ONE_COLUMN else 2
+    lines = [[*style.fit_in_two(name, TEXT, LABEL[columns]), count] for name, count in labels]
+    label = DPI * max(
+        max(*(style.text_width(line, TEXT) for line in names), style.text_width(count, SMALL))
+        for *names, count in lines
+    )
+    most = max(1, *map(len, chosen))
+    room = ((WIDEST - 2 * MARGIN) * DPI + BETWEEN) / columns - BETWEEN - label - 12
+    height, width = _tile(shape, min((room + GAP) / most - GAP, LARGEST / columns))
+    return _Sheet(
+        tile=(height, width),
+        labels=lines,
+        label=label,
+        rows=-(-len(chosen) // columns),
+        columns=columns,
+        across=label + 12 + most * (width + GAP) - GAP + BETWEEN,
+        down=GAP + max(height, LEADING * max(map(len, lines)) + 3),
+    )
 
 
 @style.styled
@@ -41,7 +169,7 @@ def augmented_samples(
     labels = [style.fit(name, TEXT, 1.2) for name in names]
     left = MARGIN + max((style.text_width(label, TEXT) for label in labels), default=0) + 0.1
     room = (WIDEST - left - MARGIN) * DPI / (versions + 1)
-    height, width = _tile(originals_NHWC.shape[1:3], min(room - GAP - 3, 150))
+    height, width = _tile(originals_NHWC.shape[1:3], min(room - GAP - 3, LARGEST))
     first, second = left * DPI, left * DPI + width + 4 * GAP
     top = (HEADING + 0.28) * DPI
     right = second + versions * (width + GAP) - GAP
@@ -145,13 +273,21 @@ def _show(
     axes: Axes, image_HWC: np.ndarray, x: float, y: float, width: float, height: float
 ) -> None:
     x, y = round(x), round(y)
+    image_HWC = _reduced(image_HWC, height, width)
+    image_HW3 = np.broadcast_to(image_HWC, (*image_HWC.shape[:2], 3))
+    axes.imshow(  # grey as three equal channels: matplotlib's grey colour map is off by one in 24
+        image_HW3, aspect="auto", extent=(x, x + width, y + height, y), interpolation="nearest"
+    )
+
+
+def _reduced(image_HWC: np.ndarray, height: float, width: float) -> np.ndarray:
+    """A large image as small as it is shown, each pixel the mean of those it stands for."""
+    if image_HWC.shape[0] <= height and image_HWC.shape[1] <= width:
+        return image_HWC
     grey = image_HWC.shape[2] == 1
-    axes.imshow(
-        image_HWC[..., 0] if grey else image_HWC,
-        cmap="gray" if grey else None, vmin=0, vmax=255, aspect="auto",
-        extent=(x, x + width, y + height, y),
-        interpolation="nearest" if height >= image_HWC.shape[0] else "antialiased",
-    )  # fmt: skip
+    image = Image.fromarray(image_HWC[..., 0] if grey else image_HWC)
+    pixels = np.asarray(image.resize((round(width), round(height)), Image.Resampling.BOX))
+    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def _head(axes: Axes, text: str, left: float, right: float, top: float) -> None:

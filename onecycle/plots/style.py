@@ -187,6 +187,20 @@ def fit(text: str, size: float, width: float, *, bold: bool = False) -> str:
     return _cut(text, kept + 2)
 
 
+def fit_in_two(text: str, size: float, width: float) -> list[str]:
+    """`text` on one line of `width` inches, else on two, broken at a blank or the like if it can.
+
+    The middle of the second line is left out where it is still too wide.
+    """
+    text = one_line(text)
+    if text_width(text, size) <= width:
+        return [text]
+    most = bisect(range(1, len(text)), width, key=lambda n: text_width(text[:n], size))
+    ends = [n for n in range(most // 2 + 1, most + 1) if text[n - 1] in " _-/" or text[n] == " "]
+    first = ends[-1] if ends else max(most, 1)
+    return [text[:first].rstrip(), fit(text[first:], size, width)]
+
+
 def _cut(text: str, kept: int) -> str:
     """`kept` of its characters, a little more of the end: file names differ in their ends."""
     tail = (kept + 1) * 3 // 5

@@ -1,0 +1,112 @@
+"""One use of a command: what the user gave, and how it is answered."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onecycle import terminal
+from onecycle.cli.flags import OPTION_FIELDS, Given, Options, kind_in_words, spelled
+from onecycle.config import FIELDS
+from onecycle.errors import InputError
+from onecycle.progress import Progress
+
+MOST_THREADS = 1024
+"""More CPU threads than this are a mistake."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a command.
+
+    Attributes:
+        given: the operand and the recipe's fields that the user gave.
+        options: the flags that are no part of a recipe.
+        command_line: the whole of it, for the record.
+        started: `time.perf_counter()` when the command began.
+    """
+
+    given: Given
+    options: Options
+    command_line: tuple[str, ...]
+    started: float
+
+    @property
+    def operand(self) -> str:
+        """The word beside the flags."""
+        return self.given.operand or ""
+
+    def progress(self) -> AbstractContextManager[Progress]:
+        """A listener on standard error while the block runs."""
+        return terminal.shown(sys.stderr, quiet=self.options.quiet)
+
+    def place(self, option: str) -> Path | None:
+        """Where the file named by an option is to be written; None where none is.
+
+        Raises:
+            InputError: its folder is not there.
+        """
+        name = getattr(self.options, option)
+        if name and not Path(name).parent.is_dir():
+            raise InputError(
+                f"{spelled(option)}: there is no folder '{Path(name).parent}'; make it first"
+            )
+        return Path(name) if name else None
+
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        """The environment while the command runs: `--mirror` stands for a variable of its own."""
+        if not self.options.mirror:
+            yield
+            return
+        from onecycle.data.download import MIRRORS
+
+        before = os.environ.get(MIRRORS)
+        os.environ[MIRRORS] = self.options.mirror
+        try:
+            yield
+        finally:
+            del os.environ[MIRRORS]
+            if before is not None:
+                os.environ[MIRRORS] = before
+
+    def answer(self, value: Mapping[str, Any], show: Callable[[], None]) -> None:
+        """Give the result: as JSON if asked for, else as `show` draws it."""
+        if self.options.json:
+            write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        else:
+            show()
+
+
+def write(text: str) -> None:
+    """Print the text on standard output, as it is."""
+    sys.stdout.write(text)
+
+
+def call_of(given: Given, command_line: tuple[str, ...], started: float) -> Call:
+    """The call that the user's words make.
+
+    Raises:
+        InputError: an option that is no part of a recipe has a value that it can't have.
+    """
+    values = {name: value for name, value in given.values.items() if name in OPTION_FIELDS}
+    for name, value in values.items():
+        kind = OPTION_FIELDS[name].type
+        if not isinstance(value, kind):  # pyright: ignore[reportArgumentType] - plain classes
+            raise InputError(f"{spelled(name)}: '{value}' is not {kind_in_words(kind)}")
+    options = Options(**values)
+    if not 0 <= options.threads <= MOST_THREADS:
+        raise InputError(
+            f"--threads: {options.threads} is out of range; give a number up to {MOST_THREADS}"
+        )
+    if not 0 <= options.keep_gb < math.inf:
+        raise InputError(
+            f"--keep-gb: {options.keep_gb} is out of range; give a finite number at least 0"
+        )
+    changes = {name: value for name, value in given.values.items() if name in FIELDS}
+    return Call(Given(given.operand, changes), options, command_line, started)

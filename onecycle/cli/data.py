@@ -1,0 +1,86 @@
+"""`onecycle data`: describe images, draw their contact sheet, or clean the cache."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from onecycle.cli.call import Call
+from onecycle.cli.flags import spelled
+from onecycle.config import Recipe, override
+from onecycle.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from onecycle.data import Splits
+    from onecycle.progress import Progress
+
+GB = 10**9
+
+
+def data(call: Call) -> None:
+    """Describe images. JSON: see docs/data.md."""
+    if call.options.clean:
+        clean(call)
+        return
+    if call.options.keep_gb:
+        raise InputError("--keep-gb: says what --clean leaves; give both")
+    if not call.operand:
+        raise InputError("data: needs NAME|PATH; see onecycle data --help")
+    sheet = call.place("contact_sheet")
+    with call.progress() as progress:
+        from onecycle.cli import screens
+        from onecycle.data.describe import describe_data
+
+        splits = _splits(call, progress)
+        found = describe_data(splits, progress=progress).to_json()
+        if sheet:
+            _draw(splits, sheet)
+            found["contact_sheet"] = str(sheet)
+    call.answer(found, lambda: screens.data(found))
+
+
+def _splits(call: Call, progress: "Progress") -> "Splits":
+    """The images that are named, in the splits that the flags make."""
+    from onecycle.data import load_splits
+
+    recipe = override(Recipe(data=call.operand), **call.given.values)
+    return load_splits(
+        recipe.data,
+        label_set=recipe.label_set,
+        image_size=recipe.image_size,
+        train_limit=recipe.train_limit,
+        test_limit=recipe.test_limit,
+        val_fraction=recipe.val_fraction,
+        split_seed=recipe.split_seed,
+        progress=progress,
+    )
+
+
+def _draw(splits: "Splits", path: "Path") -> None:
+    """The contact sheet of the train split."""
+    from onecycle import plots
+    from onecycle.data.examples import examples_of_classes
+
+    train = splits.train
+    figure = plots.contact_sheet(
+        train.images_NHWC,
+        examples_of_classes(train),
+        train.classes,
+        train.class_counts(),
+        splits.source,
+    )
+    plots.save(figure, path)
+
+
+def clean(call: Call) -> None:
+    """Remove what the cache holds. JSON: what `cache.clean` returns."""
+    if call.operand:
+        raise InputError(f"--clean: removes all that the cache holds; leave '{call.operand}' away")
+    others = [*call.given.values, *(["contact_sheet"] if call.options.contact_sheet else [])]
+    if others:
+        raise InputError(f"--clean: goes with --keep-gb alone; leave {spelled(others[0])} away")
+    from onecycle.cli import screens
+    from onecycle.data import cache
+
+    removed = asdict(cache.clean(keep_bytes=round(GB * call.options.keep_gb)))
+    call.answer(removed, lambda: screens.cleaned(removed))

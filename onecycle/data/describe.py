@@ -1,0 +1,185 @@
+"""What one wants to know about images before training on them. No torch.
+
+Shapes: C channels, K classes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onecycle.data import duplicates
+from onecycle.data.duplicates import Duplicates
+from onecycle.data.image_set import ImageSet, Splits
+from onecycle.progress import SILENT, Progress
+
+UNEVEN = 2.0
+"""Ratio of the largest to the smallest class from which on a split is warned about."""
+
+REMEDY = "train with --class-weights balanced"
+"""Against uneven classes of the train split."""
+
+
+@dataclass(frozen=True)
+class SplitDescription:
+    """How one split is made up.
+
+    Attributes:
+        class_counts: images of each of the K classes.
+    """
+
+    class_counts: tuple[int, ...]
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return sum(self.class_counts)
+
+    @property
+    def class_shares(self) -> tuple[float, ...]:
+        """Each class's share of the images, in [0, 1]."""
+        return tuple(count / self.images for count in self.class_counts)
+
+    @property
+    def largest(self) -> int:
+        """The class with the most images; the first of several."""
+        return self.class_counts.index(max(self.class_counts))
+
+    @property
+    def smallest(self) -> int:
+        """The class with the fewest images; the first of several."""
+        return self.class_counts.index(min(self.class_counts))
+
+    @property
+    def imbalance(self) -> float | None:
+        """The largest class over the smallest, at least 1; None where a class has no images."""
+        fewest = min(self.class_counts)
+        return max(self.class_counts) / fewest if fewest else None
+
+    def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Everything above as JSON knows it, with the classes by name."""
+        return {
+            "images": self.images,
+            "class_counts": list(self.class_counts),
+            "class_shares": list(self.class_shares),
+            "largest_class": classes[self.largest],
+            "smallest_class": classes[self.smallest],
+            "imbalance": self.imbalance,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataDescription:
+    """What a source of images holds.
+
+    Attributes:
+        source: the name or path that was asked for.
+        kind: what that is, in words; empty if nobody said.
+        fingerprint: 16 hex digits that identify the images, labels and class names.
+        image_shape: (H, W, C) of every image, after decoding.
+        bytes: of all pixels of all splits.
+        mean, std: of each channel of the train split, of pixels scaled to [0, 1].
+        classes: names of the K classes.
+        splits: by name: train, val where there is one, test.
+        duplicates: equal images, see `duplicates.find`.
+    """
+
+    source: str
+    kind: str
+    fingerprint: str
+    image_shape: tuple[int, int, int]
+    bytes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    splits: Mapping[str, SplitDescription]
+    duplicates: Mapping[str, Duplicates]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A line for each thing that makes a training or its figures worse, with its remedy."""
+        return (*self._uneven_splits(), *self._equal_images())
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, `warnings` among it, as JSON knows it."""
+        return {
+            "source": self.source,
+            "kind": self.kind,
+            "fingerprint": self.fingerprint,
+            "image_shape": list(self.image_shape),
+            "bytes": self.bytes,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "classes": list(self.classes),
+            "splits": {name: split.to_json(self.classes) for name, split in self.splits.items()},
+            "duplicates": {name: found.to_json() for name, found in self.duplicates.items()},
+            "warnings": list(self.warnings),
+        }
+
+    def _uneven_splits(self) -> Iterator[str]:
+        for name, split in self.splits.items():
+            ratio = split.imbalance
+            if ratio is not None and ratio < UNEVEN:
+                continue
+            remedy = REMEDY if name == "train" else "its accuracy is mostly that of large classes"
+            yield f"{name}: {self._extremes(split)}; {remedy}"
+
+    def _extremes(self, split: SplitDescription) -> str:
+        """The largest class beside the smallest."""
+        largest, smallest = self.classes[split.largest], self.classes[split.smallest]
+        most, fewest = max(split.class_counts), min(split.class_counts)
+        if split.imbalance is None:
+            return f"class '{largest}' has {most:,} images and '{smallest}' none"
+        return (
+            f"class '{largest}' has {split.imbalance:,.1f} times as many images as '{smallest}' "
+            f"({most:,} and {fewest:,})"
+        )
+
+    def _equal_images(self) -> Iterator[str]:
+        for name, found in self.duplicates.items():
+            one, _, other = name.partition("_")
+            unlike = found.conflicting_labels
+            if other and found.images:
+                told = f", {unlike:,} of them under another class" if unlike else ""
+                yield (
+                    f"{other}: {found.images:,} of {self.splits[other].images:,} images are in "
+                    f"{one} too{told}; remove the copies, or its accuracy misleads"
+                )
+            elif unlike:
+                yield (
+                    f"{one}: {unlike:,} images repeat another one under another class; correct or "
+                    "remove them"
+                )
+
+
+def describe_data(splits: Splits, *, progress: Progress = SILENT) -> DataDescription:
+    """What `splits` hold: counts, evenness, channel statistics, and images that are equal.
+
+    Images are read in pieces, so memory-mapped ones are never held whole.
+
+    Args:
+        splits: what `load_splits` gives.
+        progress: listens.
+    """
+    sets = _sets(splits)
+    mean, std = splits.train.channel_statistics()
+    return DataDescription(
+        source=splits.source,
+        kind=splits.kind,
+        fingerprint=splits.fingerprint,
+        image_shape=splits.train.image_shape,
+        bytes=sum(images.images_NHWC.nbytes for images in sets.values()),
+        mean=mean,
+        std=std,
+        classes=splits.train.classes,
+        splits={
+            name: SplitDescription(tuple(images.class_counts().tolist()))
+            for name, images in sets.items()
+        },
+        duplicates=duplicates.find(sets, progress),
+    )
+
+
+def _sets(splits: Splits) -> dict[str, ImageSet]:
+    """The image sets that there are, by name."""
+    sets = {"train": splits.train, "val": splits.val, "test": splits.test}
+    return {name: images for name, images in sets.items() if images is not None}
