@@ -160,6 +160,8 @@ def data(call: Call) -> None:
             recipe.data,
             label_set=recipe.label_set,
             image_size=recipe.image_size,
+            resize=recipe.resize,
+            on_bad_image=recipe.on_bad_image,
             train_limit=recipe.train_limit,
             test_limit=recipe.test_limit,
             val_fraction=recipe.val_fraction,
@@ -291,6 +293,7 @@ class Command:
 _RECIPE = {"RECIPE": "Name of a recipe, see `onecycle recipes`; may be left out with --config."}
 _RUN = {"RUN": "Folder of a run."}
 _SPLITS = ("label_set", "train_limit", "test_limit", "val_fraction", "image_size", "split_seed")
+_SPLITS += ("resize", "on_bad_image")
 _ALL = tuple(FIELDS)
 
 COMMANDS = {
@@ -310,8 +313,8 @@ COMMANDS = {
         "load and check images; count classes, measure channels",
         "NAME|PATH",
         {
-            "NAME|PATH": "`shapes`, `cifar10`, `cifar100`, or the path of class folders or of a "
-            "CIFAR archive."
+            "NAME|PATH": "`shapes`, `cifar10`, `cifar100`, or the path of class folders, of a "
+            "table of images (.csv) or of a CIFAR archive."
         },
         ("mirror", "quiet", "json"),
         _SPLITS,
