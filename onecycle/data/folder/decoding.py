@@ -5,10 +5,11 @@ Only the formats named here are opened. Pillow knows more, and some of them run 
 met; a file of such a format is refused whatever its ending.
 """
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,15 @@ FORMAT = 2
 
 LONGEST_REASON = 120
 
+DRAFT = 3
+"""Large JPEGs are decoded at 1/2, 1/4 or 1/8, as long as that is this many times `side`."""
+
+STRIP_PIXELS = 2**20
+"""Pixels converted at a time where that takes several copies."""
+
 Resize = Literal["crop", "squash"]
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else some damage is told twice
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,7 +53,8 @@ _TURNS = {
 """What undoes each value of EXIF's Orientation."""
 
 _ORIENTATION = 0x0112
-_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+"""Grey with more than 8 bits; whole numbers are taken for 16 bits, as PNG, PGM and TIFF have."""
 
 
 class Unreadable(Exception):
@@ -68,15 +78,16 @@ def pixels(path: str | os.PathLike[str], side: int = 0, resize: Resize = "crop")
     """
     with _told_as_unreadable(), Image.open(path, formats=FORMATS) as image:
         _check_size(image.size)
-        if side:  # a JPEG can be decoded at a fraction of its size; the rest is resized properly
-            image.draft(None, (2 * side, 2 * side))
-        image.load()
+        drafted = image.draft(None, (DRAFT * side, DRAFT * side)) if side else None
+        with _mute() if image.format == "TIFF" else nullcontext():
+            image.load()
         _check_size(image.size)  # an icon's frame may be larger than the header says
+        # Of a JPEG decoded at a fraction, the last row and column may be there in part only.
+        width, height = drafted[1][2:] if drafted else image.size
+        resized = _resized(_plain(image), (width, height), side, resize)
         turn = _TURNS.get(_orientation(image))
-        plain = _plain(image)
-        plain = plain.transpose(turn) if turn is not None else plain
-        plain = _resized(plain, side, resize)
-        return np.asarray(plain).reshape(plain.height, plain.width, -1)
+        resized = resized.transpose(turn) if turn is not None else resized
+        return np.asarray(resized).reshape(resized.height, resized.width, -1)
 
 
 @contextmanager
@@ -85,6 +96,23 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _mute() -> Iterator[None]:
+    """Standard error goes nowhere: libtiff writes there what Pillow raises anyway."""
+    try:
+        before = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
 
 
 @contextmanager
@@ -134,15 +162,25 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """Grey or RGB, 8 bit, transparent parts laid on white."""
+    """Grey or RGB, 8 bit, transparent parts laid on white; a strip at a time, to save memory."""
     grey = _is_grey(image)
-    if image.mode in _SIXTEEN_BITS or image.mode == "F":
-        return Image.fromarray(_eight_bits(image))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.getchannel(0) if grey else image.convert("RGB")
-    return image.convert("L" if grey else "RGB")
+    if image.mode not in _DEEP and not image.has_transparency_data:
+        return image.convert("L" if grey else "RGB")
+    scale = _scale(image)
+    whole = Image.new("L" if grey else "RGB", image.size)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        strip = _eight_bits(strip, scale) if image.mode in _DEEP else _on_white(strip)
+        whole.paste(strip.getchannel(0) if grey else strip, (0, top))
+    return whole
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """RGB, of an image with transparent parts."""
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
 
 
 def _is_grey(image: Image.Image) -> bool:
@@ -150,29 +188,36 @@ def _is_grey(image: Image.Image) -> bool:
     if image.mode in ("P", "PA"):
         palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
-    return image.mode in ("1", "L", "LA", "La", "F", *_SIXTEEN_BITS)
+    return image.mode in ("1", "L", "LA", "La", *_DEEP)
 
 
-def _eight_bits(image: Image.Image) -> np.ndarray:
-    """Values of 16 bits scaled to 8; floats up to 1 are taken for shares of white."""
+def _scale(image: Image.Image) -> float:
+    """What to multiply deep values by: 16 bits to 8; floats up to 1 are shares of white."""
+    if image.mode != "F":
+        return 1 / 257
+    return 255.0 if np.nanmax(np.asarray(image), initial=0) <= 1 else 1.0
+
+
+def _eight_bits(image: Image.Image, scale: float) -> Image.Image:
+    """Grey, of values of more bits; those that are no number become black."""
     values_HW = np.asarray(image)
-    if image.mode == "F":
-        values_HW = np.nan_to_num(values_HW, nan=0.0)
-        scaled_HW = values_HW * 255 if values_HW.max() <= 1 else values_HW
-    else:
-        scaled_HW = values_HW / 257
+    scaled_HW = np.nan_to_num(values_HW * scale, nan=0.0, posinf=255, neginf=0)
     scaled_HW = np.clip(np.rint(scaled_HW), 0, 255).astype(np.uint8)
     clear = image.info.get("transparency")
-    return np.where(values_HW == clear, 255, scaled_HW) if isinstance(clear, int) else scaled_HW
+    if isinstance(clear, int):
+        scaled_HW[values_HW == clear] = 255
+    return Image.fromarray(scaled_HW)
 
 
-def _resized(image: Image.Image, side: int, resize: Resize) -> Image.Image:
+def _resized(
+    image: Image.Image, size: tuple[float, float], side: int, resize: Resize
+) -> Image.Image:
     """The whole image or its middle square at `side` pixels; as it is where `side` is 0."""
     if side == 0 or image.size == (side, side):
         return image
-    width, height = image.size
-    short = min(width, height) if resize == "crop" else 0
-    left, top = ((width - short) / 2, (height - short) / 2) if short else (0, 0)
+    width, height = size
+    short = min(width, height)
+    left, top = ((width - short) / 2, (height - short) / 2) if resize == "crop" else (0, 0)
     # As if the whole were scaled and then cut: at the edges of the box its surroundings count.
     box = (left, top, width - left, height - top)
     return image.resize((side, side), Image.Resampling.BILINEAR, box=box)

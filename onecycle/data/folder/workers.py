@@ -28,7 +28,7 @@ CHUNK = 64
 CHUNK_BYTES = 2**23
 """Bytes that a worker writes at a time, about."""
 
-WORTH_FILES, WORTH_BYTES = 1000, 2**24
+WORTH_FILES, WORTH_BYTES = 5000, 2**25
 """With fewer files of fewer bytes, starting workers would take longer than decoding."""
 
 _BOOT = (
