@@ -5,8 +5,8 @@
 
 The plain loop opens every file, converts it to RGB and stores it in one array in memory. onecycle
 lists the folder, decodes into its cache on disk, seals it with a checksum, and opens it again. The
-two take turns, each beginning every other turn, so that a busy machine slows both. All files are read
-once before, so that neither waits for the disk.
+two take turns, each beginning every other turn, so that a busy machine slows both. All files are
+read once before, so that neither waits for the disk.
 """
 
 import argparse

@@ -159,7 +159,7 @@ def check_room(folder: Path, needed: int) -> None:
         OSError: the disk of `folder` has fewer than `needed` bytes left.
     """
     if shutil.disk_usage(folder).free < needed:
-        raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB are needed, and the disk has less")
+        raise OSError(errno.ENOSPC, f"{needed / 1e9:.3g} GB are needed, and the disk has less")
 
 
 def _checksum(path: Path) -> str:

@@ -132,9 +132,10 @@ def _split_folders(root: Path, found: _Found) -> dict[str, Path]:
             _count_file(name, found)
         return {"train": root / "train", "test": root / "test"}
     if folders and {name.casefold() for name in folders} <= _CALLED_SPLITS:
+        named = ", ".join(map(quoted, folders))
         raise InputError(
-            f"data: {quoted(root)} has {some('folder', folders, 'folders')}, named like splits; "
-            f"call them train and test, or give {quoted(root / folders[0])} alone"
+            f"data: {quoted(root)} holds splits by their names ({named}); call them train and "
+            f"test, or give {quoted(root / folders[0])} alone"
         )
     return {"": root}
 

@@ -73,11 +73,11 @@ def _rows(path: Path) -> Iterator[_Row]:
                 width = len(fields)
             elif fields:
                 if len(fields) != width:
+                    had = f"has {len(fields)} field{'s' if len(fields) > 1 else ''}"
                     raise _wrong(
                         path,
                         line,
-                        f"has {len(fields)} fields, and the header {width}; "
-                        "put quotation marks around commas",
+                        f"{had}, and the header {width}; put quotation marks around commas",
                     )
                 yield _row(path, line, fields, columns)
             line = reader.line_num + 1
