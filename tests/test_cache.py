@@ -38,7 +38,7 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-# ------------------------------------------------------------------------------------- where it lies
+# ------------------------------------------------------------------------------------ where it lies
 
 
 def test_it_lies_where_it_is_said(monkeypatch, tmp_path):
@@ -53,7 +53,7 @@ def test_it_lies_where_it_is_said(monkeypatch, tmp_path):
     assert cache.cache_folder() == tmp_path / ".cache" / "onecycle"
 
 
-# -------------------------------------------------------------------------------------------- sets
+# --------------------------------------------------------------------------------------------- sets
 
 
 def test_a_set_is_whole_or_not_there(tmp_path):

@@ -172,7 +172,7 @@ class _Workers:
             process.kill()
         self._threads.shutdown(cancel_futures=True)
         for process in self._all:
-            with process:  # closes the pipes and waits
+            with suppress(OSError), process:  # closes the pipes, which may be broken, and waits
                 pass
 
     def map(self, chunks: Sequence[tuple[int, list[str]]]) -> Iterator[Answer]:
