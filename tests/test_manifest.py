@@ -100,7 +100,7 @@ def test_tables_of_other_programs_are_read(how, place, cache):
     assert train.classes == ("ant", "bee")
 
 
-ODD = ["a,b.png", 'a"b.png', "a\nb.png", " a.png ", "ünï 猫.png", "a;b.png", "'.png"]
+ODD = ["a,b.png", 'a"b.png', "a\nb.png", " a .png", "ünï 猫.png", "a;b.png", "'.png"]
 
 
 def test_odd_names_and_labels_are_read(tmp_path, cache):

@@ -106,7 +106,7 @@ def list_folder(root: Path) -> Listing:
     found = _Found()
     listed: dict[str, dict[str, list[File]]] = {}
     for split, folder in _split_folders(root, found).items():
-        listed[split] = _list_classes(root, folder, split, found)
+        listed[split] = _list_classes(folder, split, found)
         _check_classes(listed[split], folder, found)
     if len(listed) == 2:
         check_same_classes(*listed.values())
@@ -140,13 +140,14 @@ def _split_folders(root: Path, found: _Found) -> dict[str, Path]:
     return {"": root}
 
 
-def _list_classes(root: Path, folder: Path, split: str, found: _Found) -> dict[str, list[File]]:
+def _list_classes(folder: Path, split: str, found: _Found) -> dict[str, list[File]]:
     """The images of each folder in `folder`, by name."""
     classes: dict[str, list[File]] = {}
     for entry, told in _entries(folder, found):
         if stat.S_ISDIR(told.st_mode):
+            start = f"{split}/{entry.name}" if split else entry.name
             files = [
-                File.of(Path(path).relative_to(root).as_posix(), split, entry.name, told)
+                File.of(start + path.replace(os.sep, "/"), split, entry.name, told)
                 for path, told in _walk(entry.path, found)
             ]
             classes[entry.name] = sorted(files, key=lambda file: file.name)
@@ -156,7 +157,10 @@ def _list_classes(root: Path, folder: Path, split: str, found: _Found) -> dict[s
 
 
 def _walk(folder: str, found: _Found) -> Iterator[tuple[str, os.stat_result]]:
-    """The images below a folder; each real folder is visited once, whatever links lead to it."""
+    """Images below a folder, their paths from there on, with a slash first.
+
+    Each real folder is visited once, whatever links lead to it.
+    """
     visited = set()
     waiting = [(folder, os.stat(folder))]
     while waiting:
@@ -170,7 +174,7 @@ def _walk(folder: str, found: _Found) -> Iterator[tuple[str, os.stat_result]]:
             if stat.S_ISDIR(told.st_mode):
                 inner.append((entry.path, told))
             elif stat.S_ISREG(told.st_mode) and _ending(entry.name) in ENDINGS:
-                yield entry.path, told
+                yield entry.path[len(folder) :], told
             else:
                 found.endings[_ending(entry.name)] += 1
         waiting += reversed(inner)

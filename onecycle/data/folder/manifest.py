@@ -63,28 +63,30 @@ def read(path: Path) -> Listing:
 
 def _rows(path: Path) -> Iterator[_Row]:
     """The rows, checked one by one."""
+    records = _records(path)
+    _, header = next(records, (0, []))
+    if not header:
+        raise InputError(f"data: {quoted(path)} has no header; begin with the line path,label")
+    columns = _columns(path, header)
+    for line, fields in records:
+        if len(fields) not in (0, len(header)):
+            had = f"has {len(fields)} field{'s' if len(fields) > 1 else ''}"
+            remedy = "put quotation marks around commas"
+            raise _wrong(path, line, f"{had}, and the header {len(header)}; {remedy}")
+        if fields:
+            yield _row(path, line, fields, columns)
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The line on which each record begins, and its fields; none of a blank line."""
     reader = csv.reader(_lines(path), strict=True)
     line = 1
-    columns: dict[str, int] = {}
     try:
         for fields in reader:
-            if not columns:
-                columns = _columns(path, fields)
-                width = len(fields)
-            elif fields:
-                if len(fields) != width:
-                    had = f"has {len(fields)} field{'s' if len(fields) > 1 else ''}"
-                    raise _wrong(
-                        path,
-                        line,
-                        f"{had}, and the header {width}; put quotation marks around commas",
-                    )
-                yield _row(path, line, fields, columns)
+            yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:
         raise _wrong(path, line, f"{error}; check its quotation marks") from None
-    if not columns:
-        raise InputError(f"data: {quoted(path)} is empty; begin with the line path,label")
 
 
 def _lines(path: Path) -> Iterator[str]:
