@@ -40,7 +40,7 @@ class Recipe:
 
     # Data
     data: str = "shapes"
-    """`shapes`, `cifar10`, `cifar100`, or the path of class folders or of a CIFAR archive."""
+    """`shapes`, `cifar10`, `cifar100`, or a path: class folders, table (.csv) or CIFAR archive."""
     label_set: Literal["fine", "coarse"] = "fine"
     """CIFAR-100's labels: its 100 classes (fine) or the 20 groups of them (coarse)."""
     train_limit: int = 0

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from fuzzing import EDITS, FUZZ, edited, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_cifar import (
@@ -38,11 +38,6 @@ from onecycle.data.cifar import (
     containers,
     pickles,
 )
-from onecycle.errors import InputError
-
-FUZZ = int(os.environ.get("ONECYCLE_FUZZ", "150"))
-"""Inputs per fuzzed reader; docs/data.md tells with how many they have been tried."""
-
 
 # -------------------------------------------------------------------------------- hostile pickles
 
@@ -350,17 +345,6 @@ def test_the_answer_to_every_bad_input_is_documented(what, tmp_path):
 # -------------------------------------------------------------------------------------------- fuzz
 
 
-def outcome(read: Callable[[], Any], refusals: type[ValueError] = InputError) -> None:
-    """It reads, or refuses in one line; anything else is an error."""
-    line = "read"
-    try:
-        read()
-    except refusals as error:
-        line = str(error)
-    assert line
-    assert line.isprintable()
-
-
 WHOLE = make(CIFAR10, images=2)
 PICKLE = WHOLE.contents["data_batch_1"]
 UNSUMMED = replace(
@@ -370,28 +354,6 @@ UNSUMMED = replace(
     names=tuple(cifar.File(file.name, 0) for file in WHOLE.archive.names),
 )
 """No checksums: what is read has only been looked at."""
-
-EDITS = st.lists(
-    st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 3), st.binary(max_size=12)),
-    min_size=1,
-    max_size=6,
-)
-
-
-def edited(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
-    """Bytes overwritten, put in, taken out, or all cut off."""
-    for where, how, piece in edits:
-        place = int(where * len(content))
-        if how == 0:
-            content = content[:place] + piece + content[place + len(piece) :]
-        elif how == 1:
-            content = content[:place] + piece + content[place:]
-        elif how == 2:
-            content = content[:place] + content[place + len(piece) :]
-        elif len(piece) > 10:
-            content = content[:place]
-    return content
-
 
 SMALL_PICKLE = python2_pickle(
     {b"labels": [1, 2], b"data": np.zeros((2, 4), np.uint8), b"filenames": [b"a", b"b"]}

@@ -1,44 +1,40 @@
-"""Folders of images against plain Pillow, the cache, and every bad folder's one line."""
+"""Folders of images against plain Pillow: classes, splits, what is left out, workers."""
 
-import shutil
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_folders import CLASSES, Told, by_name, left_out, load, make_flat, make_split, paint
 
-from onecycle.data import folder, load_splits
+from onecycle.cli import main
+from onecycle.config import Recipe
+from onecycle.data import LeftOut, folder, load_splits
+from onecycle.data.folder import kept, workers
+from onecycle.data.image_set import MOST_NAMED, BadImage
 from onecycle.errors import InputError
-from onecycle.progress import Progress
-
-CLASSES = ("ant", "bee", "cat")
-
-
-def paint(path: Path, seed: int, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], len(mode))
-    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    Image.fromarray(pixels, mode=None).convert(mode).save(path)
+from onecycle.training import train
 
 
 @pytest.fixture
 def split_folder(tmp_path: Path) -> Path:
     """train/ and test/ with three classes in several formats."""
-    root = tmp_path / "Bilder mit Ümlaut"
-    for number, (split, label) in enumerate(
-        (split, label) for split in ("train", "test") for label in CLASSES
-    ):
-        for index, ending in enumerate(("png", "BMP", "jpg", "webp")):
-            paint(root / split / label / f"{index}.{ending}", 10 * number + index)
-    return root
+    return make_split(tmp_path / "Bilder mit Ümlaut")
 
 
-def load(root: Path, tmp_path: Path, **options):
-    return folder.load(root, cache_dir=tmp_path / "cache", **options)
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
 
 
-def test_every_image_is_what_pillow_reads(split_folder, tmp_path):
-    train, test = load(split_folder, tmp_path)
+def test_every_image_is_what_pillow_reads(split_folder, tmp_path, cache):
+    train, test = load(split_folder, cache)
     assert train.classes == test.classes == CLASSES
     assert (len(train), len(test)) == (12, 12)
     for images in (train, test):
@@ -50,28 +46,28 @@ def test_every_image_is_what_pillow_reads(split_folder, tmp_path):
             assert name.split("/")[1] == CLASSES[label]
 
 
-def test_the_second_time_no_image_is_opened(split_folder, tmp_path, monkeypatch):
-    first = load(split_folder, tmp_path)
+def test_the_second_time_no_image_is_opened(split_folder, tmp_path, cache, monkeypatch):
+    first = load(split_folder, cache)
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("an image was opened"))
-    second = load(split_folder, tmp_path)
+    second = load(split_folder, cache)
     for one, other in zip(first, second, strict=True):
         assert np.array_equal(one.images_NHWC, other.images_NHWC)
         assert one.names == other.names
     assert isinstance(second[0].images_NHWC, np.memmap)
 
 
-def test_a_changed_file_is_decoded_anew(split_folder, tmp_path):
-    load(split_folder, tmp_path)
+def test_a_changed_file_is_decoded_anew(split_folder, tmp_path, cache):
+    load(split_folder, cache)
     paint(split_folder / "train" / "ant" / "0.png", 999)
-    train, _ = load(split_folder, tmp_path)
+    train, _ = load(split_folder, cache)
     with Image.open(split_folder / "train/ant/0.png") as image:
         assert np.array_equal(train.images_NHWC[0], np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "seal", "remove"])
-def test_a_damaged_cache_is_rebuilt(split_folder, tmp_path, damage):
-    before = np.array(load(split_folder, tmp_path)[0].images_NHWC)
-    (cache,) = (tmp_path / "cache").iterdir()
+def test_a_damaged_cache_is_rebuilt(split_folder, tmp_path, cache, damage):
+    before = np.array(load(split_folder, cache)[0].images_NHWC)
+    (cache,) = (cache).iterdir()
     images = cache / "images.npy"
     content = bytearray(images.read_bytes())
     if damage == "truncate":
@@ -83,183 +79,426 @@ def test_a_damaged_cache_is_rebuilt(split_folder, tmp_path, damage):
         (cache / "seal.json").write_text("{")
     else:
         images.unlink()
-    assert np.array_equal(load(split_folder, tmp_path)[0].images_NHWC, before)
+    assert np.array_equal(load(split_folder, cache)[0].images_NHWC, before)
 
 
-def test_worker_processes_decode_the_same(split_folder, tmp_path, monkeypatch):
-    one = np.array(load(split_folder, tmp_path)[0].images_NHWC)
-    monkeypatch.setattr(folder, "CHUNK", 7)
-    shutil.rmtree(tmp_path / "cache")
-    several = load(split_folder, tmp_path)[0].images_NHWC
-    assert np.array_equal(one, several)
-
-
-def test_progress_counts_every_image(split_folder, tmp_path):
-    class Counter(Progress):
-        stages: dict[str, list[int]] = {}  # noqa: RUF012
-
-        def start(self, title, total, unit="steps"):
-            self.stages[title] = [total, 0]
-            self.title = title
-
-        def advance(self, count=1, **figures):
-            self.stages[self.title][1] += count
-
-    load(split_folder, tmp_path, progress=Counter())
-    assert Counter.stages["decoding images"] == [24, 24]
-
-
-def test_without_a_test_folder_a_seeded_fifth_of_each_class_is_set_aside(tmp_path):
+def test_without_a_test_folder_a_seeded_fifth_of_each_class_is_set_aside(tmp_path, cache):
     for label in CLASSES:
         for index in range(10):
             paint(tmp_path / "flat" / label / f"{index}.png", index)
-    train, test = load(tmp_path / "flat", tmp_path)
+    train, test = load(tmp_path / "flat", cache)
     assert list(train.class_counts()) == [8, 8, 8]
     assert list(test.class_counts()) == [2, 2, 2]
     assert not set(train.names) & set(test.names)
-    assert load(tmp_path / "flat", tmp_path)[1].names == test.names
-    assert load(tmp_path / "flat", tmp_path, split_seed=1)[1].names != test.names
+    assert load(tmp_path / "flat", cache)[1].names == test.names
+    assert load(tmp_path / "flat", cache, split_seed=1)[1].names != test.names
 
 
-def test_grey_images_make_one_channel_and_a_single_coloured_one_makes_three(tmp_path):
+def test_grey_images_make_one_channel_and_a_single_coloured_one_makes_three(tmp_path, cache):
     for label in CLASSES[:2]:
         for split in ("train", "test"):
             paint(tmp_path / "g" / split / label / "1.png", 1, mode="L")
-    assert load(tmp_path / "g", tmp_path)[0].image_shape == (10, 12, 1)
+    assert load(tmp_path / "g", cache)[0].image_shape == (10, 12, 1)
     paint(tmp_path / "g" / "test" / "ant" / "2.png", 1)
-    assert load(tmp_path / "g", tmp_path)[0].image_shape == (10, 12, 3)
+    assert load(tmp_path / "g", cache)[0].image_shape == (10, 12, 3)
 
 
-def test_transparency_is_laid_on_white_rotation_applied_and_16_bit_scaled(tmp_path):
-    root = tmp_path / "odd"
-    for split in ("train", "test"):
-        for label in ("a", "b"):
-            paint(root / split / label / "plain.png", 3, (8, 8))
-    clear = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
-    clear.save(root / "train" / "a" / "clear.png")
-    turned = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).convert("RGB")
-    exif = turned.getexif()
-    exif[0x0112] = 6
-    turned.save(root / "train" / "a" / "turned.png", exif=exif)
-    deep = np.full((8, 8), 257 * 100, dtype=np.uint16)
-    Image.fromarray(deep).save(root / "train" / "b" / "deep.png")
-    train, _ = load(root, tmp_path)
-    by_name = dict(zip(train.names, train.images_NHWC, strict=True))
-    assert (by_name["train/a/clear.png"] == 255).all()
-    expected = np.rot90(np.asarray(turned), -1)
-    assert np.array_equal(by_name["train/a/turned.png"], expected)
-    assert (by_name["train/b/deep.png"] == 100).all()
-
-
-def test_image_size_cuts_the_middle_square_out_of_the_resized_image(tmp_path):
-    pixels = np.zeros((8, 16, 3), np.uint8)
-    pixels[:, 4:12] = 200  # the middle square
-    for split in ("train", "test"):
-        for label in ("a", "b"):
-            (tmp_path / "w" / split / label).mkdir(parents=True)
-            Image.fromarray(pixels).save(tmp_path / "w" / split / label / "1.png")
-    train, _ = load(tmp_path / "w", tmp_path, image_size=8)
-    assert train.image_shape == (8, 8, 3)
-    assert (train.images_NHWC == 200).all()
-
-
-def test_hidden_files_and_files_that_are_no_images_are_passed_over(split_folder, tmp_path):
-    (split_folder / "train" / "ant" / "notes.txt").write_text("not an image")
-    (split_folder / "train" / "ant" / ".hidden.png").write_bytes(b"junk")
-    (split_folder / "train" / ".git").mkdir()
-    assert len(load(split_folder, tmp_path)[0]) == 12
-
-
-def bad_missing(root):
-    shutil.rmtree(root)
-
-
-def bad_empty(root):
-    shutil.rmtree(root / "train")
-    shutil.rmtree(root / "test")
-
-
-def bad_class(root):
-    for path in (root / "train" / "bee").iterdir():
-        path.unlink()
-
-
-def bad_all_classes(root):
-    for path in (root / "train").glob("*/*"):
-        path.unlink()
-
-
-def bad_one_class(root):
-    for split in ("train", "test"):
-        shutil.rmtree(root / split / "bee")
-        shutil.rmtree(root / split / "cat")
-
-
-def bad_pair(root):
-    (root / "test" / "cat").rename(root / "test" / "cow")
-
-
-def bad_image(root):
-    (root / "train" / "bee" / "0.png").write_bytes(b"this is no image")
-
-
-def bad_half_image(root):
-    path = root / "train" / "bee" / "2.jpg"
-    path.write_bytes(path.read_bytes()[:150])
-
-
-def bad_size(root):
-    paint(root / "test" / "bee" / "0.png", 1, (9, 9))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (bad_missing, "is not a folder; give a folder of class folders"),
-        (bad_empty, "has no class folders; put images in"),
-        (bad_class, "class 'bee' in .* without images; add some or remove the folder"),
-        (bad_all_classes, "has class folders but no images in them"),
-        (bad_one_class, "has the one class 'ant'; at least 2 are needed"),
-        (bad_pair, "class 'cat' in train but not in test; both need the same"),
-        (bad_image, r"can't read image 'train/bee/0.png': .*; repair or remove"),
-        (bad_half_image, r"can't read image 'train/bee/2.jpg': .*; repair or remove"),
-        (bad_size, r"'train/ant/0.png' is 12x10, 'test/bee/0.png' is 9x9; give --image-size"),
-    ],
-)
-def test_a_bad_folder_is_refused_in_one_line_and_leaves_no_cache(
-    split_folder, tmp_path, spoil, message
-):
-    spoil(split_folder)
-    with pytest.raises(InputError, match=message) as error:
-        load(split_folder, tmp_path)
-    assert "\n" not in str(error.value)
-    assert not list((tmp_path / "cache").glob("*"))
-
-
-def test_many_offenders_are_counted_and_the_first_three_named(split_folder, tmp_path):
-    for index in range(5):
-        (split_folder / "train" / "bee" / f"bad{index}.png").write_bytes(b"no")
-    with pytest.raises(
-        InputError, match=r"5 images \('train/bee/bad0.png', .*'train/bee/bad2.png', …\)"
-    ):
-        load(split_folder, tmp_path)
-
-
-def test_a_single_file_per_class_cannot_be_split(tmp_path):
-    for label in CLASSES:
-        paint(tmp_path / "flat" / label / "1.png", 1)
-    with pytest.raises(InputError, match="3 classes .* with a single image"):
-        load(tmp_path / "flat", tmp_path)
-
-
-def test_limits_are_stratified_exact_and_in_order(split_folder, tmp_path):
-    splits = load_splits(
-        str(split_folder), train_limit=7, test_limit=3, cache_dir=tmp_path / "cache"
-    )
+def test_limits_are_stratified_exact_and_in_order(split_folder, tmp_path, cache):
+    splits = load_splits(str(split_folder), train_limit=7, test_limit=3, cache_dir=cache)
     assert len(splits.train) == 7
     assert set(splits.train.class_counts()) <= {2, 3}
     assert list(splits.test.class_counts()) == [1, 1, 1]
     assert list(splits.train.names) == sorted(splits.train.names)
     for limit, message in ((100, "more than the 12 images"), (2, "can't hold 3 classes")):
         with pytest.raises(InputError, match=message):
-            load_splits(str(split_folder), train_limit=limit, cache_dir=tmp_path / "cache")
+            load_splits(str(split_folder), train_limit=limit, cache_dir=cache)
+
+
+# -------------------------------------------------------------------------------------- the listing
+
+
+def test_folders_in_classes_links_and_endings_in_capitals_are_read(tmp_path, cache):
+    root = make_flat(tmp_path / "photos", 2)
+    paint(root / "ant" / "2021" / "May" / "a.PNG", 50)
+    paint(root / "ant" / "2021" / "b.Jpg", 51)
+    paint(tmp_path / "elsewhere" / "c.png", 52)
+    (root / "bee" / "link").symlink_to(tmp_path / "elsewhere")
+    (root / "dog").symlink_to(tmp_path / "elsewhere")
+    paint(tmp_path / "elsewhere" / "d.png", 53)
+    (root / "cat" / "e.png").symlink_to(tmp_path / "elsewhere" / "d.png")
+    sets = load(root, cache)
+    names = sorted(name for images in sets for name in images.names if name[-5] not in "01")
+    assert names == [
+        "ant/2021/May/a.PNG",
+        "ant/2021/b.Jpg",
+        "bee/link/c.png",
+        "bee/link/d.png",
+        "cat/e.png",
+        "dog/c.png",
+        "dog/d.png",
+    ]
+    for name, image in by_name(*sets).items():
+        with Image.open(root / name) as opened:
+            assert np.array_equal(image, np.asarray(opened.convert("RGB")))
+
+
+def test_links_in_a_circle_end(tmp_path, cache):
+    root = make_flat(tmp_path / "photos", 2)
+    (root / "ant" / "self").symlink_to(root / "ant")
+    (root / "ant" / "up").symlink_to(root)
+    (root / "ant" / "itself").symlink_to("itself")
+    (root / "bee" / "gone.png").symlink_to("nowhere.png")
+    (root / "cat" / "inner").mkdir()
+    (root / "cat" / "one").symlink_to("inner")
+    paint(root / "cat" / "inner" / "x.png", 9)
+    sets = load(root, cache)
+    found = left_out(root, cache)
+    assert sum(map(len, sets)) == 7 + 2 + 3  # by its link up, ant has the others' images too
+    assert (found.dead_links, found.repeated_folders) == (3, 4)
+
+
+def test_what_is_passed_over_is_counted_told_and_returned(tmp_path, cache):
+    root = make_split(tmp_path / "photos", ["png"])
+    for name in ("train/ant/.hidden.png", "train/.git/x.png", "__MACOSX/x.png", ".DS_Store"):
+        path = root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"no image")
+    for name in ("train/ant/notes.txt", "train/a.txt", "test/cat/LICENSE", "readme.md", "x.TXT"):
+        (root / name).write_bytes(b"no image")
+    os.mkfifo(root / "train" / "ant" / "pipe.png")
+    (root / "train" / "cat" / "gone.png").symlink_to("nowhere")
+    for name in ("loose.png", "train/loose.jpg"):
+        paint(root / name)
+    paint(root / "val" / "ant" / "1.png")
+    expected = LeftOut(
+        hidden_files=4,
+        other_files=6,
+        other_endings=(".txt", ".md", ".png"),
+        dead_links=1,
+        stray_images=2,
+        other_folders=1,
+    )
+    for _ in range(2):  # decoded, then from the cache
+        told = Told()
+        assert left_out(root, cache, progress=told) == expected
+        assert told.notes[-1] == (
+            "data: left out: 4 hidden files, 6 other files (.txt, .md, .png), 1 dead link, "
+            "2 images outside the class folders, 1 folder beside train and test"
+        )
+    splits = load_splits(str(root), cache_dir=cache)
+    assert splits.left_out == expected
+    assert splits.left_out.to_json()["hidden_files"] == 4
+
+
+def test_nothing_left_out_is_not_told(split_folder, cache):
+    told = Told()
+    assert not left_out(split_folder, cache, progress=told)
+    assert len(told.notes) == 1
+    assert told.notes[0].startswith("decoded 24 images in ")
+    assert told.notes[0].endswith(" images/s")
+    assert told.stages["decoding images"] == [24, 24]
+
+
+def test_classes_that_differ_in_case_or_accents_only_stay_apart(tmp_path, cache):
+    labels = ("ant", "Ant", "f\u00e9e", "fe\u0301e")
+    root = make_flat(tmp_path / "photos", 2, labels)
+    assert load(root, cache)[0].classes == tuple(sorted(labels))
+
+
+ODD = [
+    "a\nb",
+    " a ",
+    "'",
+    '"',
+    "\\",
+    "%s {x} $",
+    "\u202e",
+    "猫",
+    os.fsdecode(b"caf\xe9"),
+    "-rf",
+    "a" * 200,
+]
+
+
+def test_odd_names_go_all_the_way_to_a_finished_run(tmp_path, capsys):
+    """Training, its files and its report; names come back as they were."""
+    root = tmp_path / "photos"
+    for number, label in enumerate(ODD[:-1]):
+        for split in ("train", "test"):
+            for index, name in enumerate((label, ODD[-1])):
+                paint(root / split / label / f"{name}.png", 9 * number + index, (8, 8))
+        (root / "train" / label / f"{label}.gif").write_bytes(b"no image")
+    settings = {"epochs": 1, "batch_size": 10, "width": 0.05, "lr_max": 0.01, "lr_min": 0.001}
+    recipe = Recipe(data=str(root), on_bad_image="skip", cutout=2, device="cpu", **settings)
+    run = train(recipe, runs=tmp_path / "runs")
+    with np.load(run.path / "predictions.npz") as arrays:
+        assert arrays["classes"].tolist() == sorted(ODD[:-1])
+        assert f"test/{ODD[8]}/{ODD[8]}.png" in arrays["names"].tolist()
+    told = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["data_left_out"]
+    assert told["bad_image_count"] == len(ODD) - 1
+    assert {image["name"] for image in told["bad_images"]} == {
+        f"train/{label}/{label}.gif" for label in ODD[:-1]
+    }
+    assert main(["data", str(root), "--on-bad-image", "skip", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["classes"]) == len(ODD) - 1
+    assert main(["data", str(root)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("onecycle: error: data: can't read 10 images (")
+
+
+# --------------------------------------------------------------------------------------- bad images
+
+
+def spoil(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).write_bytes(b"no image")
+
+
+@pytest.mark.parametrize("in_processes", [False, True])
+def test_bad_images_are_skipped_and_told_also_from_the_cache(
+    split_folder, cache, monkeypatch, in_processes
+):
+    if in_processes:
+        monkeypatch.setattr(workers, "WORTH_FILES", 2)
+        monkeypatch.setattr(workers, "CHUNK", 5)
+        monkeypatch.setattr(workers, "cores", lambda: 2)
+    whole = by_name(*load(split_folder, cache))
+    bad = ["train/ant/0.png", "train/cat/3.webp", "test/ant/0.png"]
+    spoil(split_folder, *bad)
+    with pytest.raises(InputError, match=r"3 images \('train/ant/0.png', .*--on-bad-image skip"):
+        load(split_folder, cache)
+    for _ in range(2):
+        told = Told()
+        train_, test, found = folder.load(
+            split_folder, on_bad_image="skip", cache_dir=cache, progress=told
+        )
+        assert found.bad_images == tuple(
+            BadImage(name, "not an image of a known format") for name in bad
+        )
+        assert (len(train_), len(test)) == (10, 11)
+        rest = by_name(train_, test)
+        assert set(rest) == set(whole) - set(bad)
+        assert all(np.array_equal(image, whole[name]) for name, image in rest.items())
+        assert told.notes[-1] == (
+            "data: left out: 3 unreadable images ('train/ant/0.png', 'train/cat/3.webp', "
+            "'test/ant/0.png'): not an image of a known format"
+        )
+        monkeypatch.setattr(kept, "_decode", lambda *_: pytest.fail("it was decoded again"))
+
+
+def test_of_many_bad_images_the_first_hundred_are_in_the_json():
+    many = tuple(BadImage(f"{index}.png", "no") for index in range(250))
+    told = LeftOut(bad_images=many).to_json()
+    assert told["bad_image_count"] == 250
+    assert told["bad_images"] == [
+        {"name": f"{index}.png", "reason": "no"} for index in range(MOST_NAMED)
+    ]
+    json.dumps(told)
+    assert not LeftOut()
+    assert LeftOut(bad_images=many)
+
+
+def test_a_first_image_that_is_bad_does_not_set_the_size(tmp_path, cache):
+    root = make_flat(tmp_path / "photos", 4)
+    spoil(root, "ant/0.png")
+    assert load(root, cache, on_bad_image="skip")[0].image_shape == (10, 12, 3)
+
+
+# ------------------------------------------------------------------------------- sizes and channels
+
+
+def test_resize_and_image_size_reach_every_image(split_folder, cache):
+    for resize, box in (("crop", (1, 0, 11, 10)), ("squash", None)):
+        splits = load_splits(str(split_folder), image_size=8, resize=resize, cache_dir=cache)
+        for name, found in by_name(splits.train, splits.test).items():
+            with Image.open(split_folder / name) as image:
+                scaled = image.convert("RGB").resize((8, 8), Image.Resampling.BILINEAR, box=box)
+            assert np.array_equal(found, np.asarray(scaled))
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "shape"), [((28, 28), "L", (28, 28, 1)), ((64, 64), "RGB", (64, 64, 3))]
+)
+def test_digits_and_larger_images_are_loaded_as_they_are(size, mode, shape, tmp_path, cache):
+    for split in ("train", "test"):
+        for label in "0123456789":
+            for index in range(3):
+                paint(tmp_path / "set" / split / label / f"{index}.png", index, size, mode)
+    train_, test = load(tmp_path / "set", cache)
+    assert train_.image_shape == test.image_shape == shape
+    for name, image in by_name(train_, test).items():
+        with Image.open(tmp_path / "set" / name) as opened:
+            assert np.array_equal(image.squeeze(), np.asarray(opened))
+
+
+def test_a_colour_after_many_greys_makes_all_have_three_channels(tmp_path, cache, monkeypatch):
+    root = make_flat(tmp_path / "photos", 0, ())
+    for label in ("ant", "bee"):
+        for index in range(30):
+            paint(root / label / f"{index:02d}.png", index, mode="L")
+    paint(root / "bee" / "28.png", 7)
+    monkeypatch.setattr(kept, "SAMPLED", 2)
+    sets = load(root, cache)
+    assert sets[0].image_shape == (10, 12, 3)
+    for name, image in by_name(*sets).items():
+        with Image.open(root / name) as opened:
+            assert np.array_equal(image, np.asarray(opened.convert("RGB")))
+
+
+# ---------------------------------------------------------------------------------------- the cache
+
+
+@pytest.mark.parametrize("change", ["size", "resize", "bad", "file", "time", "more", "moved"])
+def test_another_set_is_made_when_anything_changes(change, split_folder, cache):
+    load(split_folder, cache)
+    (first,) = cache.iterdir()
+    file = split_folder / "train" / "ant" / "0.png"
+    options: dict[str, object] = {}
+    if change == "file":  # of the same size and time of content
+        before = file.stat()
+        file.write_bytes(bytes(before.st_size))
+        paint(file, 0)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif change == "time":
+        os.utime(file, (1, 1))
+    elif change == "more":
+        paint(split_folder / "test" / "bee" / "9.png")
+    elif change == "moved":
+        split_folder = split_folder.rename(split_folder.with_name("elsewhere"))
+    else:
+        options = {"size": {"image_size": 8}, "resize": {"resize": "squash"}}.get(
+            change, {"on_bad_image": "skip"}
+        )
+    load(split_folder, cache, **options)
+    assert len(list(cache.iterdir())) == 2
+    assert first.exists()
+
+
+# ------------------------------------------------------------------------------------------ workers
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes also for few images."""
+    monkeypatch.setattr(workers, "WORTH_FILES", 2)
+    monkeypatch.setattr(workers, "CHUNK", 7)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
+
+
+def test_worker_processes_decode_the_same(split_folder, cache, tmp_path, eager, monkeypatch):
+    several = load(split_folder, cache)
+    monkeypatch.setattr(workers, "WORTH_FILES", 10**9)
+    one = load(split_folder, tmp_path / "another")
+    for first, second in zip(one, several, strict=True):
+        assert np.array_equal(first.images_NHWC, second.images_NHWC)
+
+
+def test_without_a_python_to_start_it_goes_on_in_this_process(
+    split_folder, cache, eager, monkeypatch
+):
+    for executable in ("/nowhere/python", "/bin/false"):
+        monkeypatch.setattr(sys, "executable", executable)
+        assert len(load(split_folder, cache / executable[1:4])[0]) == 12
+
+
+@pytest.mark.parametrize("how", ["signal 9", "exit code 3"])
+def test_an_image_that_ends_its_process_is_found_and_told(
+    how, split_folder, cache, eager, monkeypatch
+):
+    """A bug in an image library, or the system's memory killer, takes one image only."""
+    end = "os.kill(os.getpid(), 9)" if "signal" in how else "os._exit(3)"
+    monkeypatch.setattr(
+        workers,
+        "_BOOT",
+        "import json, os, sys; sys.path[:] = json.loads(sys.stdin.readline()); "
+        "from onecycle.data.folder import workers; before = workers.pixels\n"
+        "def spoiled(path, *more):\n"
+        f"    if path.endswith('bee/2.jpg'): {end}\n"
+        "    return before(path, *more)\n"
+        "workers.pixels = spoiled; workers.serve()",
+    )
+    found = left_out(split_folder, cache, on_bad_image="skip")
+    assert [(image.name, image.reason) for image in found.bad_images] == [
+        (f"{split}/bee/2.jpg", f"decoding it ended the process ({how})")
+        for split in ("train", "test")
+    ]
+    with pytest.raises(InputError, match="can't read 2 images .*ended the process"):
+        load(split_folder, cache)
+
+
+def test_pixels_that_can_not_be_written_are_told(split_folder, cache, monkeypatch):
+    answer = workers.Answer(failure="No space left on device")
+    monkeypatch.setattr(workers, "do", lambda *_: answer)
+    with pytest.raises(InputError, match="can't write the cache in .*: No space left on device"):
+        load(split_folder, cache)
+    assert list(cache.iterdir()) == []
+
+
+SCRIPT = """
+import os
+from onecycle.data import folder
+from onecycle.data.folder import workers
+workers.WORTH_FILES = 2
+workers.CHUNK = 3
+workers.cores = lambda: 2
+{more}
+train, test, _ = folder.load({root!r}, cache_dir={cache!r})
+print([len(train), len(test)])
+"""
+
+
+def test_a_script_needs_no_main_guard(split_folder, cache):
+    """Workers don't import the program that starts them, as those of multiprocessing do."""
+    script = split_folder.parent / "script.py"
+    text = SCRIPT.format(root=str(split_folder), cache=str(cache), more="from pathlib import Path")
+    script.write_text(
+        text.replace("cache_dir=", "cache_dir=Path(").replace(")\nprint", "))\nprint")
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == [12, 12]
+    assert done.stderr == ""
+
+
+def test_workers_end_with_the_process_that_started_them(split_folder, cache):
+    """Also if that is killed and can tell them nothing."""
+    more = """
+from pathlib import Path
+before = workers._exchange
+def stuck(process, question):
+    print(*[worker.pid for worker in pool], flush=True)
+    import time; time.sleep(600)
+pool = []
+start = workers._Workers._start
+def noted(self):
+    pool.append(start(self)); return pool[-1]
+workers._Workers._start = noted
+workers._exchange = stuck
+"""
+    text = SCRIPT.format(root=str(split_folder), cache=str(cache), more=more)
+    text = text.replace("cache_dir=", "cache_dir=Path(").replace(")\nprint", "))\nprint")
+    process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    pids = [int(word) for word in process.stdout.readline().split()]
+    assert len(pids) == 2
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    for pid in pids:
+        wait_until_gone(pid)
+
+
+def wait_until_gone(pid: int) -> None:
+    import time
+
+    for _ in range(600):
+        state = Path(f"/proc/{pid}/stat")
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError("a worker lives on")
+
+
+def test_cores_are_those_that_the_process_may_use(monkeypatch):
+    assert workers.cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert workers.cores() == os.cpu_count()

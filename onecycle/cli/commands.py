@@ -177,7 +177,10 @@ class Command:
 
 _RECIPE = {"RECIPE": "Name of a recipe, see `onecycle recipes`; may be left out with --config."}
 _RUN = {"RUN": "Folder of a run."}
-_SPLITS = ("label_set", "train_limit", "test_limit", "val_fraction", "image_size", "split_seed")
+_SPLITS = (
+    "label_set", "train_limit", "test_limit", "val_fraction", "image_size", "resize",
+    "on_bad_image", "split_seed",
+)  # fmt: skip
 _ALL = tuple(FIELDS)
 
 COMMANDS = {
@@ -197,8 +200,8 @@ COMMANDS = {
         "load and check images: classes, statistics, duplicates",
         "NAME|PATH",
         {
-            "NAME|PATH": "`shapes`, `cifar10`, `cifar100`, or the path of class folders or of a "
-            "CIFAR archive."
+            "NAME|PATH": "`shapes`, `cifar10`, `cifar100`, or the path of class folders, of a "
+            "table of images (.csv) or of a CIFAR archive."
         },
         ("contact_sheet", "clean", "keep_gb", "mirror", "quiet", "json"),
         _SPLITS,

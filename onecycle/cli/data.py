@@ -48,6 +48,8 @@ def _splits(call: Call, progress: "Progress") -> "Splits":
         recipe.data,
         label_set=recipe.label_set,
         image_size=recipe.image_size,
+        resize=recipe.resize,
+        on_bad_image=recipe.on_bad_image,
         train_limit=recipe.train_limit,
         test_limit=recipe.test_limit,
         val_fraction=recipe.val_fraction,

@@ -2,19 +2,20 @@
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from onecycle.config import nearest_or_all
 from onecycle.data import cifar, folder, shapes
-from onecycle.data.image_set import ImageSet, Splits, fingerprint
+from onecycle.data.image_set import ImageSet, LeftOut, Splits, fingerprint
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 
 BUILT_IN = ("cifar10", "cifar100", "shapes")
 """Names that need no path."""
 
-__all__ = ["BUILT_IN", "ImageSet", "Splits", "load_splits"]
+__all__ = ["BUILT_IN", "ImageSet", "LeftOut", "Splits", "load_splits"]
 
 
 def load_splits(
@@ -22,6 +23,8 @@ def load_splits(
     *,
     label_set: str = "fine",
     image_size: int = 0,
+    resize: Literal["crop", "squash"] = "crop",
+    on_bad_image: Literal["error", "skip"] = "error",
     train_limit: int = 0,
     test_limit: int = 0,
     val_fraction: float = 0.0,
@@ -36,9 +39,13 @@ def load_splits(
 
     Args:
         source: `shapes`; `cifar10` or `cifar100`, which are fetched; or a path: an official CIFAR
-            archive, the folder extracted from one, or a folder of images (see `folder.load`).
+            archive, the folder extracted from one, a folder of class folders (see `folder.load`),
+            or a table of images (see `folder.manifest.read`).
         label_set: `fine`, or for CIFAR-100 `coarse`: its 20 groups of classes.
         image_size: height and width in pixels; 0: the source's own (shapes: 32).
+        resize: of a folder's images that are not square: `crop` cuts out the middle, `squash`
+            changes their shape.
+        on_bad_image: of a folder's images that can't be read: `error`, or `skip` to leave them out.
         train_limit, test_limit: images to use; 0: all (shapes: 10,000 and 2,000). For shapes, which
             are drawn, any number can be asked for.
         val_fraction: share of the training images set apart for validation, in [0, 1).
@@ -52,6 +59,7 @@ def load_splits(
     official = cifar.recognise(source)
     if official is None and label_set != "fine":
         raise InputError(f"label_set: {source} has no {label_set} labels; CIFAR-100 alone has")
+    left_out = LeftOut()
     if source == "shapes":
         kind = "drawn shapes"
         train, test = shapes.load(
@@ -73,14 +81,16 @@ def load_splits(
         train = _limited(train, train_limit, split_seed, "train_limit")
         test = _limited(test, test_limit, split_seed, "test_limit")
     elif Path(source).exists():
-        train, test = folder.load(
+        train, test, left_out = folder.load(
             source,
             image_size=image_size,
+            resize=resize,
+            on_bad_image=on_bad_image,
             split_seed=split_seed,
             cache_dir=cache_dir,
             progress=progress,
         )
-        kind = _kind_of_folder(test)
+        kind = "table of images" if Path(source).is_file() else _kind_of_folder(test)
         train = _limited(train, train_limit, split_seed, "train_limit")
         test = _limited(test, test_limit, split_seed, "test_limit")
     else:
@@ -93,7 +103,7 @@ def load_splits(
         chosen = stratified(train.labels_N, val_fraction, split_seed, "validation")
         _check_each_class(train, chosen, "val_fraction")
         val, train = train.take(np.flatnonzero(chosen)), train.take(np.flatnonzero(~chosen))
-    return Splits(train, test, val, source, fingerprint(train, test, val), kind)
+    return Splits(train, test, val, source, fingerprint(train, test, val), kind, left_out)
 
 
 def _kind_of_folder(test: ImageSet) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from onecycle.data import duplicates
 from onecycle.data.duplicates import Duplicates
-from onecycle.data.image_set import ImageSet, Splits
+from onecycle.data.image_set import ImageSet, LeftOut, Splits
 from onecycle.progress import SILENT, Progress
 
 UNEVEN = 2.0
@@ -81,6 +81,7 @@ class DataDescription:
         classes: names of the K classes.
         splits: by name: train, val where there is one, test.
         duplicates: equal images, see `duplicates.find`.
+        left_out: what the source has that is in no split.
     """
 
     source: str
@@ -93,6 +94,7 @@ class DataDescription:
     classes: tuple[str, ...]
     splits: Mapping[str, SplitDescription]
     duplicates: Mapping[str, Duplicates]
+    left_out: LeftOut = LeftOut()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -112,6 +114,7 @@ class DataDescription:
             "classes": list(self.classes),
             "splits": {name: split.to_json(self.classes) for name, split in self.splits.items()},
             "duplicates": {name: found.to_json() for name, found in self.duplicates.items()},
+            "left_out": self.left_out.to_json(),
             "warnings": list(self.warnings),
         }
 
@@ -176,6 +179,7 @@ def describe_data(splits: Splits, *, progress: Progress = SILENT) -> DataDescrip
             for name, images in sets.items()
         },
         duplicates=duplicates.find(sets, progress),
+        left_out=splits.left_out,
     )
 
 

@@ -10,8 +10,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
@@ -19,9 +18,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from filelock import FileLock, Timeout
-
 from onecycle import __version__
+from onecycle.data import cache
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 
@@ -65,16 +63,6 @@ class _Failed(Exception):
     """This mirror won't do; the message says why, in a few words."""
 
 
-def cache_folder(cache_dir: Path | None = None) -> Path:
-    """Where files are kept: `cache_dir`, else `$ONECYCLE_CACHE`, else the user's cache folder."""
-    if cache_dir is not None:
-        return cache_dir
-    if own := os.environ.get("ONECYCLE_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(base) / "onecycle"
-
-
 def fetch(remote: Remote, folder: Path, progress: Progress = SILENT) -> Path:
     """The file in `folder`, fetched if it is not there, verified in either case.
 
@@ -84,15 +72,15 @@ def fetch(remote: Remote, folder: Path, progress: Progress = SILENT) -> Path:
     """
     target = folder / remote.name
     if _is_there(target, remote):
+        cache.touch(target)
         return target
     urls = addresses(remote, os.environ)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _only_one(folder / f"{remote.name}.lock", progress):
+        with cache.only_one(target, "fetching", progress):
             if not _is_there(target, remote):  # no other process has fetched it meanwhile
                 _fetch_from_any(urls, remote, target, progress)
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise cache.unwritable(folder, error) from None
     return target
 
 
@@ -138,21 +126,6 @@ def md5(path: Path) -> str:
     """The MD5 of a file, in hex: it tells published files apart, and secures nothing."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-@contextmanager
-def _only_one(path: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock at `path`; whoever has to wait for it is told."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress.note(f"another process is fetching {path.stem}; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _fetch_from_any(
@@ -279,16 +252,9 @@ def _append(part: Path, chunk: bytes) -> None:
         with part.open("ab") as file:
             file.write(chunk)
     except OSError as error:  # not to be taken for one of the network
-        raise _unwritable(part.parent, error) from None
+        raise cache.unwritable(part.parent, error) from None
 
 
 def _discard(part: Path, progress: Progress) -> None:
     progress.advance(-_size(part))
     part.unlink(missing_ok=True)
-
-
-def _unwritable(folder: Path, error: OSError) -> InputError:
-    return InputError(
-        f"data: can't write the cache in '{folder}': {error.strerror or error}; set ONECYCLE_CACHE "
-        "to a folder with room"
-    )

@@ -5,12 +5,16 @@ Shapes: N images, H height, W width, C channels, K classes.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 CHUNK_BYTES = 32 * 2**20
 """Pixels are read in pieces of this size, so that a memory-mapped set is never held whole."""
+
+MOST_NAMED = 100
+"""Bad images named in JSON; all are counted."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,52 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
+class BadImage:
+    """An image that can't be used: its name, and why, in a few words that can be printed."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a folder or a table of images has that is no part of the splits.
+
+    Attributes:
+        hidden_files: files and folders whose names begin with a dot, and `__MACOSX`.
+        other_files: files that are no images by their ending, and pipes and the like.
+        other_endings: the endings of these, the most frequent first, five at most.
+        dead_links: links to nothing.
+        repeated_folders: links to a folder of the same class that has been visited already.
+        stray_images: images outside the class folders.
+        other_folders: folders beside `train` and `test`.
+        bad_images: those that can't be read, in order; only where they are skipped.
+    """
+
+    hidden_files: int = 0
+    other_files: int = 0
+    other_endings: tuple[str, ...] = ()
+    dead_links: int = 0
+    repeated_folders: int = 0
+    stray_images: int = 0
+    other_folders: int = 0
+    bad_images: tuple[BadImage, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether anything was left out."""
+        return self != LeftOut()
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes, and of bad images their count and the first `MOST_NAMED`."""
+        named = [asdict(image) for image in self.bad_images[:MOST_NAMED]]
+        return asdict(self) | {
+            "other_endings": list(self.other_endings),
+            "bad_images": named,
+            "bad_image_count": len(self.bad_images),
+        }
+
+
+@dataclass(frozen=True)
 class Splits:
     """The splits of one source.
 
@@ -116,6 +166,7 @@ class Splits:
         source: the name or path that was asked for.
         fingerprint: 16 hex digits that identify what was trained and tested on.
         kind: what the source is, in words; empty where nobody said.
+        left_out: what the source has beside them.
     """
 
     train: ImageSet
@@ -124,6 +175,7 @@ class Splits:
     source: str
     fingerprint: str
     kind: str = ""
+    left_out: LeftOut = LeftOut()
 
 
 def fingerprint(train: ImageSet, test: ImageSet, val: ImageSet | None) -> str:

@@ -93,7 +93,10 @@ def train(
         environment(
             command, str(training.device), training.recipe.precision, torch.get_num_threads()
         )
-        | {"data_fingerprint": splits.fingerprint}
+        | {
+            "data_fingerprint": splits.fingerprint,
+            "data_left_out": splits.left_out.to_json(),
+        }
     )
     return _carry_out(training, splits, run, progress)
 

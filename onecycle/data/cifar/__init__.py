@@ -5,8 +5,6 @@ Shapes: N images (train, then test), L sets of labels, H height, W width, C chan
 
 import hashlib
 import json
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from onecycle.data import cache
 from onecycle.data.cifar import batches, containers
 from onecycle.data.cifar.archives import (
     CHANNELS,
@@ -27,13 +26,16 @@ from onecycle.data.cifar.archives import (
     File,
     Labels,
 )
-from onecycle.data.download import Remote, cache_folder, fetch, md5
+from onecycle.data.download import Remote, fetch, md5
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 
 FORMAT = 1
 """Raised whenever decoding changes, so that older caches are not taken for the same."""
+
+KEPT = ("images.npy", "labels.npy", "names.json")
+"""The files of a decoded set."""
 
 __all__ = [
     "CIFAR10",
@@ -123,19 +125,19 @@ def load(
     if source == archive.data:
         if Path(source).exists():
             progress.note(f"data: {source} is the official set; for the path here give ./{source}")
-        decoded = _fetched(archive, cache_folder(cache_dir), progress)
+        decoded = _fetched(archive, cache.cache_folder(cache_dir), progress)
     else:
         decoded = _decode(archive, _place(Path(source), archive), progress)
     return _splits(archive, decoded, label_set, image_size)
 
 
-def _fetched(archive: Archive, cache: Path, progress: Progress) -> _Decoded:
+def _fetched(archive: Archive, folder: Path, progress: Progress) -> _Decoded:
     """The images as they were kept, else from the archive in the cache, else fetched."""
-    kept = cache / f"{archive.data}-{_key(archive)}"
+    kept = folder / f"{archive.data}-{_key(archive)}"
     decoded = _open_kept(kept)
     if decoded is None:
-        decoded = _decode(archive, fetch(archive.remote, cache, progress), progress)
-        if _keep(decoded, kept):
+        decoded = _decode(archive, fetch(archive.remote, folder, progress), progress)
+        if _keep(decoded, kept, progress):
             decoded = _open_kept(kept) or decoded
     return decoded
 
@@ -274,44 +276,32 @@ def _key(archive: Archive) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
-def _keep(decoded: _Decoded, folder: Path) -> bool:
-    """Write the decoded images beside their place, then rename; whether they are there now.
+def _keep(decoded: _Decoded, place: Path, progress: Progress) -> bool:
+    """Whether the decoded images are in the cache now.
 
-    Not being able to is no harm: they are decoded anew the next time.
+    Not being able to write them is no harm: they are decoded anew the next time.
     """
-    temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.mkdir()
-        np.save(temporary / "images.npy", decoded.images_NHWC)
-        np.save(temporary / "labels.npy", decoded.labels_LN)
-        (temporary / "names.json").write_text(json.dumps(dict(decoded.names)), encoding="utf-8")
-        (temporary / "seal.json").write_text(json.dumps(_sums(temporary)), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-        temporary.rename(folder)
+        with cache.only_one(place, "keeping", progress):
+            if not cache.is_whole(place, KEPT):  # no other process has kept them meanwhile
+                with cache.making(place) as folder:
+                    np.save(folder / "images.npy", decoded.images_NHWC)
+                    np.save(folder / "labels.npy", decoded.labels_LN)
+                    names = json.dumps(dict(decoded.names))
+                    (folder / "names.json").write_text(names, encoding="utf-8")
     except OSError:
-        return folder.exists()  # another process was faster, with the same content
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        return False
     return True
 
 
-def _open_kept(folder: Path) -> _Decoded | None:
+def _open_kept(place: Path) -> _Decoded | None:
     """The decoded images, memory-mapped, or None where there are no undamaged ones."""
+    if not cache.is_whole(place, KEPT):
+        return None
     try:
-        if json.loads((folder / "seal.json").read_text(encoding="utf-8")) != _sums(folder):
-            return None
-        images_NHWC = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-        labels_LN = np.load(folder / "labels.npy", allow_pickle=False)
-        names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
+        images_NHWC = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
+        labels_LN = np.load(place / "labels.npy", allow_pickle=False)
+        names = json.loads((place / "names.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return _Decoded(images_NHWC, labels_LN, {key: tuple(given) for key, given in names.items()})
-
-
-def _sums(folder: Path) -> dict[str, str]:
-    """SHA-256 of the files that were kept."""
-    sums = {}
-    for name in ("images.npy", "labels.npy", "names.json"):
-        with (folder / name).open("rb") as file:
-            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return sums

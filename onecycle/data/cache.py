@@ -1,0 +1,290 @@
+"""The cache: where it lies, decoded images in it, its bound, and cleaning it.
+
+Everything in it has a name that only this program gives: `folder-<32 hex>`, `cifar10-<16 hex>`,
+the archives by their published names, and what belongs to them (`.part`, `.lock`, `.tmp`). Whatever
+else lies there is someone else's and is left alone. Everything can be made anew.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from onecycle.errors import InputError
+from onecycle.progress import SILENT, Progress
+
+LIMIT = "ONECYCLE_CACHE_LIMIT"
+"""Environment variable: gigabytes that the decoded images of folders may take up together."""
+
+LIMIT_BYTES = 10 * 10**9
+"""What they may take up where it is not set."""
+
+_SEAL = "seal.json"
+_FILES = frozenset({"images.npy", "labels.npy", "names.json", "about.json", _SEAL})
+"""All files that a decoded set may consist of."""
+
+_DECODED = re.compile(r"folder-[0-9a-f]{32}|cifar100?-[0-9a-f]{16}")
+_TEMPORARY = re.compile(rf"({_DECODED.pattern})\.[0-9a-f]{{8}}\.tmp")
+_LOCK = re.compile(rf"({_DECODED.pattern})\.lock")
+_DOWNLOAD = re.compile(r"(cifar-100?-(?:python|binary)\.tar\.gz)(?:\.part)?")
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What `clean` did.
+
+    Attributes:
+        removed: entries: decoded sets, archives, parts of archives, remains of killed processes.
+        freed_bytes: what they took up.
+        kept_bytes: what the others take up.
+    """
+
+    removed: int
+    freed_bytes: int
+    kept_bytes: int
+
+
+@dataclass(frozen=True)
+class _Entry:
+    path: Path
+    size: int
+    used: float
+
+
+def cache_folder(cache_dir: Path | None = None) -> Path:
+    """Where files are kept: `cache_dir`, else `$ONECYCLE_CACHE`, else the user's cache folder."""
+    if cache_dir is not None:
+        return cache_dir
+    if own := os.environ.get("ONECYCLE_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(base) / "onecycle"
+
+
+@contextmanager
+def only_one(place: Path, doing: str, progress: Progress = SILENT) -> Iterator[None]:
+    """Hold the lock of what is to be at `place`; whoever has to wait is told, e.g. `fetching`.
+
+    Raises:
+        OSError: it can't be locked.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(place)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.note(f"another process is {doing} {place.name}; waiting for it")
+        lock.acquire()
+    except NotImplementedError as error:  # some network file systems
+        raise OSError(errno.ENOLCK, str(error)) from None
+    try:
+        yield
+    finally:
+        # A download's lock file stays: without it two processes could append to one part. Those
+        # of decoded sets go; a second maker would write beside, and the first one's set stand.
+        if _DECODED.fullmatch(place.name):
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _lock(place: Path) -> FileLock:
+    return FileLock(place.with_name(f"{place.name}.lock"))
+
+
+def unwritable(folder: Path, error: OSError) -> InputError:
+    """The line for a cache that can't be written."""
+    return InputError(
+        f"data: can't write the cache in '{folder}': {error.strerror or error}; set ONECYCLE_CACHE "
+        "to a folder with room"
+    )
+
+
+# ------------------------------------------------------------------------------------ decoded sets
+
+
+def is_whole(place: Path, names: Collection[str]) -> bool:
+    """Whether the decoded set at `place` has exactly these files, undamaged; it counts as used."""
+    try:
+        seal = json.loads((place / _SEAL).read_text(encoding="utf-8"))
+        whole = seal == {name: _checksum(place / name) for name in names}
+    except (OSError, ValueError):
+        return False
+    if whole:
+        touch(place / _SEAL)
+    return whole
+
+
+def touch(path: Path) -> None:
+    """Have a file count as used now."""
+    with suppress(OSError):  # someone else's, or not to be written
+        os.utime(path)
+
+
+@contextmanager
+def making(place: Path) -> Iterator[Path]:
+    """A folder to write a set's files into; sealed and put at `place` if the block ends well.
+
+    Remains of killed attempts at it are removed. To be used while holding `only_one`.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    for remains in place.parent.glob(f"{place.name}.*.tmp"):
+        _remove(remains)
+    temporary = place.with_name(f"{place.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        sums = {path.name: _checksum(path) for path in temporary.iterdir()}
+        (temporary / _SEAL).write_text(json.dumps(sums), encoding="utf-8")
+        shutil.rmtree(place, ignore_errors=True)  # a damaged one
+        temporary.rename(place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Refuse what won't fit, before hours of work have gone into it.
+
+    Raises:
+        OSError: the disk of `folder` has fewer than `needed` bytes left.
+    """
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, f"{needed / 1e9:.3g} GB are needed, and the disk has less")
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ------------------------------------------------------------------------------ bound and cleaning
+
+
+def clean(cache_dir: Path | None = None, *, keep_bytes: int = 0) -> Cleaned:
+    """Remove what was used least recently, until what remains takes up `keep_bytes` at most.
+
+    Entries are decoded sets, downloaded archives and parts of them. Remains of killed processes go
+    in any case. What another process is fetching or decoding stays, and so does everything that
+    this program has not made. A process that has a removed set open keeps its images.
+
+    Args:
+        cache_dir: the cache; None: the user's.
+        keep_bytes: how much may stay; 0: nothing.
+    """
+    folder = cache_folder(cache_dir)
+    remains = _entries(folder, _TEMPORARY)
+    entries = [*_entries(folder, _DECODED), *_entries(folder, _DOWNLOAD)]
+    gone = _sweep(folder) + _reduce(entries, keep_bytes)
+    kept = [entry for entry in (*remains, *entries) if entry not in gone]
+    return Cleaned(
+        removed=len(gone),
+        freed_bytes=sum(entry.size for entry in gone),
+        kept_bytes=sum(entry.size for entry in kept),
+    )
+
+
+def limit_bytes() -> int:
+    """What decoded folders may take up together: `$ONECYCLE_CACHE_LIMIT` GB, else 10 GB.
+
+    Raises:
+        InputError: the variable is no number of gigabytes.
+    """
+    given = os.environ.get(LIMIT, "").strip()
+    if not given:
+        return LIMIT_BYTES
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?", given, re.ASCII):
+        raise InputError(f"{LIMIT}: '{given}' is no number of gigabytes; give one, such as 10")
+    return int(float(given) * 10**9)
+
+
+def make_room(newest: Path) -> None:
+    """Keep the decoded folders beside `newest`, which stays, and it together below the limit."""
+    _sweep(newest.parent)
+    entries = _entries(newest.parent, re.compile(r"folder-[0-9a-f]{32}"))
+    size = sum(entry.size for entry in entries if entry.path == newest)
+    others = [entry for entry in entries if entry.path != newest]
+    _reduce(others, max(0, limit_bytes() - size))
+
+
+def _sweep(folder: Path) -> list[_Entry]:
+    """Remove what killed processes left: half-made sets, which are answered, and their locks."""
+    gone = [entry for entry in _entries(folder, _TEMPORARY) if _remove_unless_in_use(entry.path)]
+    for entry in _entries(folder, _LOCK):
+        _remove_unless_in_use(entry.path)
+    return gone
+
+
+def _reduce(entries: list[_Entry], keep_bytes: int) -> list[_Entry]:
+    """Remove the least recently used ones until `keep_bytes` remain at most; which went."""
+    total = sum(entry.size for entry in entries)
+    gone = []
+    for entry in sorted(entries, key=lambda entry: entry.used):
+        if total <= keep_bytes and keep_bytes > 0:
+            break
+        if _remove_unless_in_use(entry.path):
+            gone.append(entry)
+            total -= entry.size
+    return gone
+
+
+def _entries(folder: Path, names: re.Pattern[str]) -> list[_Entry]:
+    """What lies in the cache under such names; links are not ours."""
+    found = []
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if names.fullmatch(path.name) and not path.is_symlink() and _is_ours(path):
+                with suppress(OSError):  # another process has removed it
+                    found.append(_entry(path))
+    return found
+
+
+def _is_ours(path: Path) -> bool:
+    """Downloads and locks are files; a decoded set is a folder of such files as it consists of."""
+    if _DOWNLOAD.fullmatch(path.name) or _LOCK.fullmatch(path.name):
+        return path.is_file()
+    return path.is_dir() and {file.name for file in path.iterdir()} <= _FILES
+
+
+def _entry(path: Path) -> _Entry:
+    if path.is_file():
+        told = path.stat()
+        return _Entry(path, told.st_size, told.st_mtime)
+    size = sum(file.lstat().st_size for file in path.iterdir())
+    seal = path / _SEAL
+    return _Entry(path, size, (seal if seal.exists() else path).stat().st_mtime)
+
+
+def _remove_unless_in_use(path: Path) -> bool:
+    """Whether it is gone now: it stays while a process holds the lock of its place."""
+    names = (_TEMPORARY, _LOCK, _DOWNLOAD)
+    match = next((match for name in names if (match := name.fullmatch(path.name))), None)
+    place = path.with_name(match[1] if match else path.name)
+    if not place.with_name(f"{place.name}.lock").exists():
+        return _remove(path)
+    lock = _lock(place)
+    try:
+        with lock.acquire(timeout=0):
+            return _remove(path)
+    except (Timeout, OSError):
+        return False
+
+
+def _remove(path: Path) -> bool:
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,253 @@
+"""Decoding many files over all cores, straight into one array on disk.
+
+Workers are plain Python processes that are given lines of JSON and answer with such: nothing of
+the caller's program is imported again, as multiprocessing would do, and pixels never travel. A
+worker ends with its input, so none survives the process that started it. If a file has ended one,
+as a bug in an image library or the system's memory killer may, that file is found and told.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from onecycle.data.folder.decoding import Resize, Unreadable, pixels, quiet
+
+CHUNK = 64
+"""Files decoded at a time by a worker, at most."""
+
+CHUNK_BYTES = 2**23
+"""Bytes that a worker writes at a time, about."""
+
+WORTH_FILES, WORTH_BYTES = 5000, 2**25
+"""With fewer files of fewer bytes, starting workers would take longer than decoding."""
+
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.readline()); "
+    "from onecycle.data.folder.workers import serve; serve()"
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done with every file.
+
+    Attributes:
+        root: folder that names are relative to.
+        target: the .npy file that pixels are written into.
+        offset: where in it the first image begins.
+        shape: (H, W, C) of an image.
+        side, resize: as of `decoding.pixels`.
+    """
+
+    root: str
+    target: str
+    offset: int
+    shape: tuple[int, int, int]
+    side: int
+    resize: Resize
+
+
+@dataclass
+class Answer:
+    """How it went with a chunk of files.
+
+    Attributes:
+        bad: (name, reason) of those that can't be read; their places stay empty.
+        odd: (name, width, height) of those of another size.
+        coloured: whether one has colours where the shape has one channel.
+        failure: why the pixels could not be written, or empty.
+    """
+
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    odd: list[tuple[str, int, int]] = field(default_factory=list)
+    coloured: bool = False
+    failure: str = ""
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def decode_all(job: Job, names: Sequence[str], total_bytes: int) -> Iterator[tuple[int, Answer]]:
+    """Decode the files into their places, in order; yields how many more are done, and how.
+
+    Args:
+        job: what is to be done.
+        names: the files.
+        total_bytes: their size together, by which it is decided whether workers pay off.
+    """
+    per_chunk = max(1, min(CHUNK, CHUNK_BYTES // int(np.prod(job.shape))))
+    chunks = [
+        (start, list(names[start : start + per_chunk])) for start in range(0, len(names), per_chunk)
+    ]
+    count = min(cores(), len(chunks))
+    if count > 1 and (len(names) >= WORTH_FILES or total_bytes >= WORTH_BYTES):
+        with _Workers(count, job) as workers:
+            if workers.started:
+                for (_, part), answer in zip(chunks, workers.map(chunks), strict=True):
+                    yield len(part), answer
+                return
+    for start, part in chunks:
+        yield len(part), do(job, start, part)
+
+
+def do(job: Job, start: int, names: Sequence[str]) -> Answer:
+    """Decode some files and write them into the places from `start` on."""
+    answer = Answer()
+    images_NHWC = np.zeros((len(names), *job.shape), dtype=np.uint8)
+    with quiet():
+        for image_HWC, name in zip(images_NHWC, names, strict=True):
+            try:
+                found_HWC = pixels(os.path.join(job.root, name), job.side, job.resize)
+            except Unreadable as error:
+                answer.bad.append((name, str(error)))
+                continue
+            height, width, channels = found_HWC.shape
+            if (height, width) != job.shape[:2]:
+                answer.odd.append((name, width, height))
+            elif channels > job.shape[2]:
+                answer.coloured = True
+            else:
+                image_HWC[:] = found_HWC  # grey ones fill all channels
+    try:
+        with open(job.target, "r+b") as file:
+            file.seek(job.offset + start * int(np.prod(job.shape)))
+            file.write(images_NHWC.data)
+    except OSError as error:
+        answer.failure = error.strerror or str(error)
+    return answer
+
+
+# ------------------------------------------------------------------------------------------ workers
+
+
+def serve() -> None:
+    """Be a worker: a job, then chunks, one a line, until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)  # whatever a library may print is no answer
+    given = json.loads(sys.stdin.readline())
+    job = Job(**given | {"shape": tuple(given["shape"])})
+    answers.write("ready\n")
+    answers.flush()
+    for line in sys.stdin:
+        answers.write(json.dumps(asdict(do(job, *json.loads(line)))) + "\n")
+        answers.flush()
+
+
+class _Workers:
+    """Worker processes, each fed by a thread; stopped at once when the block is left."""
+
+    def __init__(self, count: int, job: Job) -> None:
+        self._job = job
+        self._closing = False
+        self._idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
+        self._all: list[subprocess.Popen[str]] = []
+        self._threads = ThreadPoolExecutor(count)
+        with suppress(OSError, ValueError):  # where no process can be started, it goes without
+            for process in [self._start() for _ in range(count)]:
+                _greet(process)
+                self._idle.put(process)
+        self.started = self._idle.qsize() == count
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing = True
+        for process in self._all:
+            process.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for process in self._all:
+            with suppress(OSError), process:  # closes the pipes, which may be broken, and waits
+                pass
+
+    def map(self, chunks: Sequence[tuple[int, list[str]]]) -> Iterator[Answer]:
+        """The answers, in order."""
+        return self._threads.map(lambda chunk: self._ask(*chunk), chunks)
+
+    def _ask(self, start: int, names: list[str]) -> Answer:
+        process = self._idle.get()
+        line = _exchange(process, [start, names])
+        if line:
+            self._idle.put(process)
+            return Answer(**json.loads(line))
+        if self._closing:
+            return Answer()
+        return self._search(process, start, names)
+
+    def _search(self, ended: "subprocess.Popen[str]", start: int, names: list[str]) -> Answer:
+        """Decode one by one the files of a chunk with which a worker has ended."""
+        code = ended.wait()
+        process = self._start()
+        _greet(process)
+        self._idle.put(process)
+        if len(names) == 1:
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            return Answer(bad=[(names[0], f"decoding it ended the process ({how})")])
+        whole = Answer()
+        for place, name in enumerate(names, start):
+            answer = self._ask(place, [name])
+            whole.bad += answer.bad
+            whole.odd += answer.odd
+            whole.coloured |= answer.coloured
+            whole.failure = whole.failure or answer.failure
+        return whole
+
+    def _start(self) -> "subprocess.Popen[str]":
+        """A new process that has been told its job."""
+        process = subprocess.Popen(
+            [sys.executable, "-c", _BOOT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="ascii",
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # NumPy's threads would be idle
+        )
+        self._all.append(process)
+        path = [os.path.abspath(folder) for folder in sys.path]
+        _say(process, path, asdict(self._job))
+        return process
+
+
+def _greet(process: "subprocess.Popen[str]") -> None:
+    """Wait until a worker is ready.
+
+    Raises:
+        OSError: it has ended instead.
+    """
+    assert process.stdout
+    if process.stdout.readline() != "ready\n":
+        raise OSError("a worker can't be started")
+
+
+def _exchange(process: "subprocess.Popen[str]", question: Any) -> str:
+    """A worker's answer; empty where it has ended."""
+    assert process.stdout
+    try:
+        _say(process, question)
+    except OSError:
+        return ""
+    line = process.stdout.readline()
+    return line if line.endswith("\n") else ""
+
+
+def _say(process: "subprocess.Popen[str]", *lines: Any) -> None:
+    assert process.stdin
+    for line in lines:
+        process.stdin.write(json.dumps(line) + "\n")
+    process.stdin.flush()
