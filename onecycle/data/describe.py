@@ -94,7 +94,7 @@ class DataDescription:
     classes: tuple[str, ...]
     splits: Mapping[str, SplitDescription]
     duplicates: Mapping[str, Duplicates]
-    left_out: LeftOut = LeftOut()
+    left_out: LeftOut
 
     @property
     def warnings(self) -> tuple[str, ...]:
