@@ -30,6 +30,7 @@ from onecycle.cli import main, screens
 from onecycle.cli.commands import COMMANDS, Command
 from onecycle.config import FIELDS, Recipe, from_toml, override, to_toml
 from onecycle.data.describe import DataDescription, SplitDescription
+from onecycle.data.image_set import LeftOut
 from onecycle.errors import InputError, Interrupted, TrainingError
 from onecycle.recipes import RECIPES
 
@@ -611,6 +612,7 @@ def described(counts: list[int], names: list[str] | None = None) -> dict[str, An
         classes=tuple(names or (f"class_{index:03d}" for index in range(len(counts)))),
         splits=splits,
         duplicates={},
+        left_out=LeftOut(),
     ).to_json()
 
 

@@ -206,7 +206,9 @@ def test_what_the_csv_module_writes_is_read(labels, more, dialect, tmp_path_fact
 def test_the_command_and_a_training_take_a_table(place, capsys):
     table = make_table(place / "photos.csv", ROWS, "path,label,split")
     assert main(["data", str(table)]) == 0
-    assert "3 train, 2 test" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert "train 3 images, 1 to 2 in a class" in out
+    assert "test 2 images, 1 in each class" in out
     assert main(["data", "--help"]) == 0
     assert ".csv" in capsys.readouterr().out
     recipe = Recipe(data=str(table), image_size=8, cutout=2, batch_size=2, width=0.05, device="cpu")
