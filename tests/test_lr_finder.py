@@ -194,14 +194,14 @@ def test_the_curve_knows_how_many_inputs_a_step_has():
 @pytest.mark.parametrize(
     ("batch_size", "adaptive", "factor"),
     [
-        (512, False, 2.0),
-        (4096, False, 2.0),
-        (128, False, 1.0),
+        (512, False, 2.5),
+        (4096, False, 2.5),
+        (128, False, 2.5 / 4**0.75),
+        (64, False, 2.5 / 8**0.75),
+        (1, False, 2.5 / 8**0.75),
         (0, False, 1.0),
-        (64, False, 0.5**0.5),
-        (1, False, 0.5**0.5),
-        (512, True, 0.5),
-        (64, True, 0.5),
+        (512, True, 0.85),
+        (64, True, 0.85),
     ],
 )
 def test_the_recommended_rate_is_a_factor_times_the_end_of_the_floor(batch_size, adaptive, factor):
@@ -210,6 +210,17 @@ def test_the_recommended_rate_is_a_factor_times_the_end_of_the_floor(batch_size,
     )
     found = suggest(curve)
     assert found.lr_max == pytest.approx(factor * curve.lr[curve.floor_end])
+
+
+def test_over_repeats_the_recommended_rate_is_read_on_their_mean():
+    curves = [curve_with_minimum_at(0.03, noise=0.05, seed=seed) for seed in range(5)]
+    length = min(map(len, curves))
+    losses = sum(np.array(curve.loss[:length]) for curve in curves) / 5
+    mean = replace(curves[0], lr=curves[0].lr[:length], loss=tuple(losses))
+    assert suggest(curves).lr_max == suggest(mean).lr_max
+    low = curve_with_minimum_at(0.03)
+    other = replace(low, lr=tuple(2 * rate for rate in low.lr))  # another ramp: no mean to read
+    assert suggest([low, other]).lr_max == pytest.approx(2**0.5 * suggest(low).lr_max)
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,10 @@ PROBLEMS = (
     Problem("vit", "adamw", 512, "cifar10", 16, 0.004),
     Problem("resnet/4", "sgd", 64, "cifar10", 8, 0.1),
     Problem("vit", "adamw", 64, "shapes", 10, 0.002),
-    Problem("mlp", "sgd", 64, "cifar10", 12, 0.02, held_out=True),
-    Problem("vgg", "adamw", 512, "cifar10", 16, 0.002, held_out=True),
+    Problem("mlp", "sgd", 64, "cifar10", 12, 0.02),
+    Problem("vgg", "adamw", 512, "cifar10", 16, 0.002),
+    Problem("mlp", "adamw", 512, "cifar10", 24, 0.002, held_out=True),
+    Problem("resnet/8", "sgd", 64, "cifar10", 10, 0.2, held_out=True),
 )
 
 

@@ -1,4 +1,4 @@
-"""`proven` on a problem: the engine's search, over trainings of a quarter of the epochs."""
+"""`proven` on a problem: the engine's search, over trainings of half the epochs."""
 
 from benchmarks.lr_finder_regret.grid import SEEDS
 from benchmarks.lr_finder_regret.problems import CLASSES

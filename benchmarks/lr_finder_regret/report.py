@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.lr_finder_regret.analysis import Fit
 from benchmarks.lr_finder_regret.problems import Problem
@@ -52,7 +53,7 @@ def tables(outcomes: Sequence[Outcome]) -> str:
 def picture(outcomes: Sequence[Outcome], path: Path) -> None:
     """The trainings, the curve and the suggestions of every problem."""
     figure, axes = plt.subplots(
-        2, -(-len(outcomes) // 2), figsize=(17, 7), sharey=False, layout="constrained"
+        3, -(-len(outcomes) // 3), figsize=(15, 9.5), sharey=False, layout="constrained"
     )
     colours = dict(zip(SHOWN, ("#0b7285", "#2b8a3e", "#e8590c", "#9c36b5"), strict=True))
     for axis, outcome in zip(axes.flat, outcomes, strict=False):
@@ -67,8 +68,12 @@ def picture(outcomes: Sequence[Outcome], path: Path) -> None:
         for method, colour in colours.items():
             axis.axvline(outcome.rates[method], color=colour, linewidth=1.5, label=method)
         axis.set(xscale="log", title=outcome.problem.name + _aside(outcome))
+        axis.set_xlim(curve.lr[0] / 30, curve.lr[-1] * 30)  # a suggestion further off is not seen
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.2)
         axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes.flat[len(outcomes) :]:
+        axis.set_axis_off()
     for axis in axes[-1]:
         axis.set_xlabel("peak rate of the cycle")
     for row in axes:

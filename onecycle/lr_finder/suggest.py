@@ -2,24 +2,27 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from onecycle.lr_finder.curve import LRCurve
 
-RECOMMENDED_FACTOR = 2.0
+RECOMMENDED_FACTOR = 2.5
 """At batch size 512 the recommended peak is this times the last rate of the valley's floor."""
 
-RECOMMENDED_FACTOR_ADAPTIVE = 0.5
-"""The same for optimizers such as Adam, at any batch size."""
+BATCH_EXPONENT = 0.75
+"""The factor grows with this power of the batch size, between those of the study."""
 
 BATCH_SIZES = (64, 512)
-"""Between these, those of the study, the factor grows with the square root of the batch size."""
+"""The batch sizes of the study; beyond them the factor stays."""
 
-UNKNOWN_BATCH_SIZE = 128
-"""Taken for the batch size where it is not known: the factor is 1 then."""
+RECOMMENDED_FACTOR_UNKNOWN = 1.0
+"""The factor where the batch size is not known."""
+
+RECOMMENDED_FACTOR_ADAPTIVE = 0.85
+"""The factor for optimizers such as Adam, at any batch size."""
 
 MEASURABLE = 3.0
 """Standard errors of the smoothed loss that count as a measurable fall."""
@@ -39,7 +42,10 @@ DISAGREEMENT = 3.0
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A learning rate by one method: the median over repeats, with the lowest and highest."""
+    """A learning rate by one method, with the lowest and highest of the repeats.
+
+    Over repeats `lr` is the median; for `recommended`, what the mean of their losses gives.
+    """
 
     lr: float
     low: float
@@ -156,9 +162,11 @@ def recommended_factor(curve: LRCurve) -> float:
     """What `recommended` multiplies the end of the floor by."""
     if curve.adaptive:
         return RECOMMENDED_FACTOR_ADAPTIVE
+    if not curve.batch_size:
+        return RECOMMENDED_FACTOR_UNKNOWN
     low, high = BATCH_SIZES
-    batch_size = min(max(curve.batch_size or UNKNOWN_BATCH_SIZE, low), high)
-    return RECOMMENDED_FACTOR * math.sqrt(batch_size / high)
+    share = min(max(curve.batch_size, low), high) / high
+    return RECOMMENDED_FACTOR * share**BATCH_EXPONENT
 
 
 def falling_from(curve: LRCurve) -> float:
@@ -192,6 +200,7 @@ def suggest(curves: LRCurve | Sequence[LRCurve]) -> LRFinding:
     """
     curves = (curves,) if isinstance(curves, LRCurve) else tuple(curves)
     suggestions = {name: _over(method, curves) for name, method in METHODS.items()}
+    suggestions["recommended"] = _of_the_mean(recommended, curves, suggestions["recommended"])
     lr_max = suggestions["recommended"].lr
     lr_min = _within_span(suggestions["lr_min"].lr, lr_max)
     return LRFinding(lr_min, lr_max, suggestions, curves, tuple(_warnings(curves, suggestions)))
@@ -205,6 +214,16 @@ def _over(method: Any, curves: tuple[LRCurve, ...]) -> Suggestion:
     rates = sorted(method(curve) for curve in curves)
     middle = math.exp(float(np.median(np.log(rates))))  # halfway on the log axis when even
     return Suggestion(middle if len(rates) > 1 else rates[0], rates[0], rates[-1])
+
+
+def _of_the_mean(method: Any, curves: tuple[LRCurve, ...], found: Suggestion) -> Suggestion:
+    """The method's rate on the mean of the repeats' losses, which has less noise than each."""
+    length = min(map(len, curves))
+    if any(curve.lr[:length] != curves[0].lr[:length] for curve in curves):
+        return found
+    losses = np.mean([curve.loss[:length] for curve in curves], axis=0)
+    lr = method(replace(curves[0], lr=curves[0].lr[:length], loss=tuple(losses.tolist())))
+    return Suggestion(lr, min(lr, found.low), max(lr, found.high))
 
 
 def _warnings(curves: tuple[LRCurve, ...], suggestions: dict[str, Suggestion]) -> list[str]:
