@@ -273,7 +273,8 @@ print(len(train), len(test), int(train.images_NHWC.sum()))
 
 def started(root: Path, kept: Path, *words: str) -> subprocess.Popen[str]:
     line = [sys.executable, "-c", SCRIPT, str(root), str(kept), *words]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(line, text=True, **pipes)
 
 
 def wait_for(path: Path) -> None:
@@ -312,3 +313,13 @@ def test_a_killed_process_leaves_nothing_that_stays(tmp_path):
     assert not list(kept.glob("*.lock"))
     load(root, kept)
     assert len(list(kept.glob("folder-*"))) == 2
+
+
+def test_ctrl_c_leaves_nothing(tmp_path):
+    root, kept = make_flat(tmp_path / "photos"), tmp_path / "cache"
+    process = started(root, kept, "slow")
+    wait_for(kept / "begun")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode not in (0, -signal.SIGKILL)
+    assert [path.name for path in kept.iterdir()] == ["begun"]
