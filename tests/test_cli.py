@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tomllib
-import types
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -24,11 +23,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.cells import cell_len
 
-import onecycle.data
 from onecycle import __version__
 from onecycle.cli import main, screens
 from onecycle.cli.commands import COMMANDS, Command
 from onecycle.config import FIELDS, Recipe, from_toml, override, to_toml
+from onecycle.data import cache
 from onecycle.data.describe import DataDescription, SplitDescription
 from onecycle.data.image_set import LeftOut
 from onecycle.errors import InputError, Interrupted, TrainingError
@@ -433,9 +432,6 @@ OTHER_VALUES = {
     "model": "other",
     "anneal": "cosine",
     "optimizer": "adamw",
-    "resize": "squash",
-    "on_bad_image": "skip",
-    "class_weights": "balanced",
     "precision": "fp32",
     "device": "cpu",
     "width": "0.5",
@@ -674,38 +670,48 @@ def test_data_draws_a_contact_sheet(photos: Path) -> None:
     assert found["contact_sheet"] == "sheet.png"
 
 
-@dataclasses.dataclass(frozen=True)
-class Cleaned:
-    removed: int
-    freed_bytes: int
-    kept_bytes: int
+def test_data_tells_what_it_left_out(photos: Path) -> None:
+    (photos / "notes.txt").write_text("not an image")
+    (photos / "train/ant/.hidden.png").write_bytes(b"")
+    (photos / "train/ant/broken.png").write_bytes(b"broken")
+    found = json.loads(ask("data photos --on-bad-image skip --json").out)
+    assert found["left_out"]["hidden_files"] == found["left_out"]["other_files"] == 1
+    assert [image["name"] for image in found["left_out"]["bad_images"]] == ["train/ant/broken.png"]
+    out = ask("data photos --on-bad-image skip --quiet").out
+    assert re.search(r"^  left out +1 hidden file, 1 other file .*broken\.png", out, re.MULTILINE)
+
+
+def test_clean_removes_what_the_cache_holds(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONECYCLE_CACHE", str(tmp_path / "kept"))
+    assert ask("data photos --quiet").code == 0
+    held = sum(file.stat().st_size for file in (tmp_path / "kept").glob("*/*"))
+    assert held > 13 * 8 * 8 * 3
+    answer = ask("data --clean --keep-gb 1 --json")
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads(answer.out) == {"removed": 0, "freed_bytes": 0, "kept_bytes": held}
+    shown = ask("data --clean")
+    assert shown == (0, f"1 entry removed, {held / 1000:.1f} kB freed, 0 B kept\n", "")
+    assert not list((tmp_path / "kept").glob("*/*"))
+    assert ask("data --clean").out == "0 entries removed, 0 B freed, 0 B kept\n"
 
 
 @pytest.mark.parametrize(("flags", "keep"), [("", 0), ("--keep-gb 1.5", 1_500_000_000)])
-def test_clean_removes_what_the_cache_holds(
+def test_gigabytes_are_kept_to_the_byte(
     flags: str, keep: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
-    def clean(cache_dir: Path | None = None, *, keep_bytes: int = 0) -> Cleaned:
+    def clean(cache_dir: Path | None = None, *, keep_bytes: int = 0) -> cache.Cleaned:
         asked.append((cache_dir, keep_bytes))
-        return Cleaned(3, 184_320_128, keep)
+        return cache.Cleaned(3, 184_320_128, keep_bytes)
 
-    cache = types.ModuleType("onecycle.data.cache")
-    cache.__dict__["clean"] = clean
-    monkeypatch.setitem(sys.modules, cache.__name__, cache)
-    monkeypatch.setattr(onecycle.data, "cache", cache, raising=False)
-    answer = ask(f"data --clean {flags} --json")
-    assert (answer.code, answer.err) == (0, "")
-    assert json.loads(answer.out) == {
-        "removed": 3,
-        "freed_bytes": 184_320_128,
-        "kept_bytes": keep,
-    }
+    monkeypatch.setattr(cache, "clean", clean)
     kept = "1.5 GB" if keep else "0 B"
-    shown = ask(f"data --clean {flags}")
-    assert shown == (0, f"3 entries removed, 184.3 MB freed, {kept} kept\n", "")
-    assert asked == [(None, keep)] * 2
+    answer = ask(f"data --clean {flags}")
+    assert answer == (0, f"3 entries removed, 184.3 MB freed, {kept} kept\n", "")
+    assert asked == [(None, keep)]
 
 
 def test_find_lr_gives_the_rates_the_curve_and_a_plot(

@@ -203,9 +203,9 @@ def test_as_json_it_has_everything_and_reads_back_the_same() -> None:
     assert told["warnings"] == [
         "train: class 'ant' has 3.0 times as many images as 'bee' (3 and 1); train with "
         "--class-weights balanced",
-        "test: 1 of 3 images are in train too, 1 of them under another class; remove the copies, "
+        "test: 1 of 3 images is in train too, 1 of them under another class; remove the copies, "
         "or its accuracy misleads",
-        "train: 1 images repeat another one under another class; correct or remove them",
+        "train: 1 image repeats another one under another class; correct or remove them",
     ]
 
 

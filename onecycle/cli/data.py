@@ -30,13 +30,15 @@ def data(call: Call) -> None:
     with call.progress() as progress:
         from onecycle.cli import screens
         from onecycle.data.describe import describe_data
+        from onecycle.data.folder.words import in_words
 
         splits = _splits(call, progress)
         found = describe_data(splits, progress=progress).to_json()
+        left_out = in_words(splits.left_out) if splits.left_out else ""
         if sheet:
             _draw(splits, sheet)
             found["contact_sheet"] = str(sheet)
-    call.answer(found, lambda: screens.data(found))
+    call.answer(found, lambda: screens.data(found, left_out))
 
 
 def _splits(call: Call, progress: "Progress") -> "Splits":

@@ -88,11 +88,18 @@ def summary(name: str, found: Mapping[str, Any]) -> None:
     )
 
 
-def data(found: Mapping[str, Any]) -> None:
-    """What a source holds: splits, statistics, classes, what is equal, and what to look after."""
+def data(found: Mapping[str, Any], left_out: str = "") -> None:
+    """What a source holds: splits, statistics, classes, what is equal, and what to look after.
+
+    Args:
+        found: the description as JSON knows it.
+        left_out: in words, what the source has beside the images.
+    """
     height, width, channels = found["image_shape"]
     pairs = {"what it is": found["kind"]} if found["kind"] else {}
     pairs |= {name: _evenness(split) for name, split in found["splits"].items()}
+    if left_out:
+        pairs["left out"] = _line(left_out.removeprefix("data: left out: "))
     pairs |= {
         "size": f"{width}×{height} pixels, {channels} channel{'s' if channels > 1 else ''}, "
         f"{amount(found['bytes'])} in all",
@@ -189,7 +196,12 @@ def _print_equal(found: Mapping[str, Any]) -> None:
             continue
         one, _, other = name.partition("_")
         which = f"{kind['images']:,} of {found['splits'][other or one]['images']:,}"
-        told = f"{other} images are in {one} too" if other else f"{one} images repeat another one"
+        verbs = ("is", "repeats") if kind["images"] == 1 else ("are", "repeat")
+        told = (
+            f"{other} images {verbs[0]} in {one} too"
+            if other
+            else f"{one} images {verbs[1]} another one"
+        )
         unlike = kind["conflicting_labels"]
         told += f", {unlike:,} of them under another class" if unlike else ""
         screen.print(f"  {which} {told}", soft_wrap=True)

@@ -143,13 +143,15 @@ class DataDescription:
             unlike = found.conflicting_labels
             if other and found.images:
                 told = f", {unlike:,} of them under another class" if unlike else ""
+                verb = "is" if found.images == 1 else "are"
                 yield (
-                    f"{other}: {found.images:,} of {self.splits[other].images:,} images are in "
+                    f"{other}: {found.images:,} of {self.splits[other].images:,} images {verb} in "
                     f"{one} too{told}; remove the copies, or its accuracy misleads"
                 )
             elif unlike:
+                images = "image repeats" if unlike == 1 else "images repeat"
                 yield (
-                    f"{one}: {unlike:,} images repeat another one under another class; correct or "
+                    f"{one}: {unlike:,} {images} another one under another class; correct or "
                     "remove them"
                 )
 
