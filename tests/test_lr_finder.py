@@ -382,9 +382,14 @@ def test_curves_that_tell_little_say_so():
 def test_repeats_give_median_and_range_and_disagreement_is_named():
     curves = [curve_with_minimum_at(rate) for rate in (0.01, 0.03, 0.3)]
     finding = suggest(curves)
+    for name in ("steepest", "valley", "slide", "minimum/10", "lr_min"):
+        each = sorted(suggest(curve).suggestions[name].lr for curve in curves)
+        found = finding.suggestions[name]
+        assert (found.low, found.lr, found.high) == pytest.approx(tuple(each))
     each = sorted(suggest(curve).lr_max for curve in curves)
     recommended = finding.suggestions["recommended"]
-    assert (recommended.low, recommended.lr, recommended.high) == pytest.approx(tuple(each))
+    assert (recommended.low, recommended.high) == pytest.approx((each[0], each[-1]))
+    assert recommended.low <= recommended.lr <= recommended.high
     assert any("seeds disagree on 'recommended'" in line for line in finding.warnings)
     band = finding.band()
     assert np.all(np.array(band["low"]) <= band["smoothed"])
