@@ -228,6 +228,14 @@ def test_a_rotated_jpeg_is_as_pillow_turns_it():
         assert np.array_equal(read(RGB, "JPEG", exif=exif), rgb(ImageOps.exif_transpose(image)))
 
 
+def test_a_rotation_in_xmp_counts_as_it_does_for_pillow():
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    with Image.open(saved(RGB, "JPEG", xmp=xmp)) as image:
+        turned = ImageOps.exif_transpose(image)
+    assert turned.size == RGB.size[::-1]
+    assert np.array_equal(read(RGB, "JPEG", xmp=xmp), rgb(turned))
+
+
 @pytest.mark.parametrize("orientation", [0, 9, 255])
 def test_an_orientation_that_there_is_not_turns_nothing(orientation):
     exif = Image.Exif()
