@@ -252,8 +252,9 @@ def test_decoded_folders_stay_below_the_limit_and_the_newest_stays_in_any_case(
 # -------------------------------------------------------------------------------- several processes
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from onecycle.data import folder
 from onecycle.data.folder import kept, workers
 if "slow" in sys.argv:

