@@ -466,8 +466,10 @@ def test_workers_end_with_the_process_that_started_them(split_folder, cache):
 from pathlib import Path
 before = workers._exchange
 def stuck(process, question):
+    import time
+    while len(pool) < 2: time.sleep(0.01)  # one may ask before the other has started
     print(*[worker.pid for worker in pool], flush=True)
-    import time; time.sleep(600)
+    time.sleep(600)
 pool = []
 start = workers._Workers._start
 def noted(self):
