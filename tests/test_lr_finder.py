@@ -208,8 +208,18 @@ def test_the_recommended_rate_is_a_factor_times_the_end_of_the_floor(batch_size,
     curve = replace(
         curve_with_minimum_at(0.03, noise=0.02), batch_size=batch_size, adaptive=adaptive
     )
+    assert not curve.is_flat
     found = suggest(curve)
     assert found.lr_max == pytest.approx(factor * curve.lr[curve.floor_end])
+
+
+def test_on_a_flat_curve_the_batch_size_does_not_count():
+    lr = np.logspace(-7, 1, 100)
+    loss = 2.3 + 0.01 * np.random.default_rng(0).normal(size=100) + 0.2 * (lr > 0.1)
+    curve = LRCurve(tuple(lr), tuple(loss), batch_size=64)
+    assert curve.is_flat
+    assert suggest(curve).lr_max == pytest.approx(2.5 * curve.lr[curve.floor_end])
+    assert suggest(replace(curve, batch_size=0)).lr_max == suggest(curve).lr_max
 
 
 def test_over_repeats_the_recommended_rate_is_read_on_their_mean():

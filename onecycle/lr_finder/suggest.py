@@ -162,6 +162,8 @@ def recommended_factor(curve: LRCurve) -> float:
     """What `recommended` multiplies the end of the floor by."""
     if curve.adaptive:
         return RECOMMENDED_FACTOR_ADAPTIVE
+    if curve.is_flat:  # a hundred steps were too few to learn, so the reading is a cautious one
+        return RECOMMENDED_FACTOR
     if not curve.batch_size:
         return RECOMMENDED_FACTOR_UNKNOWN
     low, high = BATCH_SIZES
