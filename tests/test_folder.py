@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -466,9 +465,8 @@ def test_workers_end_with_the_process_that_started_them(split_folder, cache):
 from pathlib import Path
 before = workers._exchange
 def stuck(process, question):
-    import time
-    while len(pool) < 2: time.sleep(0.01)  # one may ask before the other has started
-    print(*[worker.pid for worker in pool], flush=True)
+    import os, time
+    os.write(1, " ".join(str(worker.pid) for worker in pool).encode() + bytes([10]))  # one piece
     time.sleep(600)
 pool = []
 start = workers._Workers._start
@@ -479,12 +477,14 @@ workers._exchange = stuck
 """
     text = SCRIPT.format(root=str(split_folder), cache=str(cache), more=more)
     text = text.replace("cache_dir=", "cache_dir=Path(").replace(")\nprint", "))\nprint")
-    process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    pids = [int(word) for word in process.stdout.readline().split()]
+    with subprocess.Popen(
+        [sys.executable, "-c", text], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        line = process.stdout.readline()
+        process.kill()
+    pids = [int(word) for word in line.split()]
     assert len(pids) == 2
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
     for pid in pids:
         wait_until_gone(pid)
 
