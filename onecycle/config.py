@@ -77,6 +77,8 @@ class Recipe:
     """Passes over the training images."""
     batch_size: int = 512
     """Images per step."""
+    micro_batch: int = 0
+    """Images that pass through the network at once, each part with its own batch norm; 0: all."""
     peak_epoch: float | Auto = "auto"
     """Epoch at whose end the rate peaks; auto: 5/24 of the epochs."""
     lr_max: float | Found = "auto"
@@ -137,6 +139,8 @@ class Recipe:
     # Machine
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward and backward pass; auto: bf16 where the device has it."""
+    compile: bool = False
+    """Compile the network with torch.compile (on a GPU: CUDA graphs); takes a minute at first."""
     device: str = "auto"
     """cpu, cuda, mps; auto: the fastest there is."""
     seed: int = 0
@@ -258,6 +262,7 @@ _RANGES: Mapping[str, tuple[float, float, bool, bool]] = {
     "dropout": (0, 1, True, False),
     "epochs": (1, 10**6, True, True),
     "batch_size": (2, 10**6, True, True),
+    "micro_batch": (0, 10**6, True, True),
     "peak_epoch": (0, math.inf, False, False),
     "lr_max": (0, math.inf, False, False),
     "lr_min": (0, math.inf, True, False),
@@ -346,6 +351,8 @@ def _check_together(recipe: Recipe) -> None:
             f"image_size: {recipe.image_size} pixels are too few; give {SMALLEST_IMAGE} or more, "
             "or 0 for the data's own size"
         )
+    if recipe.micro_batch == 1:
+        raise InputError("micro_batch: one image has no statistics; give 2 or more, or 0 for all")
     if not recipe.recipe or "/" in recipe.recipe or recipe.recipe.startswith("."):
         raise InputError(f"recipe: '{recipe.recipe}' can't be part of a folder's name")
     if recipe.resolved_peak_epoch >= recipe.epochs:

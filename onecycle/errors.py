@@ -9,6 +9,10 @@ class TrainingError(RuntimeError):
     """The work itself failed, for instance with a non-finite loss. Exit code 1."""
 
 
+class KernelsUnavailable(RuntimeError):
+    """The compiled kernels can't serve here, and why, in a few words. PyTorch's operations do."""
+
+
 class Interrupted(Exception):
     """The work was stopped by a signal after a clean save. Exit code 128 + the signal's number.
 

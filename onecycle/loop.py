@@ -5,7 +5,7 @@ Shapes: B batch, C channels, H height, W width, K classes.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -195,14 +195,62 @@ def train_step(
     The loss returned, which becomes the `train_loss` of the logs, includes label smoothing and
     class weights and leaves the L1 penalty out. Both results are scalars on the device, taken
     before the update.
+
+    With `micro_batch`, the batch goes through the network in parts of that size, whose gradients
+    add up to those of the mean over the whole batch. Each part is normalized by statistics of its
+    own (ghost batch norm: Hoffer et al., 2017, "Train longer, generalize better"), so it is not
+    the same computation as without.
     """
+    optimizer.zero_grad(set_to_none=True)
+    losses, hits = zip(
+        *(
+            _backward(model, part_BCHW, part_B, share, recipe, class_weights_K)
+            for part_BCHW, part_B, share in _micro_batches(
+                batch_BCHW, labels_B, recipe, class_weights_K
+            )
+        ),
+        strict=True,
+    )
+    if recipe.l1:
+        (recipe.l1 * optim.l1_norm(model)).backward()
+    optimizer.step()
+    return torch.stack(losses).sum(), torch.stack(hits).sum()
+
+
+def _micro_batches(
+    batch_BCHW: Tensor, labels_B: Tensor, recipe: Recipe, class_weights_K: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor | float]]:
+    """The batch in even parts of about `micro_batch` images, each with its share in the mean loss.
+
+    No part is a single image, which has no statistics.
+    """
+    count = -(-len(labels_B) // recipe.micro_batch) if recipe.micro_batch else 1
+    count = max(1, min(count, len(labels_B) // 2))
+    weights_B = None if class_weights_K is None else class_weights_K[labels_B]
+    start = 0
+    for part_BCHW in batch_BCHW.tensor_split(count):
+        stop = start + len(part_BCHW)
+        if weights_B is None:
+            share = (stop - start) / len(labels_B)
+        else:
+            share = weights_B[start:stop].sum() / weights_B.sum()
+        yield part_BCHW, labels_B[start:stop], share
+        start = stop
+
+
+def _backward(
+    model: nn.Module,
+    batch_BCHW: Tensor,
+    labels_B: Tensor,
+    share: Tensor | float,
+    recipe: Recipe,
+    class_weights_K: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Add a micro-batch's gradients; its part of the mean loss, and its correct predictions."""
     with runtime.autocast(batch_BCHW.device, recipe.precision):
         logits_BK = model(batch_BCHW).float()
-    loss = optim.mean_loss(logits_BK, labels_B, recipe.label_smoothing, class_weights_K)
-    objective = loss + recipe.l1 * optim.l1_norm(model) if recipe.l1 else loss
-    optimizer.zero_grad(set_to_none=True)
-    objective.backward()
-    optimizer.step()
+    loss = share * optim.mean_loss(logits_BK, labels_B, recipe.label_smoothing, class_weights_K)
+    loss.backward()
     return loss.detach(), (logits_BK.argmax(1) == labels_B).sum()
 
 

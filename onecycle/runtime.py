@@ -5,6 +5,7 @@ Randomness is a function, not a state: every draw comes from a generator seeded 
 was reached.
 """
 
+import ctypes
 import hashlib
 import platform
 import random
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from onecycle.errors import InputError
 
@@ -131,6 +133,46 @@ def set_threads(count: int) -> int:
     if count:
         torch.set_num_threads(count)
     return torch.get_num_threads()
+
+
+@contextmanager
+def reused_memory() -> Iterator[None]:
+    """Let freed memory stay with the process inside, to be used again at the next step.
+
+    glibc gives every large block back to the kernel when it is freed and gets a new one, page by
+    page, at the next step; at batch 512 that is a fifth of the time of a step on the CPU. On other
+    systems this does nothing. On leaving, the defaults hold again and what is free is given back.
+    """
+    malloc = _glibc()
+    if malloc is None:
+        yield
+        return
+    malloc.mallopt(_M_MMAP_MAX, 0)
+    malloc.mallopt(_M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        malloc.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
+        malloc.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
+        malloc.malloc_trim(0)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_DEFAULT_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX = 128 * 1024, 65536
+"""Of mallopt(3), with glibc's own values."""
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if platform.libc_ver()[0] != "glibc":
+        return None
+    return ctypes.CDLL(None)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` (in the host's memory) on `device`, without making the host wait for a GPU."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

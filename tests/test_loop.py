@@ -1,14 +1,20 @@
 """The training step against a hand-written one, and a golden loss that holds the numerics."""
 
+import dataclasses
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from onecycle import loop, models, optim
 from onecycle.config import Recipe, override
 from onecycle.data import shapes
 from onecycle.data.batches import Batches
+from onecycle.loop import Training
+from onecycle.progress import SILENT
 
 CPU = torch.device("cpu")
 
@@ -82,6 +88,145 @@ def test_a_step_is_the_textbook_step(changes):
     assert correct.item() == (logits.argmax(1) == labels).sum().item()
     for one, two in zip(model.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"l1": 1e-3, "label_smoothing": 0.1}])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradients_of_micro_batches_add_up(changes, weighted):
+    """With the norms' statistics fixed, parts give the step of the whole batch."""
+    weights_K = torch.linspace(0.2, 3, 10, dtype=torch.float64) if weighted else None
+    found = []
+    for micro_batch in (0, 24):  # 64 images: parts of 22, 21 and 21
+        recipe = override(RECIPE, micro_batch=micro_batch, **changes)
+        model, optimizer, batches = small(recipe)
+        images, labels = batches.cut(0)
+        model.double().eval()
+        optim.set_rates(optimizer, 0.1, 0.9)
+        loss, correct = loop.train_step(
+            model, optimizer, images.double(), labels, recipe, weights_K
+        )  # fmt: skip
+        found.append([loss, correct.double(), *model.parameters()])
+    for one, two in zip(*found, strict=True):  # losses are float32 in between
+        torch.testing.assert_close(one.double(), two.double(), rtol=1e-5, atol=1e-7)
+
+
+def test_each_micro_batch_is_normalized_by_itself():
+    """Ghost batch norm: the running mean has moved once per part, towards the part's own mean."""
+    recipe = override(RECIPE, micro_batch=32)
+    model, optimizer, batches = small(recipe)
+    images, labels = batches.cut(0)
+    expected = torch.zeros_like(model.prep.norm.running_mean)
+    with torch.no_grad():
+        for part in images.split(32):
+            expected = 0.9 * expected + 0.1 * model.prep.conv(part).mean((0, 2, 3))
+    optim.set_rates(optimizer, 0.1, 0.9)
+    loop.train_step(model, optimizer, images, labels, recipe)
+    assert model.prep.norm.num_batches_tracked == 2
+    torch.testing.assert_close(model.prep.norm.running_mean, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("images", "micro_batch", "parts"), [
+    (512, 0, [512]), (512, 128, [128] * 4), (100, 32, [25] * 4), (513, 512, [257, 256]),
+    (3, 2, [3]), (5, 2, [3, 2]), (2, 2, [2]), (7, 512, [7]),
+])  # fmt: skip
+def test_micro_batches_are_even_and_never_of_one_image(images, micro_batch, parts):
+    batch, labels = torch.zeros(images, 1, 1, 1), torch.zeros(images, dtype=torch.long)
+    recipe = override(RECIPE, micro_batch=micro_batch)
+    cut = list(loop._micro_batches(batch, labels, recipe, None))
+    assert [len(part) for part, _, _ in cut] == [len(part) for _, part, _ in cut] == parts
+    assert sum(share for _, _, share in cut) == pytest.approx(1)
+
+
+def test_a_compiled_network_takes_the_same_steps():
+    """Traced and differentiated ahead of time; the code generator itself is PyTorch's."""
+    plain = losses(RECIPE, 4)
+    model, optimizer, batches = small(RECIPE)
+    model.compile(dynamic=False, backend="aot_eager")
+    found = []
+    for step in range(4):
+        optim.set_rates(optimizer, *loop.rates(RECIPE, step, batches.steps_per_epoch))
+        found.append(loop.train_step(model, optimizer, *batches.cut(step), RECIPE)[0].item())
+    assert found == pytest.approx(plain, rel=1e-4)
+    assert "prep.conv.weight" in model.state_dict()
+
+
+class Transfers(TorchDispatchMode):
+    """Counts what makes the host wait for a device: values read back, and blocking copies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_back, self.copies = 0, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        self.read_back += name in ("_local_scalar_dense", "nonzero", "equal", "masked_select")
+        self.copies += name == "_to_copy" and (kwargs or {}).get("device") is not None
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_never_waits_for_the_device(monkeypatch):
+    """On the meta device, which has no values: reading one back would be an error, too."""
+    device = torch.device("meta")
+    model, _, batches = small(RECIPE)
+    model = model.to(device)
+    batches = dataclasses.replace(batches, device=device)
+    training = Training(RECIPE, model, optim.build(model, RECIPE), batches, batches.train, None,
+                        device)  # fmt: skip
+    kept = []
+    monkeypatch.setattr(loop.Readings, "add", lambda _, *reading: kept.append(reading))
+    readings = loop.Readings(training, None, None)
+    model.train()
+    loop.do_step(training, 0, readings)
+    with Transfers() as counted:
+        for step in (1, 2, 3):
+            loop.do_step(training, step, readings)
+    assert counted.read_back == 0
+    assert (
+        counted.copies == 3 * 5
+    )  # indices, labels, and the three draws: `runtime.sent` moves them
+    assert all(loss.device.type == "meta" for _, _, _, loss, _, _ in kept)
+
+
+def test_readings_wait_for_a_gpu_at_intervals_only(monkeypatch, tmp_path):
+    rows = []
+
+    class Folder:
+        def append(self, name, row):
+            rows.append(row)
+
+    model, optimizer, batches = small(RECIPE)
+    training = Training(RECIPE, model, optimizer, batches, batches.train, None, CPU)
+    training.device = torch.device("cuda")  # the loss itself stays here
+    readings = loop.Readings(training, Folder(), SILENT)
+    for step in range(45):
+        readings.add(step, 0.1, 0.9, torch.tensor(1.0), torch.tensor(3), 64)
+        assert len(rows) == (step + 1) // 20 * 20
+    readings.flush()
+    assert [row["step"] for row in rows] == list(range(45))
+
+
+def test_a_step_makes_no_call_per_image():
+    """The number of operations is the same for 8 images and for 128."""
+    counts = []
+    for size in (8, 128):
+        model, optimizer, batches = small(RECIPE)
+        batches = dataclasses.replace(batches, batch_size=size)
+        optim.set_rates(optimizer, 0.1, 0.9)
+        loop.train_step(model, optimizer, *batches.cut(0), RECIPE)
+        with Operations() as counted:
+            loop.train_step(model, optimizer, *batches.cut(1), RECIPE)
+        counts.append(counted.names)
+    assert counts[0] == counts[1]
+
+
+class Operations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
 
 
 def test_rates_follow_the_brief():

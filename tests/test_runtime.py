@@ -1,6 +1,9 @@
 """Devices, precision, and random streams that are functions of their names."""
 
+import platform
 import random
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,3 +74,32 @@ def test_auto_precision_follows_the_cpu(monkeypatch):
 def test_negative_threads_are_refused():
     with pytest.raises(InputError, match="threads: -1 is negative"):
         runtime.set_threads(-1)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc's allocator")
+def test_memory_is_kept_inside_and_given_back_after():
+    """Counted by the kernel: pages fetched while a small convolution is trained."""
+    layer, batch = torch.nn.Conv2d(16, 16, 3), torch.rand(64, 16, 64, 64)
+
+    def pages_of(steps: int) -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(steps):
+            layer(batch).relu().square().mean().backward()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    pages_of(2)
+    outside, size = pages_of(6), resident()
+    with runtime.reused_memory():
+        pages_of(6)
+        inside = pages_of(6)
+    assert outside > 6 * 2000
+    assert inside < outside / 10
+    assert resident() < size + 32 * 2**20
+
+
+def test_what_is_sent_to_the_cpu_is_not_copied():
+    here = torch.ones(3)
+    assert runtime.sent(here, torch.device("cpu")) is here

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from onecycle import runtime
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -37,7 +39,12 @@ class Draws:
 
     def to(self, device: torch.device) -> "Draws":
         """The same draws on `device`."""
-        return Draws(self.shifts_B2.to(device), self.flips_B.to(device), self.corners_B2.to(device))
+        return Draws(
+            *(
+                runtime.sent(each, device)
+                for each in (self.shifts_B2, self.flips_B, self.corners_B2)
+            )
+        )
 
 
 def draw(

@@ -47,9 +47,11 @@ class Images:
     def normalised(self, indices_B: np.ndarray) -> Tensor:
         """float32 B H W C images at `indices_B`, on the device."""
         if self._resident_NHWC is not None:
-            picked = self._resident_NHWC[torch.from_numpy(indices_B).to(self._device)]
+            # A copy: the order of an epoch is read-only, which PyTorch warns of.
+            indices = torch.from_numpy(indices_B.copy())
+            picked = self._resident_NHWC[runtime.sent(indices, self._device)]
         else:
-            picked = torch.from_numpy(self._host_NHWC[indices_B]).to(self._device)
+            picked = runtime.sent(torch.from_numpy(self._host_NHWC[indices_B]), self._device)
         return augment.normalise(picked, self._mean_C, self._std_C)
 
 
@@ -147,5 +149,7 @@ class Batches:
             crop_padding=self.crop_padding,
             cutout=self.cutout,
         )
-        labels_B = torch.from_numpy(self.train.labels_N[indices[start:stop]]).to(self.device)
+        labels_B = runtime.sent(
+            torch.from_numpy(self.train.labels_N[indices[start:stop]]), self.device
+        )
         return batch_BHWC.permute(0, 3, 1, 2), labels_B

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from onecycle import places
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 
@@ -62,12 +63,7 @@ class _Entry:
 
 def cache_folder(cache_dir: Path | None = None) -> Path:
     """Where files are kept: `cache_dir`, else `$ONECYCLE_CACHE`, else the user's cache folder."""
-    if cache_dir is not None:
-        return cache_dir
-    if own := os.environ.get("ONECYCLE_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(base) / "onecycle"
+    return places.cache_folder() if cache_dir is None else cache_dir
 
 
 @contextmanager

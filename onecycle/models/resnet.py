@@ -5,6 +5,8 @@ Shapes: B batch, C channels, H height, W width, K classes.
 
 from torch import Tensor, nn
 
+from onecycle.models import fused
+
 BASE_CHANNELS = (64, 128, 256, 512)
 """Channels of the stages prep, layer1, layer2 and layer3 at width 1."""
 
@@ -14,11 +16,54 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = conv_bn_relu(channels, channels)
-        self.second = conv_bn_relu(channels, channels)
+        self.first = ConvBlock(channels, channels)
+        self.second = ConvBlock(channels, channels)
 
     def forward(self, batch_BCHW: Tensor) -> Tensor:
-        return batch_BCHW + self.second(self.first(batch_BCHW))
+        return self.second(self.first(batch_BCHW), residual_BCHW=batch_BCHW)
+
+
+class ConvBlock(nn.Sequential):
+    """Conv 3 x 3 without bias, then max pooling 2 x 2 where asked for, batch norm and ReLU.
+
+    On a CPU everything after the convolution runs as one operation (`models.fused`), unless one
+    of the layers has a hook that wants to see it run.
+    """
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+
+    def __init__(self, channels_in: int, channels_out: int, *, pool: bool = False) -> None:
+        super().__init__()
+        self.add_module("conv", nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False))
+        if pool:
+            self.add_module("pool", nn.MaxPool2d(2))
+        self.add_module("norm", nn.BatchNorm2d(channels_out))
+        self.add_module("relu", nn.ReLU(inplace=True))
+        self.pools = pool
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, batch_BCHW: Tensor, residual_BCHW: Tensor | None = None
+    ) -> Tensor:
+        """The block's output, plus `residual_BCHW` where it is given."""
+        kernels = None if self._has_hooks() else fused.kernels_for(batch_BCHW, self.norm)
+        if kernels is None:
+            output_BCHW = super().forward(batch_BCHW)
+            return output_BCHW if residual_BCHW is None else residual_BCHW + output_BCHW
+        return fused.norm_relu(
+            fused.conv3x3(batch_BCHW, self.conv, kernels),
+            self.norm,
+            kernels,
+            pool=self.pools,
+            residual_BCHW=residual_BCHW,
+        )
+
+    def _has_hooks(self) -> bool:
+        return any(
+            part._forward_hooks or part._forward_pre_hooks or part._backward_hooks
+            or part._backward_pre_hooks
+            for part in self
+        )  # fmt: skip
 
 
 class CustomResNet(nn.Module):
@@ -48,10 +93,10 @@ class CustomResNet(nn.Module):
     ) -> None:
         super().__init__()
         prep, one, two, three = (max(1, round(width * base)) for base in BASE_CHANNELS)
-        self.prep = conv_bn_relu(channels, prep)
-        self.layer1 = nn.Sequential(conv_bn_relu(prep, one, pool=True), ResidualBlock(one))
-        self.layer2 = conv_bn_relu(one, two, pool=True)
-        self.layer3 = nn.Sequential(conv_bn_relu(two, three, pool=True), ResidualBlock(three))
+        self.prep = ConvBlock(channels, prep)
+        self.layer1 = nn.Sequential(ConvBlock(prep, one, pool=True), ResidualBlock(one))
+        self.layer2 = ConvBlock(one, two, pool=True)
+        self.layer3 = nn.Sequential(ConvBlock(two, three, pool=True), ResidualBlock(three))
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(three, classes)
@@ -70,18 +115,3 @@ class CustomResNet(nn.Module):
         """Logits B K."""
         features_BC = self.forward_features(batch_BCHW)["pool"]
         return self.linear(self.dropout(features_BC)) * self.head_scale
-
-
-def conv_bn_relu(channels_in: int, channels_out: int, *, pool: bool = False) -> nn.Sequential:
-    """Conv 3 x 3 without bias, then max pooling 2 x 2 where asked for, batch norm and ReLU."""
-    layers: dict[str, nn.Module] = {
-        "conv": nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
-    }
-    if pool:
-        layers["pool"] = nn.MaxPool2d(2)
-    layers["norm"] = nn.BatchNorm2d(channels_out)
-    layers["relu"] = nn.ReLU(inplace=True)
-    block = nn.Sequential()
-    for name, layer in layers.items():
-        block.add_module(name, layer)
-    return block

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from onecycle import runtime
+from onecycle import kernels, runtime
 
 PACKAGES = ("onecycle", "torch", "numpy", "pillow", "matplotlib", "safetensors", "scipy")
 """Packages whose versions environment.json names."""
@@ -44,6 +44,7 @@ def environment(
         "device_name": torch.cuda.get_device_name(device) if on_gpu else runtime.cpu_model(),
         "precision": precision,
         "threads": threads,
+        "kernels": kernels.state(torch.device(device), precision),
         "cpu": runtime.cpu_model(),
         "cpu_count": os.cpu_count(),
         "cpu_flags": sorted(runtime.cpu_flags()),

@@ -134,7 +134,7 @@ def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = SILENT) ->
     training, _ = prepare(recipe, threads=threads, progress=progress)
     if recipe.lr_max == "proven":
         progress.note("lr_max: 'proven' takes trainings, which train does; here is the range test")
-    with noted_signals() as stop:
+    with noted_signals() as stop, runtime.reused_memory():
         return range_test(training, stop, progress)
 
 
@@ -164,7 +164,8 @@ def evaluate_run(
     training, splits = prepare(recipe, threads=threads, progress=progress)
     _check_same_classes(folder, splits)
     loop.load_model(training.model, checkpoint.tensors)
-    evaluation = training.evaluate(splits.test)
+    with runtime.reused_memory():
+        evaluation = training.evaluate(splits.test)
     return {
         "run": str(folder.path),
         "data": recipe.data,
@@ -188,7 +189,7 @@ def describe(recipe: Recipe) -> Summary:
 
 def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progress) -> Run:
     """Find the rates if need be, fit, evaluate, and write everything that the run leaves."""
-    with run.lock(), run.log() as write, noted_signals() as stop:
+    with run.lock(), run.log() as write, noted_signals() as stop, runtime.reused_memory():
         progress = Logged(progress, write)
         progress.note(f"run folder: {run.path}")
         if training.state.step == 0:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from onecycle import models, optim, runtime
+from onecycle import kernels, models, optim, runtime
 from onecycle.config import Recipe, override
 from onecycle.data import Splits, load_splits
 from onecycle.data.batches import Batches
@@ -23,12 +23,13 @@ def prepare(
     runtime.set_threads(threads)
     device = runtime.resolve_device(recipe.device)
     precision = runtime.resolve_precision(recipe.precision, device)
+    note_missing_kernels(device, precision, progress)
     splits = load(recipe, progress)
     mean, std = _statistics(recipe, splits)
     recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
     _, _, channels = splits.train.image_shape
     model = build(recipe, channels, len(splits.train.classes))
-    model = placed(model, device)
+    model = placed(model, device, compiled=recipe.compile)
     batches = Batches(
         train=splits.train,
         batch_size=recipe.batch_size,
@@ -74,9 +75,23 @@ def build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = Non
     )
 
 
-def placed(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on the device, its weights in channels_last order."""
-    return model.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+def placed(model: nn.Module, device: torch.device, *, compiled: bool = False) -> nn.Module:
+    """The model on the device, its weights in channels_last order.
+
+    `compiled`: its forward and backward pass go through torch.compile, on a GPU as CUDA graphs,
+    which start a step's hundreds of kernels at once. Names of weights stay as they are.
+    """
+    model = model.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if compiled:
+        model.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
+    return model
+
+
+def note_missing_kernels(device: torch.device, precision: str, progress: Progress) -> None:
+    """Say that a training on the CPU will be slower than it could be, and why."""
+    state = kernels.state(device, precision)
+    if device.type == "cpu" and state != "compiled":
+        progress.note(f"kernels: {state}; training takes longer without the compiled ones")
 
 
 def note_uneven_classes(training: Training, progress: Progress) -> None:

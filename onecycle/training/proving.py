@@ -138,7 +138,8 @@ def probe(training: Training, recipe: Recipe, stop: Signals, progress: Progress)
 def _anew(training: Training, recipe: Recipe) -> Training:
     """The training at its beginning, by `recipe`."""
     train = training.batches.train
-    model = placed(build(recipe, train.image_shape[2], len(train.classes)), training.device)
+    model = build(recipe, train.image_shape[2], len(train.classes))
+    model = placed(model, training.device, compiled=recipe.compile)
     optimizer = optim.build(model, recipe)
     return replace(training, recipe=recipe, model=model, optimizer=optimizer, state=State())
 

@@ -100,7 +100,7 @@ def _sibling(training: Training, repeat: int) -> Training:
     channels = training.batches.train.image_shape[2]
     seed = runtime.seed_of(recipe.seed, "range test initialization", repeat)
     model = build(recipe, channels, len(training.batches.train.classes), seed=seed)
-    model = placed(model, training.device)
+    model = placed(model, training.device, compiled=recipe.compile)
     return replace(training, model=model, optimizer=optim.build(model, recipe))
 
 

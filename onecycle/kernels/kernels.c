@@ -1,0 +1,269 @@
+/* Batch norm, ReLU and max pooling, forward and backward, in as few passes over the activations as
+   there can be. On a CPU these passes wait for memory, so that a pass saved is time saved.
+
+   Compiled once per element type, by `compiling.py`:
+     ELEMENT_BF16    elements are bfloat16, arithmetic is float
+     ELEMENT_FLOAT   both are float
+     ELEMENT_DOUBLE  both are double: for gradient checks
+
+   Activations lie in memory as rows of C channels (B H W C, which PyTorch calls channels_last), M
+   rows in all. `scale` and `shift` turn a value x into its normalized one, x * scale + shift, whose
+   sign is that of the ReLU's input; the backward passes compute it again instead of storing it.
+
+   Sums are taken over blocks of BLOCK_ROWS rows, whatever the number of threads, so that a result
+   does not depend on it. The caller adds the blocks up, in order. */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define BLOCK_ROWS 512
+
+#if defined(ELEMENT_BF16)
+typedef uint16_t element;
+typedef float real;
+
+static inline real widen(element bits) {
+    uint32_t word = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &word, 4);
+    return value;
+}
+
+static inline element narrow(real value) { /* to the nearest, ties to even */
+    uint32_t word;
+    memcpy(&word, &value, 4);
+    uint32_t rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
+    return value != value ? 0x7fc0 : (element)rounded;
+}
+
+typedef int16_t order;
+
+static inline order rank(element bits) { /* grows with the value; NaN of either sign on top */
+    int16_t word = (int16_t)bits;
+    int16_t magnitude = (int16_t)(word & 0x7fff);
+    int16_t rank = (int16_t)(word ^ ((word >> 15) & 0x7fff));
+    return magnitude > 0x7f80 ? (int16_t)0x7fff : rank;
+}
+
+static inline int exceeds(order one, order other) { return one > other; }
+#else
+#if defined(ELEMENT_FLOAT)
+typedef float element;
+#elif defined(ELEMENT_DOUBLE)
+typedef double element;
+#endif
+typedef element real;
+typedef element order;
+
+static inline real widen(element value) { return value; }
+static inline element narrow(real value) { return value; }
+static inline order rank(element value) { return value; }
+
+static inline int exceeds(order one, order other) { /* NaN exceeds every number */
+    return (one > other) | ((one != one) & (other == other));
+}
+#endif
+
+static inline int64_t smaller(int64_t one, int64_t other) { return one < other ? one : other; }
+
+/* Rows per block of the sums, for the caller, who makes room for them. */
+int64_t block_rows(void) { return BLOCK_ROWS; }
+
+/* sums[block][0][c], sums[block][1][c]: sum of d and of d * d over the block's rows, where d is the
+   distance to the first row. Without that, the variance of values far from zero would be lost. */
+void moments(const element *restrict x, int64_t M, int64_t C, real *restrict sums) {
+    int64_t blocks = (M + BLOCK_ROWS - 1) / BLOCK_ROWS;
+#pragma omp parallel for schedule(static)
+    for (int64_t block = 0; block < blocks; block++) {
+        real *restrict first = sums + block * 2 * C, *restrict second = first + C;
+        memset(first, 0, 2 * C * sizeof(real));
+        int64_t row = block * BLOCK_ROWS, end = smaller(M, row + BLOCK_ROWS);
+        for (; row + 4 <= end; row += 4) { /* four rows at once: fewer visits to the sums */
+            const element *restrict p = x + row * C;
+#pragma omp simd
+            for (int64_t c = 0; c < C; c++) {
+                real origin = widen(x[c]);
+                real d0 = widen(p[c]) - origin, d1 = widen(p[c + C]) - origin;
+                real d2 = widen(p[c + 2 * C]) - origin, d3 = widen(p[c + 3 * C]) - origin;
+                first[c] += (d0 + d1) + (d2 + d3);
+                second[c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3);
+            }
+        }
+        for (; row < end; row++) {
+            const element *restrict p = x + row * C;
+#pragma omp simd
+            for (int64_t c = 0; c < C; c++) {
+                real d = widen(p[c]) - widen(x[c]);
+                first[c] += d;
+                second[c] += d * d;
+            }
+        }
+    }
+}
+
+/* y = relu(x * scale + shift), plus `added` where that is not NULL. NaN stays NaN. */
+void norm_relu(const element *restrict x, const element *restrict added, element *restrict y,
+               int64_t M, int64_t C, const real *restrict scale, const real *restrict shift) {
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < M; row++) {
+        const element *restrict p = x + row * C;
+        element *restrict out = y + row * C;
+        if (added) {
+            const element *restrict q = added + row * C;
+#pragma omp simd
+            for (int64_t c = 0; c < C; c++) {
+                real value = widen(p[c]) * scale[c] + shift[c];
+                out[c] = narrow((value < 0 ? 0 : value) + widen(q[c]));
+            }
+        } else {
+#pragma omp simd
+            for (int64_t c = 0; c < C; c++) {
+                real value = widen(p[c]) * scale[c] + shift[c];
+                out[c] = narrow(value < 0 ? 0 : value);
+            }
+        }
+    }
+}
+
+/* The gradient before the ReLU: the one after it where its input was above zero. */
+static inline real passed(element gradient, real x, real scale, real shift) {
+    return x * scale + shift > 0 ? widen(gradient) : 0;
+}
+
+/* sums[block][0][c], sums[block][1][c]: sum of g and of g * (x - mean) over the block's rows, where
+   g is the gradient before the ReLU. */
+void gradient_sums(const element *restrict gradient, const element *restrict x, int64_t M,
+                   int64_t C, const real *restrict scale, const real *restrict shift,
+                   const real *restrict mean, real *restrict sums) {
+    int64_t blocks = (M + BLOCK_ROWS - 1) / BLOCK_ROWS;
+#pragma omp parallel for schedule(static)
+    for (int64_t block = 0; block < blocks; block++) {
+        real *restrict first = sums + block * 2 * C, *restrict second = first + C;
+        memset(first, 0, 2 * C * sizeof(real));
+        int64_t row = block * BLOCK_ROWS, end = smaller(M, row + BLOCK_ROWS);
+        for (; row + 2 <= end; row += 2) {
+            const element *restrict p = x + row * C, *restrict g = gradient + row * C;
+#pragma omp simd
+            for (int64_t c = 0; c < C; c++) {
+                real x0 = widen(p[c]), x1 = widen(p[c + C]);
+                real g0 = passed(g[c], x0, scale[c], shift[c]);
+                real g1 = passed(g[c + C], x1, scale[c], shift[c]);
+                first[c] += g0 + g1;
+                second[c] += g0 * (x0 - mean[c]) + g1 * (x1 - mean[c]);
+            }
+        }
+        for (; row < end; row++) {
+            const element *restrict p = x + row * C, *restrict g = gradient + row * C;
+#pragma omp simd
+            for (int64_t c = 0; c < C; c++) {
+                real x0 = widen(p[c]), g0 = passed(g[c], x0, scale[c], shift[c]);
+                first[c] += g0;
+                second[c] += g0 * (x0 - mean[c]);
+            }
+        }
+    }
+}
+
+/* The gradient of x: scale * g + slope * x + offset, with g as above. */
+void norm_relu_backward(const element *restrict gradient, const element *restrict x,
+                        element *restrict dx, int64_t M, int64_t C, const real *restrict scale,
+                        const real *restrict shift, const real *restrict slope,
+                        const real *restrict offset) {
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < M; row++) {
+        const element *restrict p = x + row * C, *restrict g = gradient + row * C;
+        element *restrict out = dx + row * C;
+#pragma omp simd
+        for (int64_t c = 0; c < C; c++) {
+            real x0 = widen(p[c]), g0 = passed(g[c], x0, scale[c], shift[c]);
+            out[c] = narrow(scale[c] * g0 + slope[c] * x0 + offset[c]);
+        }
+    }
+}
+
+static void pool_pixel(const element *restrict p0, const element *restrict p1,
+                       const element *restrict p2, const element *restrict p3,
+                       element *restrict y, uint8_t *restrict place, int64_t C) {
+#pragma omp simd
+    for (int64_t c = 0; c < C; c++) {
+        element upper_left = p0[c], upper_right = p1[c], lower_left = p2[c], lower_right = p3[c];
+        order r0 = rank(upper_left), r1 = rank(upper_right);
+        order r2 = rank(lower_left), r3 = rank(lower_right);
+        order right_above = exceeds(r1, r0), right_below = exceeds(r3, r2);
+        element above = right_above ? upper_right : upper_left;
+        element below = right_below ? lower_right : lower_left;
+        order rank_above = right_above ? r1 : r0, rank_below = right_below ? r3 : r2;
+        order lower = exceeds(rank_below, rank_above);
+        y[c] = lower ? below : above;
+        place[c] = (uint8_t)(lower ? right_below + 2 : right_above);
+    }
+}
+
+/* Maximum of 2 x 2 pixels with stride 2, and which of the four it was; of equal ones the first. A
+   last row or column that has no partner is left out, as PyTorch does. */
+void max_pool(const element *restrict x, int64_t B, int64_t H, int64_t W, int64_t C,
+              element *restrict y, uint8_t *restrict place) {
+    int64_t h = H / 2, w = W / 2;
+#pragma omp parallel for schedule(static)
+    for (int64_t line = 0; line < B * h; line++) {
+        const element *pixel = x + (line / h * H + line % h * 2) * W * C;
+        for (int64_t j = 0; j < w; j++, pixel += 2 * C) {
+            int64_t out = (line * w + j) * C;
+            const element *under = pixel + W * C;
+            pool_pixel(pixel, pixel + C, under, under + C, y + out, place + out, C);
+        }
+    }
+}
+
+/* `norm_relu_backward` and the backward pass of `max_pool` in one. `x` is pooled, `dx` is not, and
+   comes filled with zeros where H or W is odd. */
+void pool_norm_relu_backward(const element *restrict gradient, const element *restrict x,
+                             const uint8_t *restrict place, element *restrict dx, int64_t B,
+                             int64_t H, int64_t W, int64_t C, const real *restrict scale,
+                             const real *restrict shift, const real *restrict slope,
+                             const real *restrict offset) {
+    int64_t h = H / 2, w = W / 2;
+#pragma omp parallel for schedule(static)
+    for (int64_t line = 0; line < B * h; line++) {
+        element *top = dx + (line / h * H + line % h * 2) * W * C;
+        for (int64_t j = 0; j < w; j++, top += 2 * C) {
+            int64_t in = (line * w + j) * C;
+            const element *restrict p = x + in, *restrict g = gradient + in;
+            const uint8_t *restrict at = place + in;
+            element *restrict d0 = top, *restrict d1 = d0 + C;
+            element *restrict d2 = d0 + W * C, *restrict d3 = d2 + C;
+#pragma omp simd
+            for (int64_t c = 0; c < C; c++) {
+                real x0 = widen(p[c]), g0 = passed(g[c], x0, scale[c], shift[c]);
+                element value = narrow(scale[c] * g0 + slope[c] * x0 + offset[c]);
+                uint16_t chosen = at[c];
+                d0[c] = chosen == 0 ? value : 0;
+                d1[c] = chosen == 1 ? value : 0;
+                d2[c] = chosen == 2 ? value : 0;
+                d3[c] = chosen == 3 ? value : 0;
+            }
+        }
+    }
+}
+
+/* columns[M][3][3][C]: what a 3 x 3 convolution with padding 1 sees at each of the M = B * H * W
+   pixels, so that its weights' gradient is one matrix product. */
+void neighbourhoods(const element *restrict x, int64_t B, int64_t H, int64_t W, int64_t C,
+                    element *restrict columns) {
+    size_t pixel = C * sizeof(element);
+#pragma omp parallel for schedule(static)
+    for (int64_t line = 0; line < B * H; line++) {
+        int64_t image = line / H, i = line % H;
+        for (int64_t j = 0; j < W; j++) {
+            element *out = columns + (line * W + j) * 9 * C;
+            for (int64_t k = 0; k < 9; k++, out += C) {
+                int64_t row = i + k / 3 - 1, column = j + k % 3 - 1;
+                if (row < 0 || row >= H || column < 0 || column >= W)
+                    memset(out, 0, pixel);
+                else
+                    memcpy(out, x + ((image * H + row) * W + column) * C, pixel);
+            }
+        }
+    }
+}

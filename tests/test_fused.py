@@ -1,0 +1,260 @@
+"""The compiled kernels and the operations made of them, against PyTorch's own layers."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from onecycle import models, runtime
+from onecycle.kernels import Kernels, find
+from onecycle.models import fused
+from onecycle.models.resnet import ConvBlock
+
+LAST = torch.channels_last
+DTYPES = (torch.float64, torch.float32, torch.bfloat16)
+
+pytestmark = pytest.mark.skipif(
+    isinstance(find(torch.float64), str), reason=f"no kernels: {find(torch.float64)}"
+)
+
+
+def kernels(dtype: torch.dtype) -> Kernels:
+    found = find(dtype)
+    assert isinstance(found, Kernels)
+    return found
+
+
+def images(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
+    values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return values.to(dtype, memory_format=LAST)
+
+
+def seen_by_hooks(model: nn.Module) -> nn.Module:
+    """A copy that runs layer by layer: a hook on a layer makes its block do so."""
+    model = copy.deepcopy(model)
+    for layer in model.modules():
+        if isinstance(layer, nn.ReLU):
+            layer.register_forward_hook(lambda *_: None)
+    return model
+
+
+shapes = st.tuples(
+    st.integers(1, 5), st.integers(1, 70), st.integers(2, 9), st.integers(2, 9)
+).filter(lambda shape: shape[0] * (shape[2] // 2) * (shape[3] // 2) > 1)
+
+
+# ------------------------------------------------------------------------------------- kernels
+
+
+@settings(deadline=None, max_examples=60)
+@given(shape=shapes, dtype=st.sampled_from(DTYPES), offset=st.sampled_from((0.0, 100.0)))
+def test_moments_are_mean_and_variance(shape, dtype, offset):
+    x = (images(*shape) + offset).to(dtype).contiguous(memory_format=LAST)
+    mean, variance = kernels(dtype).moments(x)
+    exact = x.double()
+    torch.testing.assert_close(mean, exact.mean((0, 2, 3)), rtol=1e-6, atol=1e-6)
+    expected = exact.var((0, 2, 3), unbiased=False)
+    torch.testing.assert_close(variance, expected, rtol=1e-4, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(shape=shapes, dtype=st.sampled_from(DTYPES), values=st.sampled_from(("normal", "ties")))
+def test_max_pooling_is_pytorchs(shape, dtype, values):
+    x = images(*shape)
+    x = (x if values == "normal" else x.round()).to(dtype).contiguous(memory_format=LAST)
+    x = x + 0.0  # no negative zero, which PyTorch takes for equal to zero
+    y, places = kernels(dtype).max_pool(x)
+    expected, flat = F.max_pool2d(x, 2, return_indices=True)
+    assert torch.equal(y, expected)
+    rows, columns = flat // shape[3], flat % shape[3]
+    assert torch.equal(places.long(), rows % 2 * 2 + columns % 2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_nan_is_the_maximum_and_passes_the_relu(dtype, sign):
+    """x86 makes negative NaNs of invalid operations; a loss must not hide them."""
+    x = images(1, 40, 4, 4, dtype=dtype)
+    x[0, :, 1, 2] = torch.copysign(torch.tensor(float("nan"), dtype=dtype), torch.tensor(sign))
+    y, _ = kernels(dtype).max_pool(x)
+    assert y[0, :, 0, 1].isnan().all()
+    assert y.isnan().sum() == 40
+    ones = torch.ones(40, dtype=kernels(dtype).real)
+    assert kernels(dtype).norm_relu(y, ones, ones)[0, :, 0, 1].isnan().all()
+
+
+def test_rounding_to_bfloat16_is_pytorchs():
+    """Every bfloat16 sum of two values, ties among them."""
+    low, high = images(1, 64, 64, 64, dtype=torch.bfloat16), images(1, 64, 64, 64, seed=1)
+    high = (high * 50).to(torch.bfloat16).contiguous(memory_format=LAST)
+    one, zero = torch.ones(64), torch.zeros(64)
+    found = kernels(torch.bfloat16).norm_relu(low, one, zero, high)
+    assert torch.equal(found, (low.float().relu() + high.float()).to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_neighbourhoods_are_unfolded_images(dtype):
+    x = images(3, 5, 4, 7, dtype=dtype)
+    expected = F.unfold(x.float(), 3, padding=1).view(3, 5, 9, 28).permute(0, 3, 2, 1)
+    found = kernels(dtype).neighbourhoods(x)
+    assert torch.equal(found.float(), expected.reshape(84, 45))
+
+
+def test_sums_do_not_depend_on_the_number_of_threads():
+    x, gradient = images(40, 24, 16, 16, dtype=torch.float32), images(40, 24, 16, 16, seed=1)
+    vectors = [torch.rand(24, generator=torch.Generator().manual_seed(s)) for s in range(3)]
+    found = {}
+    before = torch.get_num_threads()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        moments = kernels(torch.float32).moments(x)
+        sums = kernels(torch.float32).gradient_sums(gradient.float(), x, *vectors)
+        found[threads] = torch.cat([*moments, *sums])
+    torch.set_num_threads(before)
+    assert torch.equal(found[1], found[2])
+    assert torch.equal(found[1], found[3])
+
+
+# ---------------------------------------------------------------------------------- operations
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("pool", [False, True])
+def test_gradients_in_float64(pool, residual):
+    """Against differences of the function itself."""
+    norm = nn.BatchNorm2d(3, dtype=torch.float64)
+    side = 6 if pool else 3
+    x = images(2, 3, side, side).requires_grad_()
+    added = images(2, 3, 3, 3, seed=1).requires_grad_() if residual else None
+    weight, bias = (images(1, 3, 1, 1, seed=s).flatten().requires_grad_() for s in (2, 3))
+
+    def block(x, added, weight, bias):
+        return fused._NormRelu.apply(
+            x, weight, bias, added, norm, kernels(torch.float64), pool
+        )  # fmt: skip
+
+    assert torch.autograd.gradcheck(block, (x, added, weight, bias))
+
+
+def test_the_small_maps_convolution_has_the_convolutions_gradients():
+    for side in (4, 8):  # all of it a product, and only the weights' gradient
+        x = images(5, 6, side, side).requires_grad_()
+        weight = images(7, 6, 3, 3, seed=1).requires_grad_()
+        found = fused._SmallMapConv.apply(x, weight, kernels(torch.float64))
+        expected = F.conv2d(x, weight, padding=1)
+        torch.testing.assert_close(found, expected)
+        gradient = images(*expected.shape, seed=2)
+        for one, two in zip(
+            torch.autograd.grad(found, (x, weight), gradient),
+            torch.autograd.grad(expected, (x, weight), gradient),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, two)
+        assert torch.autograd.gradcheck(
+            lambda x, w: fused._SmallMapConv.apply(x, w, kernels(torch.float64)),
+            (images(2, 2, side, side).requires_grad_(), images(2, 2, 3, 3).requires_grad_()),
+        )
+
+
+def test_scattered_tensors_are_refused():
+    with pytest.raises(ValueError, match="dense"):
+        kernels(torch.float64).norm_relu(images(2, 4, 3, 3)[:, :2], torch.ones(2), torch.ones(2))
+
+
+def test_scattered_activations_are_gathered():
+    block, batch = ConvBlock(2, 8).double(), images(4, 4, 8, 8)[:, 1:3, ::2, 1:7]
+    torch.testing.assert_close(block(batch), seen_by_hooks(block)(batch))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (33, 35)])
+def test_a_step_of_the_network_is_the_layers_step_in_float64(size):
+    model = models.build("custom-resnet", classes=10, width=0.125).double()
+    model = model.to(memory_format=LAST)
+    layers = seen_by_hooks(model)
+    batch, labels = images(6, 3, *size), torch.arange(6)
+    for network in (model, layers):
+        for _ in range(2):
+            F.cross_entropy(network(batch), labels).backward()
+    for (name, one), two in zip(model.named_parameters(), layers.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad, msg=name)
+    for (name, one), two in zip(model.named_buffers(), layers.buffers(), strict=True):
+        torch.testing.assert_close(one, two, msg=name)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(batch), layers.eval()(batch))
+
+
+@pytest.mark.skipif(
+    not runtime.has_native_bf16(torch.device("cpu")), reason="bf16 is slow on this CPU"
+)
+def test_bf16_is_as_near_to_the_truth_as_the_layers_are():
+    model = models.build("custom-resnet", classes=10, width=0.5).to(memory_format=LAST)
+    exact = copy.deepcopy(model).double()
+    layers = seen_by_hooks(model)
+    batch, labels = images(64, 3, 32, 32, dtype=torch.float32), torch.arange(64) % 10
+    F.cross_entropy(exact(batch.double()), labels).backward()
+    for network in (model, layers):
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(batch)
+        F.cross_entropy(logits.float(), labels).backward()
+
+    def error(network: nn.Module) -> float:
+        pairs = zip(network.parameters(), exact.parameters(), strict=True)
+        return sum(float((p.grad - q.grad).norm() / q.grad.norm()) for p, q in pairs)
+
+    assert error(model) < 1.1 * error(layers)
+
+
+# ------------------------------------------------------------------------------ when they serve
+
+
+def served(block: ConvBlock, batch: torch.Tensor) -> bool:
+    output = block(batch)
+    return output.grad_fn is not None and output.grad_fn.name() == "_NormReluBackward"
+
+
+def test_a_block_is_one_operation_in_training():
+    block = ConvBlock(3, 8)
+    assert served(block, images(2, 3, 8, 8, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("layer", ["conv", "norm", "relu"])
+def test_hooks_on_a_layer_see_it_run(layer):
+    block, seen = ConvBlock(3, 8), []
+    getattr(block, layer).register_forward_hook(lambda *_: seen.append(layer))
+    assert not served(block, images(2, 3, 8, 8, dtype=torch.float32))
+    assert seen == [layer]
+
+
+def test_unusual_norms_are_left_to_pytorch():
+    batch = images(2, 3, 8, 8, dtype=torch.float32)
+    for settings_ in ({"affine": False}, {"track_running_stats": False}, {"momentum": None}):
+        block = ConvBlock(3, 8)
+        block.norm = nn.BatchNorm2d(8, **settings_)
+        assert not served(block, batch)
+    assert not served(ConvBlock(3, 8).half(), batch.half())
+
+
+def test_gradients_through_fixed_statistics_come_from_the_layers():
+    """A heat map asks for them."""
+    block = ConvBlock(3, 8).eval()
+    batch = images(2, 3, 8, 8, dtype=torch.float32).requires_grad_()
+    assert not served(block, batch)
+    block(batch).sum().backward()
+    assert batch.grad is not None
+
+
+def test_one_value_per_channel_is_refused_as_pytorch_does():
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        ConvBlock(3, 8, pool=True)(images(1, 3, 2, 2, dtype=torch.float32))
+
+
+def test_a_deep_copy_and_an_exported_network_still_work():
+    model = models.build("custom-resnet", classes=10, width=0.125).eval()
+    batch = images(2, 3, 16, 16, dtype=torch.float32)
+    exported = torch.export.export(copy.deepcopy(model), (batch,)).module()
+    with torch.no_grad():
+        torch.testing.assert_close(exported(batch), model(batch))

@@ -1,0 +1,118 @@
+"""Compiling the kernels on this machine: what is kept, what is refused, and how it fails."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from onecycle import kernels
+from onecycle.errors import KernelsUnavailable
+from onecycle.kernels import compiling
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compiled on Linux only")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("ONECYCLE_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def compilations(monkeypatch) -> list[str]:
+    """The commands that are run, as they are run."""
+    commands, run = [], compiling._run
+    monkeypatch.setattr(
+        compiling, "_run", lambda *command: (commands.append(command[-1]), run(*command))
+    )
+    return commands
+
+
+def test_a_library_is_compiled_once_and_kept(cache, compilations):
+    first = compiling.library("FLOAT", "this cpu")
+    assert len(compilations) == 2  # compiled, linked
+    assert compiling.library("FLOAT", "this cpu").block_rows() == first.block_rows() == 512
+    assert len(compilations) == 2
+    [kept] = cache.iterdir()
+    assert kept.name.startswith("kernels-")
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+
+
+def test_another_cpu_gets_its_own(cache, compilations):
+    compiling.library("FLOAT", "one")
+    compiling.library("FLOAT", "another")
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("open_to_others", ["folder", "file"])
+def test_code_that_others_could_have_written_is_not_opened(cache, compilations, open_to_others):
+    compiling.library("FLOAT", "this cpu")
+    [kept] = cache.iterdir()
+    kept.unlink()
+    kept.write_bytes(b"code of someone else")
+    (cache if open_to_others == "folder" else kept).chmod(0o777)
+    assert compiling.library("FLOAT", "this cpu").block_rows() == 512
+    assert len(compilations) == 4
+
+
+def test_a_cache_that_cannot_be_made_is_done_without(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ONECYCLE_CACHE", str(tmp_path / "file" / "cache"))
+    assert compiling.library("FLOAT", "this cpu").block_rows() == 512
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_a_damaged_library_is_made_anew(cache, compilations, damage):
+    compiling.library("FLOAT", "this cpu")
+    [kept] = cache.iterdir()
+    content = bytearray(kept.read_bytes())
+    content[5000] ^= 1
+    kept.unlink()  # the open one stays as it is
+    kept.write_bytes(content if damage == "flipped" else content[:9000])
+    kept.chmod(0o700)
+    assert compiling.library("FLOAT", "this cpu").block_rows() == 512
+    assert len(compilations) == 4
+
+
+def test_without_a_compiler(cache, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(KernelsUnavailable, match="no C compiler"):
+        compiling.library("FLOAT", "this cpu")
+
+
+def test_a_compiler_that_fails_leaves_nothing_behind(cache, tmp_path, monkeypatch):
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\necho 'kernels.c:1: no such instruction' >&2\nexit 1\n")
+    compiler.chmod(0o700)
+    monkeypatch.setenv("CC", str(compiler))
+    with pytest.raises(KernelsUnavailable, match="no such instruction"):
+        compiling.library("FLOAT", "this cpu")
+    assert list(cache.iterdir()) == []
+
+
+def test_what_they_run_on_is_told():
+    cpu = torch.device("cpu")
+    assert kernels.state(cpu, "fp32") == "compiled"
+    assert kernels.state(torch.device("cuda"), "fp32") == "pytorch (cuda)"
+    assert kernels.find(torch.float16) == "none for torch.float16"
+
+
+def test_switched_off_a_training_says_so_and_runs(tmp_path):
+    command = [
+        sys.executable, "-m", "onecycle", "train", "demo", "--epochs", "1", "--train-limit", "100",
+        "--test-limit", "20", "--width", "0.05", "--lr-max", "0.1", "--lr-min", "0.01",
+        "--runs", str(tmp_path),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, env=os.environ | {"ONECYCLE_KERNELS": "off"}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert "kernels: pytorch (switched off by ONECYCLE_KERNELS)" in done.stderr + done.stdout
+    [environment] = tmp_path.glob("*/environment.json")
+    assert "switched off" in environment.read_text()
