@@ -9,6 +9,10 @@ class TrainingError(RuntimeError):
     """The work itself failed, for instance with a non-finite loss. Exit code 1."""
 
 
+class StaleError(RuntimeError):
+    """A file that is written from runs does not say what they say. Exit code 1."""
+
+
 class Interrupted(Exception):
     """The work was stopped by a signal after a clean save. Exit code 128 + the signal's number.
 
