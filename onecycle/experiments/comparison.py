@@ -120,8 +120,9 @@ def _test_notes(pairs: Sequence[Pair]) -> list[str]:
     notes, tested = [], [pair for pair in pairs if pair.p is not None]
     if any(pair.test == MCNEMAR for pair in tested):
         notes.append(
-            "McNemar's test is of two trained networks, one run each, not of their recipes: another "
-            "seed gives another network; train each recipe with three seeds or more to compare them"
+            "McNemar's test is of two trained networks, one run each, not of their recipes: "
+            "another seed gives another network; train each recipe with three seeds or more to "
+            "compare them"
         )
     if any(pair.test not in (MCNEMAR, WELCH) for pair in tested):
         notes.append(
@@ -130,7 +131,8 @@ def _test_notes(pairs: Sequence[Pair]) -> list[str]:
         )
     if len(tested) > 1:
         notes.append(
-            f"p is Holm's, for {len(tested)} comparisons at once; intervals are for each alone"
+            f"p values are Holm's, for {len(tested)} comparisons at once; intervals are for each "
+            "alone"
         )
     return notes
 

@@ -1,5 +1,6 @@
 """Groups: runs whose recipes differ in the seed alone, and what sets one group off from another."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from onecycle.config import PEAK_SHARE
 from onecycle.experiments.reading import FinishedRun
 from onecycle.experiments.statistics import Interval, mean_interval, wilson
 from onecycle.experiments.words import list_text, value_text
@@ -21,6 +23,8 @@ DATA = (
 """Fields that choose the images, which the fingerprint identifies better."""
 STATISTICS = ("mean", "std")
 """Fields that are measured on the images, unless given."""
+ABSENT = "–"
+"""What stands for a field that plays no part in a group."""
 RANGE_TEST = ("lr_start", "lr_end", "lr_steps", "lr_repeats")
 """Fields that act on a training only through the rates that a range test finds."""
 
@@ -72,7 +76,8 @@ class Group:
     @property
     def label(self) -> str:
         """The letter, and the differences in words."""
-        told = ", ".join(f"{name} {value}" for name, value in self.differences.items())
+        known = ((name, value) for name, value in self.differences.items() if value != ABSENT)
+        told = ", ".join(f"{name} {value}" for name, value in known)
         return f"{self.letter}: {told or self.recipe_names}"
 
     def values(self, name: str) -> list[float]:
@@ -130,20 +135,21 @@ def settings_of(run: FinishedRun) -> dict[str, Any]:
         values["lr_final"] = "lr_min"
     words = {"auto": "found", "proven": "proven"}
     values |= {name: words.get(word, word) for name, word in run.found.items()}
-    return values | {"peak_epoch": run.recipe.resolved_peak_epoch}
+    share = run.recipe.resolved_peak_epoch / run.recipe.epochs
+    return values | ({"peak_epoch": "auto"} if math.isclose(share, PEAK_SHARE) else {})
 
 
 def _differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
     """Of each run the fields in which not all are equal, as text."""
     settings = [settings_of(run) for run in runs]
-    names = list(dict.fromkeys(name for values in settings for name in values))
-    differing = [n for n in names if any(v.get(n) != settings[0].get(n) for v in settings)]
+    names = dict.fromkeys(name for values in settings for name in values)
+    differing = [n for n in names if len({repr(v[n]) for v in settings if n in v}) > 1]
     told: list[dict[str, str]] = [{} for _ in runs]
     if "data" in differing:
         differing = [name for name in differing if name not in ("data", *STATISTICS)]
         told = _data_differences(runs)
     for differences, values in zip(told, settings, strict=True):
-        differences |= {name: value_text(values.get(name, "–")) for name in differing}
+        differences |= {name: value_text(values.get(name, ABSENT)) for name in differing}
     return told
 
 

@@ -50,7 +50,7 @@ def curves(comparison: Comparison) -> plots.Figure:
 
 
 def _mistakes(comparison: Comparison) -> Section | None:
-    """The images that all runs get wrong, with pictures where a run has them; and each run's own."""
+    """The images that all runs get wrong, with pictures where a run has any; each run's own."""
     found = comparison.mistakes
     if found is None:
         return None

@@ -1,8 +1,8 @@
 """Pairs of groups: the difference in test accuracy, its interval, and whether chance explains it.
 
 Two single runs are compared by McNemar's test on the same test images, which tells two networks
-apart, not two recipes. Groups over seeds are compared by Welch's test, and a single run with a group
-over seeds by Student's. All p values of one comparison are corrected together, after Holm.
+apart, not two recipes. Groups over seeds are compared by Welch's test, and a single run with such a
+group by Student's. All p values of one comparison are corrected together, after Holm.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Pair:
 
     @property
     def distinguishable(self) -> bool | None:
-        """Whether chance is ruled out at 5 %, all pairs considered; None where nothing was tested."""
+        """Whether chance is ruled out at 5 %, all pairs considered; None where none was tested."""
         return None if self.p_holm is None else self.p_holm < LEVEL
 
     @property

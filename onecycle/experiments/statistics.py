@@ -77,7 +77,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Outcome | None:
 
     None where neither has any spread but the means differ: then nothing says what chance does.
     """
-    spreads = [float(np.var(values, ddof=1)) / len(values) for values in (first, second)]
+    spreads = [_variance(values) / len(values) for values in (first, second)]
     difference = float(np.mean(second) - np.mean(first))
     total = sum(spreads)
     if total == 0:
@@ -93,7 +93,7 @@ def one_against_many(one: float, many: Sequence[float]) -> Outcome | None:
     "Comparing an individual's test score against norms derived from small samples"). The difference
     is that of `one` less the mean of `many`. None where `many` have no spread and the one differs.
     """
-    spread = float(np.std(many, ddof=1))
+    spread = math.sqrt(_variance(many))
     difference = one - float(np.mean(many))
     if spread == 0:
         return Outcome(1.0, Interval(0.0, 0.0)) if difference == 0 else None
@@ -112,6 +112,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def _variance(values: Sequence[float]) -> float:
+    """Of a sample; nothing at all where all values are equal, which rounding would hide."""
+    return float(np.var(values, ddof=1)) if min(values) < max(values) else 0.0
 
 
 def _student(difference: float, error: float, freedom: float) -> Outcome:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -190,8 +191,7 @@ def _markdown(table: Table) -> str:
 
 def _escaped(text: str) -> str:
     """Text that neither ends a cell nor begins a tag, a comment or emphasis."""
-    for mark in ("\\", "|", "*", "_", "`", "[", "<"):
-        text = text.replace(mark, f"\\{mark}")
+    text = re.sub(r"([\\|*`\[<]|(?<!\w)_|_(?!\w))", r"\\\1", text)
     return " ".join(text.split())
 
 
