@@ -1,6 +1,8 @@
 """Intervals and tests against SciPy, against enumeration, and by simulated false alarms."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -8,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from simulated_runs import in_memory
+from simulated_runs import in_memory, predictions
 
 from onecycle.experiments import statistics
-from onecycle.experiments.groups import group_runs
+from onecycle.experiments.groups import Group
 from onecycle.experiments.pairs import compare_pairs
+from onecycle.experiments.reading import FinishedRun
 
 VALUES = st.lists(st.floats(0, 1), min_size=2, max_size=8)
 COUNTS = st.integers(0, 400)
@@ -107,29 +110,36 @@ def test_wilson_and_the_paired_interval_cover_the_truth() -> None:
 TRIALS = 3000
 """A rate of 5 % has a standard error of 0.4 points over so many."""
 
+BASE = in_memory(np.ones(400, dtype=bool))
 
-def alarms(runs_of: "list[list[np.ndarray]]") -> float:
-    """Share of simulated comparisons that tell two groups apart; each is the runs of both."""
-    found = 0
-    for trial in runs_of:
-        half = len(trial) // 2
-        runs = [
-            in_memory(right_N, seed=index % half, cutout=8 * (index // half))
-            for index, right_N in enumerate(trial)
-        ]
-        (pair,) = compare_pairs(group_runs(runs)[0])
-        found += bool(pair.distinguishable)
-    return found / len(runs_of)
+
+def drawn(accuracy: float, right_N: np.ndarray | None = None) -> FinishedRun:
+    """A run of this accuracy; single runs are tested by the images that are right."""
+    result = BASE.result | {"test_accuracy": accuracy}
+    if right_N is None:
+        return replace(BASE, result=result)
+    test = replace(BASE.test, predicted_N=predictions(right_N))
+    return replace(BASE, result=result, test=test)
+
+
+def told_apart(*groups: Sequence[FinishedRun]) -> bool:
+    """Whether any two of these groups are said to differ."""
+    letters = "ABCDEFGH"[: len(groups)]
+    made = [
+        Group(letter, tuple(runs), {}, {}) for letter, runs in zip(letters, groups, strict=True)
+    ]
+    return any(pair.distinguishable for pair in compare_pairs(made))
 
 
 @pytest.mark.parametrize("apart", [0.03, 0.2])
 def test_single_runs_that_do_not_differ_are_told_apart_in_5_percent(apart: float) -> None:
     """Two networks of equal accuracy that disagree on few or on many of 400 images."""
     draws = np.random.default_rng(1)
-    trials = []
+    alarms = 0
     for which_N in draws.choice(3, size=(TRIALS, 400), p=(1 - apart, apart / 2, apart / 2)):
-        trials.append([which_N != 1, which_N != 2])
-    assert 0.038 <= alarms(trials) <= 0.055
+        pair = [[drawn(float(right_N.mean()), right_N)] for right_N in (which_N != 1, which_N != 2)]
+        alarms += told_apart(*pair)
+    assert 0.04 <= alarms / TRIALS <= 0.055
 
 
 @pytest.mark.parametrize(("seeds", "least"), [(3, 0.025), (5, 0.038), (10, 0.042)])
@@ -138,21 +148,25 @@ def test_recipes_that_do_not_differ_are_told_apart_in_at_most_5_percent(
 ) -> None:
     """Groups whose networks differ in accuracy by their seeds. Welch's is shy with few seeds."""
     draws = np.random.default_rng(2)
-    skills = np.clip(
-        draws.normal(0.8, 0.02, (TRIALS // 3 if seeds == 10 else TRIALS, 2 * seeds)), 0, 1
-    )
-    trials = [[np.arange(1000) < round(1000 * skill) for skill in row] for row in skills]
-    assert least <= alarms(trials) <= 0.0585
+    alarms = 0
+    for first, second in draws.normal(0.8, 0.02, (TRIALS, 2, seeds)).tolist():
+        alarms += told_apart([drawn(x) for x in first], [drawn(x) for x in second])
+    assert least <= alarms / TRIALS <= 0.055
+
+
+def test_one_run_that_does_not_differ_from_several_is_told_apart_in_5_percent() -> None:
+    draws = np.random.default_rng(4)
+    alarms = 0
+    for one, *many in draws.normal(0.8, 0.02, (TRIALS, 5)).tolist():
+        alarms += told_apart([drawn(one)], [drawn(x) for x in many])
+    assert 0.04 <= alarms / TRIALS <= 0.06
 
 
 def test_a_family_of_comparisons_raises_a_false_alarm_in_at_most_5_percent() -> None:
+    """Six pairs of four recipes: Holm's correction keeps the rate, which would be 20 % without."""
     draws = np.random.default_rng(3)
-    families = 0
-    for _ in range(500):
-        runs = [
-            in_memory(np.arange(500) < round(500 * skill), seed=seed, cutout=cutout)
-            for cutout in (0, 2, 4, 8)
-            for seed, skill in enumerate(draws.normal(0.8, 0.02, 4))
-        ]
-        families += any(pair.distinguishable for pair in compare_pairs(group_runs(runs)[0]))
-    assert 0.01 <= families / 500 <= 0.06
+    alarms = sum(
+        told_apart(*([drawn(x) for x in group] for group in family))
+        for family in draws.normal(0.8, 0.02, (500, 4, 4)).tolist()
+    )
+    assert 0.01 <= alarms / 500 <= 0.06
