@@ -257,6 +257,10 @@ def contradict(run: Path, name: str) -> None:
     (run / name).write_text(json.dumps(found | {"test_accuracy": 0.5}))
 
 
+def forget_the_loss(run: Path, name: str) -> None:
+    (run / name).write_text('{"epoch": 1, "test_accuracy": 0.5}\n')
+
+
 def remove(run: Path, name: str) -> None:
     (run / name).unlink()
 
@@ -271,6 +275,7 @@ def remove(run: Path, name: str) -> None:
         (remove, "predictions.npz", "predictions.npz: is missing"),
         (damage, "lr_range_test.json", "lr_range_test.json: is damaged"),
         (forget_a_figure, "result.json", "result.json: has no number 'train_accuracy'"),
+        (forget_the_loss, "metrics.jsonl", "metrics.jsonl: has no number 'test_loss'"),
         (contradict, "result.json", "predictions.npz: contradicts the accuracy in result.json"),
     ],
 )
@@ -323,6 +328,17 @@ def test_the_screen_fits_80_columns_and_shows_the_figures(trials: Path) -> None:
     assert "A 3 90.00 ± 0.00 89.50 ± 0.50 88.26 to 90.74 89.50 60 s 1,000" in flat
     assert "B − A −14.00 −15.13 to −12.87 Welch < 0.001 A is better" in flat
     assert "Of 200 test images, 0 are wrong in all 6 runs and 2 in one run only" in flat
+
+
+def test_odd_names_reach_no_terminal_and_no_document(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", index_N > 9, recipe="\x1b[31mred")
+    write_run(tmp_path / "b", index_N > 9, recipe="line\nbreak", cutout=0, data="caf\xe9\x07")
+    answer = ask("compare a b")
+    assert answer.code == 0
+    assert all(line.isprintable() for line in answer.out.splitlines())
+    table = [line for line in compare(["a", "b"]).to_markdown().splitlines() if line[:1] == "|"]
+    assert len(table) == 2 + 2 + 2 + 1
+    assert all(line.isprintable() for line in table)
 
 
 def test_csv_and_json_hold_the_same_figures_in_full(trials: Path) -> None:

@@ -37,8 +37,12 @@ def test_the_notebook_runs_and_shows_its_pictures(tmp_path: Path) -> None:
     assert (run / "result.json").exists()
 
 
-def test_the_experiments_train_show_and_compare(tmp_path: Path) -> None:
+def test_the_experiments_train_show_and_compare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In their order, as the second and third need the runs of the first."""
+    for name, value in (("EPOCHS", "1"), ("LIMIT", "100")):
+        monkeypatch.setenv(f"ONECYCLE_NOTEBOOK_{name}", value)
     recipes = {}
     for name in sorted(path.name for path in (NOTEBOOKS / "experiments").glob("*.ipynb")):
         outputs = shown(f"experiments/{name}", tmp_path)

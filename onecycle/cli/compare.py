@@ -91,7 +91,7 @@ def _write_text(path: Path, text: str) -> None:
 def _tell(comparison: "Comparison") -> None:
     """On standard error what the printed form has no room for."""
     for line in (*comparison.notes, *map(str, comparison.left_out)):
-        sys.stderr.write(f"note: {line}\n")
+        sys.stderr.write(f"note: {_line(line)}\n")
 
 
 # ------------------------------------------------------------------------------------- the screen
@@ -103,7 +103,7 @@ def _show(comparison: "Comparison", page: Path | None) -> None:
     from onecycle.experiments import tables
 
     screen = console()
-    screen.print(tables.subject(comparison), style="bold", soft_wrap=True)
+    screen.print(_line(tables.subject(comparison)), style="bold", soft_wrap=True)
     screen.print()
     told = tables.recipes(comparison)
     if len(told.headings) > 1:
@@ -117,9 +117,9 @@ def _show(comparison: "Comparison", page: Path | None) -> None:
     if mistakes := tables.mistakes_told(comparison):
         screen.print(mistakes)
     for line in comparison.notes:
-        screen.print(f"note: {line}")
+        screen.print(_line(f"note: {line}"))
     for run in comparison.left_out:
-        screen.print(str(run), soft_wrap=True)
+        screen.print(_line(str(run)), soft_wrap=True)
     if page:
         screen.print(f"page: {page}", soft_wrap=True)
 
@@ -148,5 +148,10 @@ def _grid(table: "Table") -> "Grid":
     for heading, number in zip(table.headings, table.numbers, strict=True):
         grid.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in table.rows:
-        grid.add_row(*row)
+        grid.add_row(*map(_line, row))
     return grid
+
+
+def _line(text: str) -> str:
+    """A name from a file as one line that moves no cursor: odd characters become `?`."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -11,7 +11,7 @@ from onecycle.experiments.groups import Group, group_runs
 from onecycle.experiments.mistakes import Mistakes, find_mistakes
 from onecycle.experiments.pairs import MCNEMAR, WELCH, Pair, compare_pairs
 from onecycle.experiments.reading import FinishedRun, LeftOut, read_runs
-from onecycle.experiments.words import list_text
+from onecycle.experiments.words import count_text, list_text
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,9 @@ def _machine(run: FinishedRun) -> str:
     facts = run.environment
     name = facts.get("device_name") or run.result.get("device", "unknown device")
     threads = facts.get("threads")
-    on_cpu = run.result.get("device") == "cpu" and threads
-    return f"{name}, {threads} threads" if on_cpu else str(name)
+    if run.result.get("device") != "cpu" or not isinstance(threads, int):
+        return str(name)
+    return f"{name}, {count_text(threads, 'thread')}"
 
 
 def _version(run: FinishedRun) -> str:

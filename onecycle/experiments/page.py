@@ -10,8 +10,8 @@ from onecycle.experiments.comparison import Comparison
 from onecycle.experiments.examples import thumbnails
 from onecycle.experiments.words import percent, time_text
 
-MOST_IMAGES = 60
-"""Mistakes of all runs that the page shows; --json names all."""
+MOST_IMAGES, MOST_WITHOUT = 60, 24
+"""Mistakes of all runs that the page shows, and without pictures; --json names all."""
 MOST_NAMES = 200
 """Names of images that the page lists for each run."""
 
@@ -56,6 +56,7 @@ def _mistakes(comparison: Comparison) -> Section | None:
         return None
     shown = found.everywhere[:MOST_IMAGES]
     pictures = thumbnails(comparison.runs, [mistake.name for mistake in shown])
+    shown = shown if pictures else shown[:MOST_WITHOUT]
     counted = {
         str(run.path): (group.letter, run) for group in comparison.groups for run in group.runs
     }

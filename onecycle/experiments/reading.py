@@ -23,6 +23,8 @@ NUMBERS = (
     "images_per_second", "seed",
 )  # fmt: skip
 """What result.json must hold for a run to be compared."""
+CURVES = ("epoch", "test_accuracy", "test_loss")
+"""What each row of metrics.jsonl must hold."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,11 @@ def read_run(path: Path) -> FinishedRun | LeftOut:
         epochs = folder.read_rows("metrics.jsonl")
         if result is None:
             return LeftOut(path, f"it has not finished ({len(epochs)} of {recipe.epochs} epochs)")
-        _check(path, result)
+        _check(path / "result.json", result, NUMBERS)
+        for row in epochs:
+            _check(path / "metrics.jsonl", row, CURVES)
+        if not isinstance(result.get("data_fingerprint"), str):
+            raise InputError(f"{path / 'result.json'}: has no 'data_fingerprint'; train again")
         environment = folder.read_json("environment.json") or {}
         found = _found(folder.read_json("lr_range_test.json"))
         test = _test_images(folder, result)
@@ -183,14 +189,13 @@ def read_run(path: Path) -> FinishedRun | LeftOut:
     return FinishedRun(path, recipe, result, environment, found, epochs, test)
 
 
-def _check(path: Path, result: dict[str, Any]) -> None:
-    for name in NUMBERS:
-        value = result.get(name)
+def _check(path: Path, row: dict[str, Any], names: Sequence[str]) -> None:
+    """Refuse what lacks a number of these names, or has one that is not finite."""
+    for name in names:
+        value = row.get(name)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
-            raise InputError(f"{path / 'result.json'}: has no number '{name}'; train again")
-    if not isinstance(result.get("data_fingerprint"), str):
-        raise InputError(f"{path / 'result.json'}: has no 'data_fingerprint'; train again")
+        if not (number and math.isfinite(float(value))):
+            raise InputError(f"{path}: has no number '{name}'; train again")
 
 
 def _found(range_test: dict[str, Any] | None) -> dict[str, str]:

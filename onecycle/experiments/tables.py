@@ -190,9 +190,9 @@ def _markdown(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that neither ends a cell nor begins a tag, a comment or emphasis."""
+    """Text that neither ends a cell nor begins a tag, a comment or emphasis; odd marks as `?`."""
     text = re.sub(r"([\\|*`\[<]|(?<!\w)_|_(?!\w))", r"\\\1", text)
-    return " ".join(text.split())
+    return "".join(mark if mark.isprintable() else "?" for mark in " ".join(text.split()))
 
 
 # ------------------------------------------------------------------------------------ CSV and JSON

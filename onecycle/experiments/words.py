@@ -53,9 +53,9 @@ def p_text(p: float | None) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """`41 s`, `6.2 min`, `2.1 h`."""
+    """`9.4 s`, `41 s`, `6.2 min`, `2.1 h`."""
     if seconds < 99.5:
-        return f"{seconds:.3g} s" if seconds < 9.95 else f"{seconds:.0f} s"
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
 
 
