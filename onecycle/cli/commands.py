@@ -244,7 +244,7 @@ COMMANDS = {
     "report": Command(report, "write a run's report.html again", "RUN", _RUN, ("json",)),
     "compare": Command(
         compare,
-        "say which recipe is better, by how much, and whether it is chance",
+        "say which recipe is better, and whether it is chance",
         "RUN...",
         {
             "RUN...": "Folders of runs, or folders with runs in them; runs that differ in the seed "

@@ -194,7 +194,7 @@ def _check(path: Path, row: dict[str, Any], names: Sequence[str]) -> None:
     for name in names:
         value = row.get(name)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (number and math.isfinite(float(value))):
+        if not number or not math.isfinite(value):  # pyright: ignore[reportArgumentType]
             raise InputError(f"{path}: has no number '{name}'; train again")
 
 
