@@ -15,6 +15,7 @@ from pathlib import Path
 import onecycle
 from onecycle import plots
 from onecycle.experiments import Comparison, compare, curves
+from onecycle.experiments.words import count_text
 from onecycle.run_dir import RunDir, write_atomically
 
 HIGHER = 3.5e-2 / 2.3e-2
@@ -96,8 +97,9 @@ def train(recipe: onecycle.Recipe, folder: Path) -> None:
 
 def command_of(given: argparse.Namespace) -> str:
     """The command, with places that a reader has too."""
+    place = f"./{Path(given.data).name}" if Path(given.data).exists() else given.data
     return (
-        f"python benchmarks/brief_trials.py --data ./{Path(given.data).name}"
+        f"python benchmarks/brief_trials.py --data {place}"
         f" --epochs {given.epochs} --width {given.width:g} --seeds {given.seeds}"
     )
 
@@ -115,7 +117,7 @@ def write_result(comparison: Comparison, path: Path, command: str, data: str) ->
         epochs=run.recipe.epochs,
         data=data,
         command=command,
-        machine=f"{facts.get('device_name')}, {facts.get('threads')} threads",
+        machine=f"{facts.get('device_name')}, {count_text(facts['threads'], 'thread')}",
         precision=run.result["precision"],
         torch=run.result["torch"],
         when=" to ".join(dict.fromkeys((days[0], days[-1]))),

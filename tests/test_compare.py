@@ -519,3 +519,27 @@ def test_a_name_that_would_end_the_comment_is_refused(tmp_path: Path) -> None:
     Path("a.md").write_text(f"<!-- onecycle compare: x -->\n{END}\n")
     with pytest.raises(InputError, match="can't stand in a comment"):
         rewrite("a.md", ["a-->b"])
+
+
+# -------------------------------------------------------------------------------------- real runs
+
+
+def test_trained_runs_are_grouped_by_what_was_asked_for(tmp_path: Path) -> None:
+    """Each seed finds its own rates; a given peak parts the third run; the killed one is told."""
+    small = {"epochs": 1, "train_limit": 60, "test_limit": 30, "width": 0.1, "batch_size": 20}
+    demo = onecycle.override(onecycle.named("demo").recipe, lr_steps=12, **small)
+    runs = [
+        onecycle.train(onecycle.override(demo, **changes), runs=tmp_path, threads=1)
+        for changes in ({"seed": 0}, {"seed": 1}, {"seed": 2, "lr_max": 0.05, "lr_min": 0.001})
+    ]
+    found = compare([run.path for run in runs])
+    assert [(group.n, group.differences["lr_max"]) for group in found.groups] == [
+        (2, "found"),
+        (1, "0.05"),
+    ]
+    assert found.groups[0].values("test_accuracy") == [r.result["test_accuracy"] for r in runs[:2]]
+    for run, read in zip(runs, found.runs, strict=True):
+        assert np.array_equal(read.test.predicted_N, run.evaluation.predictions_N)
+    (runs[2].path / "result.json").unlink()
+    (line,) = compare(tmp_path).left_out
+    assert str(line) == f"{runs[2].path}: left out: it has not finished (1 of 1 epochs)"
