@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from onecycle.data.image_set import ImageSet, Splits
     from onecycle.errors import InputError, Interrupted, TrainingError
     from onecycle.evaluate import Evaluation, predict
+    from onecycle.experiments import Comparison, compare
     from onecycle.interpret import most_confidently_wrong
     from onecycle.lr_finder import LRCurve, LRFinding, lr_range_test, suggest
     from onecycle.models import build
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Comparison": "experiments",
     "DataDescription": "data.describe",
     "Evaluation": "evaluate",
     "ImageSet": "data.image_set",
@@ -41,6 +43,7 @@ _HOME = {
     "Splits": "data.image_set",
     "TrainingError": "errors",
     "build": "models",
+    "compare": "experiments",
     "describe": "training",
     "describe_data": "data.describe",
     "evaluate_run": "training",
@@ -65,6 +68,7 @@ _HOME = {
 
 __all__ = [
     "RECIPES",
+    "Comparison",
     "DataDescription",
     "Evaluation",
     "ImageSet",
@@ -79,6 +83,7 @@ __all__ = [
     "Splits",
     "TrainingError",
     "build",
+    "compare",
     "describe",
     "describe_data",
     "evaluate_run",

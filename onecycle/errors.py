@@ -13,6 +13,10 @@ class KernelsUnavailable(RuntimeError):
     """The compiled kernels can't serve here, and why, in a few words. PyTorch's operations do."""
 
 
+class StaleError(RuntimeError):
+    """A file that is written from runs does not say what they say. Exit code 1."""
+
+
 class Interrupted(Exception):
     """The work was stopped by a signal after a clean save. Exit code 128 + the signal's number.
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -383,6 +384,45 @@ def test_a_loss_that_is_not_finite_leaves_a_gap() -> None:
 
 def test_without_epochs_the_curves_say_so() -> None:
     assert "No epoch" in says(plots.curves([]))
+
+
+# ------------------------------------------------------------------------------- curves compared
+
+
+def test_compared_draws_the_mean_of_each_groups_runs_and_what_they_span() -> None:
+    runs = [metrics(4), metrics(4)]
+    for row in runs[1]:
+        row["test_accuracy"] /= 2
+    figure = plots.compared({"A: one": runs, "B: other": [metrics(3)]})
+    assert_legible(figure)
+    accuracy, _, legend = figure.axes
+    one, other = accuracy.get_lines()
+    expected = [(a["test_accuracy"] + b["test_accuracy"]) / 2 for a, b in zip(*runs, strict=True)]
+    assert xy(one) == ([1, 2, 3, 4], pytest.approx(expected))
+    assert xy(other)[0] == [1, 2, 3]
+    (band,) = accuracy.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    ends = [f([row["test_accuracy"] for row in rows]) for rows in runs for f in (min, max)]
+    assert (heights.min(), heights.max()) == pytest.approx((min(ends), max(ends)))
+    assert [text.get_text() for text in legend.texts] == ["A: one", "B: other"]
+    for drawn, shown in zip((one, other), legend.get_lines(), strict=True):
+        assert drawn.get_color() == shown.get_color()
+
+
+def test_no_two_of_many_groups_look_alike() -> None:
+    figure = plots.compared({f"{index}: {'long ' * 40}": [metrics(2)] for index in range(24)})
+    assert_legible(figure)
+    looks = {(str(line.get_color()), str(line._dash_pattern)) for line in figure.axes[0].lines}  # pyright: ignore[reportAttributeAccessIssue]
+    assert len(looks) == 24
+    assert "No epoch" in says(plots.compared({"A": [[]]}))
+
+
+def test_a_figure_as_svg_follows_the_pages_colours_and_is_the_same_each_time() -> None:
+    text, again = (plots.svg(plots.compared({"A": [metrics(2)]})) for _ in range(2))
+    assert text == again
+    assert text.startswith("<svg")
+    assert "var(--ink, #22262b)" in text
+    assert re.search(r"(?<!, )#22262b", text) is None  # nowhere without the variable
 
 
 @given(

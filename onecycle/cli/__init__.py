@@ -20,7 +20,7 @@ from onecycle.cli.call import call_of
 from onecycle.cli.commands import COMMANDS
 from onecycle.cli.flags import parse
 from onecycle.config import Recipe, unknown_name
-from onecycle.errors import InputError, Interrupted, TrainingError
+from onecycle.errors import InputError, Interrupted, StaleError, TrainingError
 from onecycle.recipes import RECIPES
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except InputError as error:
         return _complain(str(error), BAD_INPUT)
-    except TrainingError as error:
+    except (TrainingError, StaleError) as error:
         return _complain(str(error), FAILED)
     except Interrupted as stop:
         go_on = f"; go on with: onecycle resume {shlex.quote(stop.run)}" if stop.run else ""

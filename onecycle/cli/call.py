@@ -25,7 +25,7 @@ class Call:
     """One use of a command.
 
     Attributes:
-        given: the operand and the recipe's fields that the user gave.
+        given: the operands and the recipe's fields that the user gave.
         options: the flags that are no part of a recipe.
         command_line: the whole of it, for the record.
         started: `time.perf_counter()` when the command began.
@@ -38,8 +38,8 @@ class Call:
 
     @property
     def operand(self) -> str:
-        """The word beside the flags."""
-        return self.given.operand or ""
+        """The word beside the flags; empty where there is none."""
+        return next(iter(self.given.operands), "")
 
     def progress(self) -> AbstractContextManager[Progress]:
         """A listener on standard error while the block runs."""
@@ -109,4 +109,4 @@ def call_of(given: Given, command_line: tuple[str, ...], started: float) -> Call
             f"--keep-gb: {options.keep_gb} is out of range; give a finite number at least 0"
         )
     changes = {name: value for name, value in given.values.items() if name in FIELDS}
-    return Call(Given(given.operand, changes), options, command_line, started)
+    return Call(Given(given.operands, changes), options, command_line, started)

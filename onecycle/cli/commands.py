@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onecycle.cli.call import Call, write
+from onecycle.cli.compare import compare
 from onecycle.cli.data import data
 from onecycle.cli.flags import OPTION_FIELDS, Words
 from onecycle.config import FIELDS, Recipe, override, read_recipe, to_toml
@@ -154,6 +155,7 @@ class Command:
         told: help for that word, by its name, and for flags that have a meaning of their own here.
         options: its flags from `Options`.
         fields: its flags from `Recipe`.
+        many: whether the operand may be several words.
     """
 
     work: Callable[[Call], None]
@@ -162,17 +164,18 @@ class Command:
     told: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    many: bool = False
 
     @property
     def _operand_required(self) -> bool:
         """Whether there is no flag that can stand for the word."""
-        return not {"config", "clean"} & set(self.options)
+        return not {"config", "clean", "update"} & set(self.options)
 
     def words(self, command: str) -> Words:
         """What the command accepts, `command` being its name."""
         types = {option: OPTION_FIELDS[option].type for option in self.options}
         types |= {name: FIELDS[name].type for name in self.fields}
-        return Words(command, self.operand, types, self._operand_required)
+        return Words(command, self.operand, types, self._operand_required, self.many)
 
 
 _RECIPE = {"RECIPE": "Name of a recipe, see `onecycle recipes`; may be left out with --config."}
@@ -239,4 +242,15 @@ COMMANDS = {
         ("data",),
     ),
     "report": Command(report, "write a run's report.html again", "RUN", _RUN, ("json",)),
+    "compare": Command(
+        compare,
+        "say which recipe is better, and whether it is chance",
+        "RUN...",
+        {
+            "RUN...": "Folders of runs, or folders with runs in them; runs that differ in the seed "
+            "alone count as one recipe. May be left out with --update."
+        },
+        ("markdown", "csv", "html", "update", "check", "json"),
+        many=True,
+    ),
 }

@@ -36,6 +36,16 @@ class Options:
     """PNG file for the plot of the range test."""
     contact_sheet: str = ""
     """PNG file for a picture with a row of example images for each class."""
+    markdown: bool = False
+    """Print the tables as Markdown."""
+    csv: bool = False
+    """Print the figures as CSV, a line for each recipe."""
+    html: str = ""
+    """HTML file for a page with all of it: tables, curves, mistakes."""
+    update: str = ""
+    """Markdown file whose marked tables are written anew from their runs; see docs/compare.md."""
+    check: bool = False
+    """With --update: write nothing, and fail if a marked table is not up to date."""
     clean: bool = False
     """Remove what the cache holds, instead; no images are named then."""
     keep_gb: float = 0.0
@@ -60,12 +70,14 @@ class Words:
         operand: what the one word beside the flags stands for, e.g. `RECIPE`; empty: there is none.
         types: type of each flag, by field name.
         operand_required: whether the operand must be given.
+        many: whether the operand may be several words.
     """
 
     command: str
     operand: str
     types: Mapping[str, Any]
     operand_required: bool = True
+    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,12 +85,12 @@ class Given:
     """What the user gave.
 
     Attributes:
-        operand: the word beside the flags, if any.
+        operands: the words beside the flags: one at most, unless the command takes many.
         values: of each flag given, by field name. A value that does not have its flag's type stays
             text, for whoever knows the field to refuse in its own words.
     """
 
-    operand: str | None = None
+    operands: tuple[str, ...] = ()
     values: dict[str, Any] = field(default_factory=dict)
 
 
@@ -108,7 +120,7 @@ def parse(argv: Sequence[str], words: Words) -> Given:
         else:
             texts = [attached] if equals else _texts(flag, words.types[flag], waiting)
             values[flag] = _value(flag, words.types[flag], texts)
-    return Given(_operand(operands, words), values)
+    return Given(_operands(operands, words), values)
 
 
 def spelled(name: str) -> str:
@@ -202,19 +214,17 @@ def _value(flag: str, kind: Any, texts: list[str]) -> Any:
         return texts[0] if len(texts) == 1 else texts
 
 
-def _operand(operands: list[str], words: Words) -> str | None:
-    """The one word that is no flag."""
+def _operands(operands: list[str], words: Words) -> tuple[str, ...]:
+    """The words that are no flags: one, or many where the command takes them."""
     if not words.operand and operands:
         raise InputError(f"unexpected '{operands[0]}'; {words.command} takes only flags")
-    if len(operands) > 1:
+    if len(operands) > 1 and not words.many:
         raise InputError(_surplus(operands, words))
-    if not operands:
-        if words.operand and words.operand_required:
-            raise InputError(f"{words.command}: needs {words.operand}; see {_help(words)}")
-        return None
-    if not operands[0]:
+    if not operands and words.operand and words.operand_required:
+        raise InputError(f"{words.command}: needs {words.operand}; see {_help(words)}")
+    if not all(operands):
         raise InputError(f"{words.operand}: is empty; see {_help(words)}")
-    return operands[0]
+    return tuple(operands)
 
 
 def _surplus(operands: list[str], words: Words) -> str:

@@ -30,9 +30,11 @@ FIRST_OF_GROUP = {
 METAVARS = {
     "config": "FILE",
     "contact_sheet": "FILE",
+    "html": "FILE",
     "mirror": "URL,...",
     "plot": "FILE",
     "runs": "DIR",
+    "update": "FILE",
     "data": "NAME|PATH",
 }
 """What stands for the value of text flags that are more than text."""

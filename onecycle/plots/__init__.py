@@ -6,16 +6,18 @@ itself as the last expression of a cell.
 
 from matplotlib.figure import Figure
 
+from onecycle.plots.compared import compared
 from onecycle.plots.images import augmented_samples, contact_sheet, misclassified
 from onecycle.plots.learning import curves
 from onecycle.plots.matrix import confusion
 from onecycle.plots.range_test import lr_range_test
 from onecycle.plots.schedule import one_cycle
-from onecycle.plots.style import save
+from onecycle.plots.style import save, svg
 
 __all__ = [
     "Figure",
     "augmented_samples",
+    "compared",
     "confusion",
     "contact_sheet",
     "curves",
@@ -23,4 +25,5 @@ __all__ = [
     "misclassified",
     "one_cycle",
     "save",
+    "svg",
 ]

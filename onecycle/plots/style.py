@@ -107,6 +107,25 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def svg(figure: Figure) -> str:
+    """`figure` as an SVG element to put into a page: no background, letters as shapes.
+
+    Inks and lines that belong to the paper are the page's CSS variables `--ink`, `--faint` and
+    `--line`, with their colours here where it has none. Equal figures give equal text.
+    """
+    buffer = io.StringIO()
+    with rc_context(STYLE | {"svg.hashsalt": "onecycle", "svg.fonttype": "path"}):
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    for colours, variable in (((INK,), "ink"), ((QUIET, FAINT), "faint"), ((GRID,), "line")):
+        for colour in colours:
+            text = text.replace(colour, f"var(--{variable}, {colour})")
+    return text
+
+
 def save(figure: Figure, path: str | Path) -> None:
     """Write `figure` as PNG, beside its place and then renamed; equal figures give equal bytes.
 

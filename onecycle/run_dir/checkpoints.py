@@ -8,12 +8,9 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from onecycle.errors import InputError
 from onecycle.progress import Progress
@@ -24,6 +21,9 @@ from onecycle.run_dir.files import (
     write_atomically,
     writing,
 )
+
+if TYPE_CHECKING:  # torch is imported by what saves and loads: runs are read without it
+    from torch import Tensor
 
 CHECKPOINTS_KEPT = 2
 """Newest checkpoints that stay; older ones are removed."""
@@ -44,7 +44,7 @@ class Checkpoint:
     """
 
     step: int
-    tensors: dict[str, Tensor]
+    tensors: "dict[str, Tensor]"
     state: dict[str, Any]
 
 
@@ -107,6 +107,8 @@ def read(path: Path) -> Checkpoint:
     Raises:
         InputError: it is damaged.
     """
+    import safetensors.torch
+
     sealed = read_json(path / "state.json")
     if sealed is None:
         raise InputError(f"{path}: the checkpoint is damaged (it has no state.json)")
@@ -121,6 +123,9 @@ def read(path: Path) -> Checkpoint:
 
 def _write_content(folder: Path, checkpoint: Checkpoint) -> None:
     """Both files, each flushed to disk."""
+    import safetensors.torch
+    import torch
+
     tensors = {
         # Copied: the format wants tensors one after another and none that shares memory.
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

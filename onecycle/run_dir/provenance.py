@@ -10,10 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from onecycle import kernels, runtime
-
 PACKAGES = ("onecycle", "torch", "numpy", "pillow", "matplotlib", "safetensors", "scipy")
 """Packages whose versions environment.json names."""
 
@@ -34,6 +30,10 @@ def environment(
         precision: resolved precision.
         threads: CPU threads in use.
     """
+    import torch  # here, so that runs are read without it
+
+    from onecycle import kernels, runtime
+
     on_gpu = device.startswith("cuda")
     return {
         "started": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),

@@ -38,6 +38,7 @@ def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Prog
             "lr_range_test.json",
             finding.to_json()
             | {
+                "asked": {name: getattr(training.recipe, name) for name in ("lr_min", "lr_max")},
                 "chosen": {"lr_min": recipe.lr_min, "lr_max": recipe.lr_max},
                 "why": _why(training.recipe),
                 **({"proof": evidence.to_json()} if evidence else {}),

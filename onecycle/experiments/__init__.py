@@ -1,0 +1,30 @@
+"""Comparing runs: which recipe is better, by how much, and whether that is chance.
+
+Works on run folders alone, without PyTorch.
+"""
+
+from onecycle.experiments.comparison import Comparison, compare
+from onecycle.experiments.groups import Accuracy, Group
+from onecycle.experiments.marked import Marked, find_marked, rewrite
+from onecycle.experiments.mistakes import Mistake, Mistakes
+from onecycle.experiments.page import curves, to_html
+from onecycle.experiments.pairs import Pair
+from onecycle.experiments.reading import FinishedRun
+from onecycle.experiments.statistics import Interval
+
+__all__ = [
+    "Accuracy",
+    "Comparison",
+    "FinishedRun",
+    "Group",
+    "Interval",
+    "Marked",
+    "Mistake",
+    "Mistakes",
+    "Pair",
+    "compare",
+    "curves",
+    "find_marked",
+    "rewrite",
+    "to_html",
+]

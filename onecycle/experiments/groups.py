@@ -1,0 +1,191 @@
+"""Groups: runs whose recipes differ in the seed alone, and what sets one group off from another."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+import numpy as np
+
+from onecycle.config import PEAK_SHARE
+from onecycle.experiments.reading import FinishedRun
+from onecycle.experiments.statistics import Interval, mean_interval, wilson
+from onecycle.experiments.words import list_text, value_text
+
+WITHOUT_EFFECT = ("recipe", "seed", "tta", "checkpoint_minutes")
+"""Fields that do not change what a training gives, or, like the seed, only what chance gives."""
+DATA = (
+    "data", "label_set", "train_limit", "test_limit", "val_fraction", "image_size", "resize",
+    "on_bad_image", "split_seed",
+)  # fmt: skip
+"""Fields that choose the images, which the fingerprint identifies better."""
+STATISTICS = ("mean", "std")
+"""Fields that are measured on the images, unless given."""
+ABSENT = "–"
+"""What stands for a field that plays no part in a group."""
+RANGE_TEST = ("lr_start", "lr_end", "lr_steps", "lr_repeats")
+"""Fields that act on a training only through the rates that a range test finds."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """An accuracy of a group.
+
+    Attributes:
+        mean: over the runs, in [0, 1].
+        std: standard deviation over the runs (n - 1); None for a single run.
+        interval: at 95 %: Student's over the runs, Wilson's over the test images for a single one;
+            None where there are neither.
+        over: what the interval is over, `seeds` or `images`; empty where there is none.
+    """
+
+    mean: float
+    std: float | None
+    interval: Interval | None
+    over: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one recipe that differ in the seed.
+
+    Attributes:
+        letter: what the group is called, A, B, C …
+        runs: one for each seed.
+        settings: what decides a result, seed aside, by field of the recipe.
+        differences: the fields in which the groups differ, as text.
+    """
+
+    letter: str
+    runs: tuple[FinishedRun, ...]
+    settings: dict[str, Any]
+    differences: dict[str, str]
+
+    @property
+    def n(self) -> int:
+        """Runs, and so seeds."""
+        return len(self.runs)
+
+    @property
+    def recipe_names(self) -> str:
+        """What the recipes of the runs are called."""
+        return " / ".join(dict.fromkeys(run.recipe.recipe for run in self.runs))
+
+    @property
+    def label(self) -> str:
+        """The letter, and the differences in words."""
+        known = ((name, value) for name, value in self.differences.items() if value != ABSENT)
+        told = ", ".join(f"{name} {value}" for name, value in known)
+        return f"{self.letter}: {told or self.recipe_names}"
+
+    def values(self, name: str) -> list[float]:
+        """A number of result.json, of each run that has it."""
+        return [float(run.result[name]) for run in self.runs if name in run.result]
+
+    def mean(self, name: str) -> float:
+        """The mean of a number of result.json."""
+        return float(np.mean(self.values(name)))
+
+    def accuracy(self, name: str) -> Accuracy:
+        """The accuracy that result.json calls `name`, in all runs."""
+        values = self.values(name)
+        mean = float(np.mean(values))
+        if len(values) > 1:
+            low, high = mean_interval(values)
+            interval = Interval(max(low, 0.0), min(high, 1.0))
+            return Accuracy(mean, float(np.std(values, ddof=1)), interval, "seeds")
+        if name != "test_accuracy":  # of the others, a run does not say over how many images
+            return Accuracy(mean, None, None, "")
+        right_N = ~self.runs[0].test.wrong_N
+        return Accuracy(mean, None, wilson(int(right_N.sum()), len(right_N)), "images")
+
+
+def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Group], list[str]]:
+    """The groups in the order of their first runs, and a line for each with seeds run again.
+
+    Runs of one recipe and seed are no independent trials: of these the newest counts.
+    """
+    kinds: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        kinds.setdefault(repr(settings_of(run)), []).append(run)
+    letters = [_letter(index) for index in range(len(kinds))]
+    told = _differences([members[0] for members in kinds.values()])
+    groups, notes = [], []
+    for letter, members, differences in zip(letters, kinds.values(), told, strict=True):
+        kept, repeated = _newest_of_each_seed(members)
+        groups.append(Group(letter, kept, settings_of(members[0]), differences))
+        if repeated:
+            seeds = list_text([str(seed) for seed in repeated])
+            notes.append(f"{letter}: of runs that repeat a seed ({seeds}), the newest counts")
+    return groups, notes
+
+
+def settings_of(run: FinishedRun) -> dict[str, Any]:
+    """What decides a run's result, seed aside, by field.
+
+    The data's place counts as their fingerprint, a rate that was found as how it was found, a last
+    rate that equals the first as `lr_min`, and the range test's settings only where one was run.
+    """
+    values = asdict(run.recipe)
+    left_away = {*WITHOUT_EFFECT, *DATA, *(() if run.found else RANGE_TEST)}
+    values = {"data": run.fingerprint} | {k: v for k, v in values.items() if k not in left_away}
+    if values["lr_final"] == values["lr_min"]:
+        values["lr_final"] = "lr_min"
+    words = {"auto": "found", "proven": "proven"}
+    values |= {name: words.get(word, word) for name, word in run.found.items()}
+    share = run.recipe.resolved_peak_epoch / run.recipe.epochs
+    return values | ({"peak_epoch": "auto"} if math.isclose(share, PEAK_SHARE) else {})
+
+
+def _differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
+    """Of each run the fields in which not all are equal, as text."""
+    settings = [settings_of(run) for run in runs]
+    names = dict.fromkeys(name for values in settings for name in values)
+    differing = [n for n in names if len({repr(v[n]) for v in settings if n in v}) > 1]
+    told: list[dict[str, str]] = [{} for _ in runs]
+    if "data" in differing:
+        differing = [name for name in differing if name not in ("data", *STATISTICS)]
+        told = _data_differences(runs)
+    for differences, values in zip(told, settings, strict=True):
+        differences |= {name: value_text(values.get(name, ABSENT)) for name in differing}
+    return told
+
+
+def _data_differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
+    """Of each run the fields that chose other images, or else the fingerprint."""
+    recipes = [run.recipe for run in runs]
+    differing = [
+        name for name in DATA if any(getattr(r, name) != getattr(recipes[0], name) for r in recipes)
+    ]
+    told = [
+        {name: value_text(_place(getattr(recipe, name))) for name in differing}
+        for recipe in recipes
+    ]
+    if len({tuple(values.items()) for values in told}) < len({run.fingerprint for run in runs}):
+        for values, run in zip(told, runs, strict=True):
+            values["fingerprint"] = run.fingerprint
+    return told
+
+
+def _place(value: Any) -> Any:
+    """A path's last part: where else the data lie is no difference."""
+    return (Path(value).name or value) if isinstance(value, str) else value
+
+
+def _newest_of_each_seed(
+    runs: Sequence[FinishedRun],
+) -> tuple[tuple[FinishedRun, ...], list[int]]:
+    """The newest run of each seed, by seed; and the seeds that were run again."""
+    by_seed: dict[int, list[FinishedRun]] = {}
+    for run in runs:
+        by_seed.setdefault(run.seed, []).append(run)
+    kept = tuple(max(by_seed[seed], key=lambda run: run.finished) for seed in sorted(by_seed))
+    return kept, [seed for seed, same in sorted(by_seed.items()) if len(same) > 1]
+
+
+def _letter(index: int) -> str:
+    """A, B, … Z, AA, AB, …"""
+    before, place = divmod(index, len(ascii_uppercase))
+    return (_letter(before - 1) if before else "") + ascii_uppercase[place]

@@ -1,0 +1,104 @@
+"""A comparison as one self-contained HTML page: offline, light and dark, on a phone, on paper."""
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from onecycle import plots
+from onecycle.experiments import tables
+from onecycle.experiments.comparison import Comparison
+from onecycle.experiments.examples import thumbnails
+from onecycle.experiments.words import percent, time_text
+
+MOST_IMAGES, MOST_WITHOUT = 60, 24
+"""Mistakes of all runs that the page shows, and without pictures; --json names all."""
+MOST_NAMES = 200
+"""Names of images that the page lists for each run."""
+
+Section = dict[str, Any]
+
+
+def to_html(comparison: Comparison) -> str:
+    """The page, from the run folders alone."""
+    template = Environment(
+        loader=PackageLoader("onecycle"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("compare.html.j2")
+    return template.render(
+        subject=tables.subject(comparison),
+        recipes=tables.recipes(comparison),
+        figures=tables.figures(comparison),
+        differences=tables.differences(comparison, comparison.pairs),
+        legend=tables.legend(comparison),
+        notes=comparison.notes,
+        left_out=[(run.path.name, run.reason) for run in comparison.left_out],
+        curves=plots.svg(curves(comparison)),
+        mistakes=_mistakes(comparison),
+        mistakes_told=tables.mistakes_told(comparison),
+        runs=_runs(comparison),
+    )
+
+
+def curves(comparison: Comparison) -> plots.Figure:
+    """Test accuracy and loss of all groups, epoch by epoch."""
+    return plots.compared(
+        {group.label: [run.epochs for run in group.runs] for group in comparison.groups}
+    )
+
+
+def _mistakes(comparison: Comparison) -> Section | None:
+    """The images that all runs get wrong, with pictures where a run has any; each run's own."""
+    found = comparison.mistakes
+    if found is None:
+        return None
+    shown = found.everywhere[:MOST_IMAGES]
+    pictures = thumbnails(comparison.runs, [mistake.name for mistake in shown])
+    shown = shown if pictures else shown[:MOST_WITHOUT]
+    counted = {
+        str(run.path): (group.letter, run) for group in comparison.groups for run in group.runs
+    }
+    return {
+        "count": len(found.everywhere),
+        "shown": [
+            {
+                "name": mistake.name,
+                "told": f"{mistake.actual}, predicted {mistake.predicted}",
+                "agreeing": f"by {mistake.agreeing} of {len(found.runs)} runs",
+                "picture": pictures.get(mistake.name, ""),
+            }
+            for mistake in shown
+        ],
+        "only": [
+            {
+                "title": f"{letter}, seed {run.seed}",
+                "count": len(found.only[path]),
+                "names": found.only[path][:MOST_NAMES],
+            }
+            for path, (letter, run) in counted.items()
+            if path in found.only
+        ],
+    }
+
+
+def _runs(comparison: Comparison) -> list[list[str]]:
+    """A row for each run: group, folder, seed, figures, rates."""
+    return [
+        [
+            group.letter,
+            run.name,
+            str(run.seed),
+            *(percent(run.result[name]) for name in ("train_accuracy", "test_accuracy")),
+            f"{percent(run.result['best_test_accuracy'])} in epoch {run.result['best_epoch']}",
+            " to ".join(_rate(run.result.get(name)) for name in ("lr_min", "lr_max")),
+            time_text(run.result["total_seconds"]),
+        ]
+        for group in comparison.groups
+        for run in group.runs
+    ]
+
+
+def _rate(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, int | float) else "–"

@@ -1,0 +1,225 @@
+"""Runs as a comparison needs them: found, read whole and checked, without PyTorch."""
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onecycle.config import Recipe
+from onecycle.errors import InputError
+from onecycle.run_dir import RunDir
+
+DEEPEST = 3
+"""Folders below a given one in which runs are looked for."""
+
+NUMBERS = (
+    "train_accuracy", "test_accuracy", "best_test_accuracy", "best_epoch", "total_seconds",
+    "images_per_second", "seed",
+)  # fmt: skip
+"""What result.json must hold for a run to be compared."""
+CURVES = ("epoch", "test_accuracy", "test_loss")
+"""What each row of metrics.jsonl must hold."""
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """What a run predicted for the test images; N images.
+
+    Attributes:
+        names_N: text, one name for each image.
+        labels_N: int64, actual classes.
+        predicted_N: int64, predicted classes; the first one where two are equal.
+        classes: names of the classes.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    names_N: np.ndarray
+    labels_N: np.ndarray
+    predicted_N: np.ndarray
+    classes: tuple[str, ...]
+
+    @cached_property
+    def wrong_N(self) -> np.ndarray:
+        """Which predictions are wrong, bool."""
+        return self.predicted_N != self.labels_N
+
+    def same_labels(self, other: "TestImages") -> bool:
+        """Whether the other's have the same classes and labels, in the same order."""
+        return self.classes == other.classes and np.array_equal(self.labels_N, other.labels_N)
+
+    def same_names(self, other: "TestImages") -> bool:
+        """Whether the other's have the same names, in the same order."""
+        return np.array_equal(self.names_N, other.names_N)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run.
+
+    Attributes:
+        path: its folder, as it was given.
+        recipe: what recipe.toml holds.
+        result: what result.json holds.
+        environment: what environment.json holds.
+        found: `lr_min`, `lr_max` to `auto` or `proven`, for those that a range test found.
+        epochs: the rows of metrics.jsonl.
+        test: the predictions for the test images.
+    """
+
+    path: Path
+    recipe: Recipe
+    result: dict[str, Any]
+    environment: dict[str, Any]
+    found: dict[str, str]
+    epochs: list[dict[str, Any]]
+    test: TestImages
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything that was drawn."""
+        return self.recipe.seed
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the images, labels and classes of all splits."""
+        return str(self.result["data_fingerprint"])
+
+    @property
+    def finished(self) -> datetime:
+        """When it ended; the beginning of time where that isn't known."""
+        try:
+            return datetime.fromisoformat(self.result["finished"]).astimezone()
+        except (KeyError, TypeError, ValueError):
+            return datetime.fromtimestamp(0).astimezone()
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that can't be compared: its folder as it was given, and why, in one sentence."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: left out: {self.reason}"
+
+
+def read_runs(places: Sequence[str | Path]) -> tuple[list[FinishedRun], list[LeftOut]]:
+    """All runs in the places that are given, and those that can't be compared.
+
+    Args:
+        places: run folders, or folders with runs in them, up to three levels down. What lies in one
+            place comes in the order in which it ended.
+
+    Raises:
+        InputError: a place is missing, or has no runs.
+    """
+    runs: list[FinishedRun] = []
+    left_out: list[LeftOut] = []
+    seen: set[Path] = set()
+    for place in places:
+        paths = [path for path in run_folders(place) if path.resolve() not in seen]
+        seen |= {path.resolve() for path in paths}
+        read = [read_run(path) for path in paths]
+        left_out += [run for run in read if isinstance(run, LeftOut)]
+        finished = [run for run in read if isinstance(run, FinishedRun)]
+        runs += sorted(finished, key=lambda run: run.finished)
+    return runs, left_out
+
+
+def run_folders(place: str | Path) -> list[Path]:
+    """The run folders in `place`, sorted; itself, if it is one.
+
+    Raises:
+        InputError: there is no such folder, or no run in it.
+    """
+    place = Path(place)
+    try:
+        if not place.is_dir():
+            raise InputError(f"run: there is no folder '{place}'; name a run or a folder of runs")
+        found = sorted(_walk(place, DEEPEST))
+    except OSError as error:
+        reason = f"can't look into '{place}': {error.strerror}"
+        raise InputError(f"run: {reason}; name a run or a folder of runs") from None
+    if not found:
+        raise InputError(f"run: there are no runs in '{place}'; name a run or a folder of runs")
+    return found
+
+
+def _walk(folder: Path, levels: int) -> Iterator[Path]:
+    if (folder / "recipe.toml").is_file():
+        yield folder
+    elif levels:
+        with os.scandir(folder) as entries:
+            below = [Path(e.path) for e in entries if e.is_dir() and not e.name.startswith(".")]
+        for entry in below:
+            yield from _walk(entry, levels - 1)
+
+
+def read_run(path: Path) -> FinishedRun | LeftOut:
+    """The run in `path`, if it has finished and its files are whole."""
+    folder = RunDir(path)
+    try:
+        recipe, result = folder.read_recipe(), folder.result()
+        epochs = folder.read_rows("metrics.jsonl")
+        if result is None:
+            return LeftOut(path, f"it has not finished ({len(epochs)} of {recipe.epochs} epochs)")
+        _check(path / "result.json", result, NUMBERS)
+        for row in epochs:
+            _check(path / "metrics.jsonl", row, CURVES)
+        if not isinstance(result.get("data_fingerprint"), str):
+            raise InputError(f"{path / 'result.json'}: has no 'data_fingerprint'; train again")
+        environment = folder.read_json("environment.json") or {}
+        found = _found(folder.read_json("lr_range_test.json"))
+        test = _test_images(folder, result)
+    except InputError as error:
+        return LeftOut(path, str(error).removeprefix(f"{path}{os.sep}"))
+    return FinishedRun(path, recipe, result, environment, found, epochs, test)
+
+
+def _check(path: Path, row: dict[str, Any], names: Sequence[str]) -> None:
+    """Refuse what lacks a number of these names, or has one that is not finite."""
+    for name in names:
+        value = row.get(name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):  # pyright: ignore[reportArgumentType]
+            raise InputError(f"{path}: has no number '{name}'; train again")
+
+
+def _found(range_test: dict[str, Any] | None) -> dict[str, str]:
+    """Which rates the range test found; in a run of an older version, which did not say, both."""
+    if range_test is None:
+        return {}
+    asked = range_test.get("asked", {"lr_min": "auto", "lr_max": "auto"})
+    names = asked if isinstance(asked, dict) else {}
+    return {name: names[name] for name in ("lr_min", "lr_max") if isinstance(names.get(name), str)}
+
+
+def _test_images(folder: RunDir, result: dict[str, Any]) -> TestImages:
+    """The predictions, held to their own shape and to the accuracy that result.json states."""
+    path = folder.path / "predictions.npz"
+    arrays = folder.load_arrays(path.name)
+    if missing := {"logits", "labels", "names", "classes"} - arrays.keys():
+        raise InputError(f"{path}: lacks {min(missing)}; train again")
+    logits_NK, labels_N, names_N = arrays["logits"], arrays["labels"], arrays["names"]
+    count = len(labels_N) if labels_N.ndim == 1 else 0
+    if not count or logits_NK.ndim != 2 or len(logits_NK) != count or names_N.shape != (count,):
+        raise InputError(f"{path}: its arrays do not fit together; train again")
+    test = TestImages(
+        names_N, labels_N, logits_NK.argmax(axis=1), tuple(map(str, arrays["classes"].tolist()))
+    )
+    if abs(1 - test.wrong_N.mean() - result["test_accuracy"]) > 1e-6:
+        raise InputError(f"{path}: contradicts the accuracy in result.json; train again")
+    return test

@@ -1,0 +1,281 @@
+"""A comparison as tables: text for people, Markdown, CSV, JSON."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onecycle.experiments.groups import Group
+from onecycle.experiments.pairs import Pair
+from onecycle.experiments.statistics import Interval
+from onecycle.experiments.words import (
+    count_text,
+    list_text,
+    p_text,
+    percent,
+    points,
+    points_range,
+    range_text,
+    time_text,
+    with_spread,
+)
+
+if TYPE_CHECKING:
+    from onecycle.experiments.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings, and rows of text; of each column whether it holds numbers."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    numbers: list[bool]
+
+
+def figures(comparison: "Comparison") -> Table:
+    """A row for each group: its letter and its figures."""
+    columns: list[tuple[str, Callable[[Group], str]]] = [
+        ("n", lambda g: str(g.n)),
+        ("train %", lambda g: _accuracy(g, "train_accuracy")),
+        ("test %", lambda g: _accuracy(g, "test_accuracy")),
+        ("95 % interval", lambda g: range_text(g.accuracy("test_accuracy").interval)),
+    ]
+    columns += [
+        (heading, lambda g, name=name: _accuracy(g, name))
+        for name, heading in OPTIONAL.items()
+        if all(len(group.values(name)) == group.n for group in comparison.groups)
+        and (name != "test_balanced_accuracy" or _uneven(comparison))
+    ]
+    columns += [
+        ("best %", lambda g: percent(g.mean("best_test_accuracy"))),
+        ("time", lambda g: time_text(g.mean("total_seconds"))),
+        ("images/s", lambda g: f"{g.mean('images_per_second'):,.0f}"),
+    ]
+    rows = [[group.letter, *(show(group) for _, show in columns)] for group in comparison.groups]
+    return Table(["", *(name for name, _ in columns)], rows, [False] + [True] * len(columns))
+
+
+OPTIONAL = {
+    "val_accuracy": "val %",
+    "test_balanced_accuracy": "balanced %",
+    "test_accuracy_tta": "test %, TTA",
+}
+"""Accuracies that are shown if all runs have them, with their headings."""
+
+
+def recipes(comparison: "Comparison") -> Table:
+    """A row for each group: its letter, and what sets its recipe off from the others'."""
+    named = len({group.recipe_names for group in comparison.groups}) > 1
+    fields = list(comparison.groups[0].differences)
+    rows = [
+        [g.letter, *([g.recipe_names] if named else []), *g.differences.values()]
+        for g in comparison.groups
+    ]
+    headings = ["", *(["recipe"] if named else []), *fields]
+    return Table(headings, rows, [False] * len(headings))
+
+
+def differences(comparison: "Comparison", pairs: Sequence[Pair]) -> Table:
+    """A row for each of these pairs: the difference, its interval, and what is to be made of it."""
+    corrected = sum(pair.p is not None for pair in comparison.pairs) > 1
+    headings = ["", "points", "95 % interval", "test", "p (Holm)" if corrected else "p", "verdict"]
+    rows = [
+        [
+            f"{pair.second} − {pair.first}",
+            points(pair.difference),
+            points_range(pair.interval),
+            pair.test,
+            p_text(pair.p_holm),
+            pair.verdict,
+        ]
+        for pair in pairs
+    ]
+    return Table(headings, rows, [False, True, True, False, True, False])
+
+
+def subject(comparison: "Comparison") -> str:
+    """What is compared: `3 recipes, 9 runs, on cifar10 (fingerprint …), 10,000 test images`."""
+    runs, groups = comparison.runs, comparison.groups
+    told = [count_text(len(groups), "recipe"), count_text(len(runs), "run")]
+    data = {run.fingerprint: Path(run.recipe.data).name or run.recipe.data for run in runs}
+    if len(data) == 1:
+        (fingerprint, name) = next(iter(data.items()))
+        told.append(f"on {name} (fingerprint {fingerprint})")
+        told.append(count_text(len(runs[0].test.labels_N), "test image"))
+    else:
+        told.append(f"on {list_text(list(dict.fromkeys(data.values())))}, different data")
+    return ", ".join(told)
+
+
+def legend(comparison: "Comparison") -> str:
+    """How the figures are to be read."""
+    several = any(group.n > 1 for group in comparison.groups)
+    single = any(group.n == 1 for group in comparison.groups)
+    spread = "; ± is the standard deviation over seeds" if several else ""
+    over = [
+        *(["of the mean over seeds (Student)"] if several else []),
+        *(["over the test images for a single run (Wilson)"] if single else []),
+    ]
+    return (
+        f"Train: last epoch, augmented images. Test: after the last epoch{spread}. "
+        f"Interval: {', '.join(over)}. Best: of all epochs, picked on the test split, so too high: "
+        "for curiosity only. Time: all of a run."
+    )
+
+
+def mistakes_told(comparison: "Comparison") -> str:
+    """How many images all runs get wrong, and how many one alone; empty where there is nothing."""
+    found = comparison.mistakes
+    if found is None:
+        return ""
+    runs = "both runs" if len(found.runs) == 2 else f"all {len(found.runs)} runs"
+    told = (
+        f"Of {found.images:,} test images, {len(found.everywhere):,} are wrong in {runs} and "
+        f"{found.wrong_in[1]:,} in one run only"
+    )
+    if len(found.own) > 1 and len(found.own) < len(found.runs):
+        own = ", ".join(f"{letter} {len(names):,}" for letter, names in found.own.items())
+        told += f"; in every run of one recipe and in no other: {own}"
+    elif len(found.own) > 1:
+        own = ", ".join(f"{letter} {len(names):,}" for letter, names in found.own.items())
+        told += f" ({own})"
+    return f"{told}."
+
+
+def _accuracy(group: Group, name: str) -> str:
+    found = group.accuracy(name)
+    return with_spread(found.mean, found.std)
+
+
+def _uneven(comparison: "Comparison") -> bool:
+    """Whether the test classes differ in size anywhere."""
+    sizes = [run.result.get("test_class_sizes") for run in comparison.runs]
+    return any(isinstance(size, list) and len(set(size)) > 1 for size in sizes)
+
+
+# -------------------------------------------------------------------------------------- Markdown
+
+
+def to_markdown(comparison: "Comparison") -> str:
+    """Tables in Markdown: the same text for the same runs, wherever they lie."""
+    told, measured = recipes(comparison), figures(comparison)
+    table = Table(
+        told.headings + measured.headings[1:],
+        [row + more[1:] for row, more in zip(told.rows, measured.rows, strict=True)],
+        told.numbers + measured.numbers[1:],
+    )
+    parts = [f"{_escaped(subject(comparison))}.", _markdown(table), legend(comparison)]
+    if comparison.pairs:
+        parts += [
+            "Differences in test accuracy:",
+            _markdown(differences(comparison, comparison.pairs)),
+        ]
+    if found := mistakes_told(comparison):
+        parts.append(found)
+    notes = [f"Note: {note}." for note in comparison.notes]
+    notes += [f"Left out: {run.path.name}: {run.reason}." for run in comparison.left_out]
+    if notes:
+        parts.append("\n".join(f"- {_escaped(note)}" for note in notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(table: Table) -> str:
+    rules = ["---:" if number else "---" for number in table.numbers]
+    rows = [table.headings, rules, *table.rows]
+    return "\n".join(f"| {' | '.join(map(_escaped, row))} |" for row in rows)
+
+
+def _escaped(text: str) -> str:
+    """Text that neither ends a cell nor begins a tag, a comment or emphasis; odd marks as `?`."""
+    text = re.sub(r"([\\|*`\[<]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    return "".join(mark if mark.isprintable() else "?" for mark in " ".join(text.split()))
+
+
+# ------------------------------------------------------------------------------------ CSV and JSON
+
+
+def to_csv(comparison: "Comparison") -> str:
+    """A line for each group; accuracies are fractions, times seconds."""
+    rows = [_flat(group) | {"notes": "; ".join(comparison.notes)} for group in comparison.groups]
+    file = io.StringIO()
+    names = dict.fromkeys(name for row in rows for name in row)  # not every run has all figures
+    writer = csv.DictWriter(file, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _flat(group: Group) -> dict[str, Any]:
+    told = _group_json(group)
+    runs, fields = told.pop("runs"), told.pop("differences")
+    flat: dict[str, Any] = {"group": told.pop("group"), "recipe": told.pop("recipe")}
+    flat |= {f"recipe.{name}": value for name, value in fields.items()}
+    for name, value in told.items():
+        nested = value if isinstance(value, dict) else {"": value}
+        flat |= {f"{name}_{key}".strip("_"): part for key, part in nested.items()}
+    return flat | {"runs": " ".join(run["run"] for run in runs)}
+
+
+def to_json(comparison: "Comparison") -> dict[str, Any]:
+    """Everything, as JSON values: accuracies as fractions, times in seconds."""
+    found = comparison.mistakes
+    return {
+        "groups": [_group_json(group) for group in comparison.groups],
+        "pairs": [_pair_json(pair) for pair in comparison.pairs],
+        "mistakes": None if found is None else asdict(found),
+        "notes": list(comparison.notes),
+        "left_out": [{"run": str(r.path), "reason": r.reason} for r in comparison.left_out],
+    }
+
+
+def _group_json(group: Group) -> dict[str, Any]:
+    return {
+        "group": group.letter,
+        "recipe": group.recipe_names,
+        "differences": group.differences,
+        "n": group.n,
+        **{name: _accuracy_json(group, name) for name in _accuracy_names(group)},
+        "total_seconds": group.mean("total_seconds"),
+        "images_per_second": group.mean("images_per_second"),
+        "runs": [
+            {"run": str(run.path)} | {name: run.result.get(name) for name in OF_A_RUN}
+            for run in group.runs
+        ],
+    }
+
+
+ACCURACIES = ("train_accuracy", "test_accuracy", "best_test_accuracy", *OPTIONAL)
+OF_A_RUN = (
+    "seed", "data_fingerprint", "lr_min", "lr_max", *ACCURACIES, "best_epoch", "total_seconds",
+    "images_per_second", "finished",
+)  # fmt: skip
+"""What --json tells of a run, as it stands in result.json."""
+
+
+def _accuracy_names(group: Group) -> list[str]:
+    return [name for name in ACCURACIES if len(group.values(name)) == group.n]
+
+
+def _accuracy_json(group: Group, name: str) -> dict[str, Any]:
+    found = group.accuracy(name)
+    return {
+        "mean": found.mean,
+        "std": found.std,
+        **_interval_json(found.interval),
+        "over": found.over,
+    }
+
+
+def _pair_json(pair: Pair) -> dict[str, Any]:
+    told = asdict(pair) | {"distinguishable": pair.distinguishable, "verdict": pair.verdict}
+    del told["interval"]
+    return told | _interval_json(pair.interval)
+
+
+def _interval_json(interval: Interval | None) -> dict[str, Any]:
+    low, high = interval or (None, None)
+    return {"low": low, "high": high}

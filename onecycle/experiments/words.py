@@ -1,0 +1,69 @@
+"""Figures of a comparison as people write them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from onecycle.experiments.statistics import Interval
+
+
+def value_text(value: Any) -> str:
+    """A recipe's value, floats to four digits."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return " ".join(map(value_text, value))
+    return str(value)
+
+
+def percent(share: float) -> str:
+    """`84.31` of 0.8431: the unit stands in the heading."""
+    return f"{100 * share:.2f}"
+
+
+def with_spread(mean: float, std: float | None) -> str:
+    """`84.31 ± 0.22`, or the mean alone."""
+    return percent(mean) if std is None else f"{percent(mean)} ± {percent(std)}"
+
+
+def range_text(interval: Interval | None) -> str:
+    """`83.58 to 85.01`, in percent."""
+    return "" if interval is None else f"{percent(interval.low)} to {percent(interval.high)}"
+
+
+def points(difference: float) -> str:
+    """`+0.42` of 0.0042: percentage points, with a sign; `0.00` has none."""
+    text = f"{100 * difference:+.2f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
+def points_range(interval: Interval | None) -> str:
+    """`−0.10 to +0.94`, in percentage points."""
+    return "" if interval is None else f"{points(interval.low)} to {points(interval.high)}"
+
+
+def p_text(p: float | None) -> str:
+    """A p value to two digits, none so small that it would be one: `0.031`, `< 0.001`."""
+    if p is None:
+        return ""
+    if p < 0.001:
+        return "< 0.001"
+    return f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+def time_text(seconds: float) -> str:
+    """`9.4 s`, `41 s`, `6.2 min`, `2.1 h`."""
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
+
+
+def count_text(count: int, what: str) -> str:
+    """`1 run`, `3 runs`, `10,000 test images`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def list_text(words: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -1,0 +1,90 @@
+"""Run folders whose predictions are drawn, for tests of comparisons."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onecycle.config import Recipe, override
+from onecycle.experiments.reading import FinishedRun, TestImages
+from onecycle.recipes import RECIPES
+from onecycle.run_dir import RunDir
+
+CLASSES = ("ant", "bee", "cat|dog")
+RATES = {"lr_max": 0.1, "lr_min": 0.01, "lr_final": 0.01}
+
+
+def labels(count: int) -> np.ndarray:
+    return np.arange(count) % len(CLASSES)
+
+
+def predictions(right_N: np.ndarray) -> np.ndarray:
+    """The class of the images that are right, the next one for the others."""
+    actual_N = labels(len(right_N))
+    return np.where(right_N, actual_N, (actual_N + 1) % len(CLASSES))
+
+
+def recipe(**changes: Any) -> Recipe:
+    return override(RECIPES["demo"].recipe, **(RATES | {"epochs": 2} | changes))
+
+
+def result(used: Recipe, right_N: np.ndarray, **changes: Any) -> dict[str, Any]:
+    accuracy = float(np.mean(right_N))
+    return {
+        "recipe": used.recipe,
+        "data_fingerprint": "0123456789abcdef",
+        "seed": used.seed,
+        "device": "cpu",
+        "torch": "2.13.0",
+        "lr_min": used.lr_min,
+        "lr_max": used.lr_max,
+        "train_accuracy": 0.9,
+        "test_accuracy": accuracy,
+        "best_test_accuracy": accuracy,
+        "best_epoch": 2,
+        "total_seconds": 60.0,
+        "images_per_second": 1000.0,
+        "finished": f"2026-11-26T12:00:{used.seed % 60:02d}+00:00",
+    } | changes
+
+
+def in_memory(right_N: np.ndarray, *, seed: int = 0, **changes: Any) -> FinishedRun:
+    """A run that was never written."""
+    used, count = recipe(seed=seed, **changes), len(right_N)
+    names_N = np.array([f"test/{index:04d}" for index in range(count)])
+    test = TestImages(names_N, labels(count), predictions(right_N), CLASSES)
+    return FinishedRun(Path("r"), used, result(used, right_N), {}, {}, [], test)
+
+
+def write_run(
+    path: Path,
+    right_N: np.ndarray,
+    *,
+    figures: dict[str, Any] | None = None,
+    found: dict[str, Any] | None = None,
+    names: np.ndarray | None = None,
+    **changes: Any,
+) -> Path:
+    """A finished run's folder at `path`, with these test images right."""
+    path.mkdir(parents=True)
+    used, count, run = recipe(**changes), len(right_N), RunDir(path)
+    run.write_recipe(used)
+    versions = {"onecycle": "0.1.0"}
+    run.write_environment({"device_name": "a CPU", "threads": 2, "versions": versions})
+    if found is not None:
+        run.write_json("lr_range_test.json", {"asked": found})
+    with run.lock():
+        for epoch in (1, 2):
+            run.append(
+                "metrics.jsonl",
+                {"epoch": epoch, "test_loss": 1 / epoch, "test_accuracy": 0.4 * epoch},
+            )
+    run.save_arrays(
+        "predictions.npz",
+        logits=np.eye(len(CLASSES), dtype=np.float32)[predictions(right_N)],
+        labels=labels(count),
+        names=np.array([f"test/{i:04d}" for i in range(count)]) if names is None else names,
+        classes=np.array(CLASSES),
+    )
+    run.write_result(result(used, right_N, **(figures or {})))
+    return path

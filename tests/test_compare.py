@@ -1,0 +1,545 @@
+"""`onecycle compare`: run folders to verdicts, tables, a page, and documents kept up to date."""
+
+import csv
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+from scipy import stats
+from simulated_runs import CLASSES, write_run
+
+import onecycle
+from onecycle.cli import main
+from onecycle.errors import InputError
+from onecycle.experiments import compare, rewrite, to_html
+from onecycle.experiments.marked import END
+
+COUNT = 200
+"""Test images of the runs here."""
+index_N = np.arange(COUNT)
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def ask(line: str) -> Answer:
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = main(shlex.split(line))
+    return Answer(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def trials(tmp_path: Path) -> Path:
+    """Two recipes of three seeds each: one right about 180 or so of 200 images, one about 150."""
+    for seed in range(3):
+        write_run(tmp_path / f"runs/a-{seed}", index_N >= 20 + seed, seed=seed)
+        write_run(tmp_path / f"runs/b-{seed}", index_N < 150 + seed, seed=seed, cutout=16)
+    return tmp_path / "runs"
+
+
+# -------------------------------------------------------------------------------------- grouping
+
+
+def test_runs_that_differ_in_the_seed_alone_are_a_group(trials: Path) -> None:
+    found = compare(trials)
+    assert [(g.letter, g.n, g.differences) for g in found.groups] == [
+        ("A", 3, {"cutout": "8"}),
+        ("B", 3, {"cutout": "16"}),
+    ]
+    accuracies = np.array([180, 179, 178]) / COUNT
+    test = found.groups[0].accuracy("test_accuracy")
+    assert (test.mean, test.std) == pytest.approx((accuracies.mean(), accuracies.std(ddof=1)))
+    expected = stats.ttest_1samp(accuracies, 0).confidence_interval()
+    assert test.interval is not None
+    assert tuple(test.interval) == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"recipe": "mine"}, {}),  # a name
+        ({"tta": True}, {}),  # measured besides
+        ({"lr_steps": 50}, {}),  # of a range test that was not run
+        ({"data": "here/photos"}, {"data": "there/photos"}),  # the fingerprint is the same
+        ({"peak_epoch": 2 * 5 / 24}, {}),  # what auto comes to
+        ({"lr_final": 0.01}, {}),
+    ],
+)
+def test_what_does_not_change_a_result_does_not_part_runs(
+    one: dict[str, Any], other: dict[str, Any], tmp_path: Path
+) -> None:
+    write_run(tmp_path / "one", index_N > 9, seed=1, **one)
+    write_run(tmp_path / "other", index_N > 8, seed=2, **other)
+    (group,) = compare([tmp_path / "one", tmp_path / "other"]).groups
+    assert group.n == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "values"),
+    [
+        ({"cutout": 16}, "cutout", ["8", "16"]),
+        ({"lr_max": 0.15}, "lr_max", ["0.1", "0.15"]),
+        ({"epochs": 3}, "epochs", ["2", "3"]),
+        ({"nesterov": False}, "nesterov", ["on", "off"]),
+        ({"lr_final": 0.001}, "lr_final", ["lr_min", "0.001"]),
+        ({"precision": "fp32"}, "precision", ["auto", "fp32"]),
+    ],
+)
+def test_what_changes_a_result_is_shown_and_nothing_else(
+    changes: dict[str, Any], field: str, values: list[str], tmp_path: Path
+) -> None:
+    write_run(tmp_path / "one", index_N > 9)
+    write_run(tmp_path / "other", index_N > 8, **changes)
+    groups = compare([tmp_path / "one", tmp_path / "other"]).groups
+    assert [group.differences for group in groups] == [{field: value} for value in values]
+
+
+def test_found_rates_do_not_part_the_seeds_of_a_recipe_but_given_ones_do(tmp_path: Path) -> None:
+    both = {"lr_min": "auto", "lr_max": "auto"}
+    for seed, lr_max in enumerate((0.1, 0.2)):
+        write_run(tmp_path / f"found-{seed}", index_N > 9, seed=seed, lr_max=lr_max, found=both)
+    write_run(tmp_path / "given", index_N > 8, seed=2, found={"lr_min": "auto", "lr_max": 0.2})
+    write_run(tmp_path / "proven", index_N > 7, found={"lr_min": "auto", "lr_max": "proven"})
+    groups = compare(sorted(tmp_path.iterdir())).groups
+    assert [(group.n, group.differences["lr_max"]) for group in groups] == [
+        (2, "found"),
+        (1, "0.1"),
+        (1, "proven"),
+    ]
+
+
+def test_of_runs_that_repeat_a_seed_the_newest_counts(tmp_path: Path) -> None:
+    write_run(tmp_path / "old", index_N > 9, figures={"finished": "2026-11-25T00:00:00+00:00"})
+    write_run(tmp_path / "new", index_N > 8, figures={"finished": "2026-11-25T00:00:00+02:00"})
+    found = compare(tmp_path)  # in UTC, `new` is two hours older
+    assert [run.name for run in found.runs] == ["old"]
+    assert found.notes == ("A: of runs that repeat a seed (0), the newest counts",)
+
+
+# ------------------------------------------------------------------------------ pairs and verdicts
+
+
+def pair_of(*folders: Path) -> onecycle.experiments.Pair:  # pyright: ignore[reportAttributeAccessIssue]
+    (pair,) = compare(folders).pairs
+    return pair
+
+
+def test_recipes_over_seeds_are_told_apart_by_welchs_test(trials: Path) -> None:
+    pair = pair_of(trials)
+    theirs = stats.ttest_ind([0.75, 0.755, 0.76], [0.9, 0.895, 0.89], equal_var=False)
+    assert (pair.test, pair.verdict) == ("Welch", "A is better")
+    assert pair.p == pytest.approx(theirs.pvalue)
+    assert pair.difference == pytest.approx(-0.14)
+    assert tuple(pair.interval) == pytest.approx(tuple(theirs.confidence_interval()))
+
+
+def test_single_runs_are_told_apart_by_mcnemars_test_of_their_networks(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", index_N >= 20)
+    write_run(tmp_path / "b", index_N >= 5, cutout=16)
+    pair = pair_of(tmp_path / "a", tmp_path / "b")
+    assert (pair.test, pair.first_only, pair.second_only) == ("McNemar", 0, 15)
+    assert pair.p == pytest.approx(0.5**15)  # the exact 2 × 0.5¹⁵, less half of it
+    assert pair.verdict == "B's run is better"
+    (note,) = compare(tmp_path).notes
+    assert note.startswith("McNemar's test is of two trained networks, one run each, not of their")
+
+
+def test_a_single_run_against_several_goes_both_ways(tmp_path: Path) -> None:
+    for seed in range(4):
+        write_run(tmp_path / f"many/{seed}", index_N >= 20 + seed, seed=seed)
+    write_run(tmp_path / "one", index_N >= 60, cutout=16)
+    there, back = (
+        pair_of(tmp_path / "many", tmp_path / "one"),
+        pair_of(tmp_path / "one", tmp_path / "many"),
+    )
+    assert there.test == back.test == "Student"
+    assert there.p == back.p
+    assert there.difference == pytest.approx(-back.difference)
+    assert tuple(there.interval) == pytest.approx([-back.interval.high, -back.interval.low])
+    assert (there.verdict, back.verdict) == ("A is better", "B is better")
+
+
+def test_close_recipes_are_not_distinguishable(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path / f"a-{seed}", index_N >= 20 + 3 * seed, seed=seed)
+        write_run(tmp_path / f"b-{seed}", index_N >= 21 + 3 * seed, seed=seed, cutout=16)
+    assert pair_of(tmp_path).verdict == "not distinguishable"
+    assert "not distinguishable" in ask(f"compare {tmp_path}").out
+
+
+def test_different_data_are_compared_only_with_a_word(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", index_N >= 20)
+    write_run(tmp_path / "b", index_N >= 90, figures={"data_fingerprint": "f" * 16})
+    other = np.array([f"other/{index}" for index in range(COUNT)])
+    write_run(tmp_path / "c", index_N >= 30, names=other, figures={"data_fingerprint": "e" * 16})
+    found = compare([tmp_path / name for name in "abc"])
+    assert [pair.verdict for pair in found.pairs] == [
+        "A's run is better",  # other data, but test images with the same names and labels
+        "not tested: different test images",
+        "not tested: different test images",
+    ]
+    assert found.mistakes is not None
+    assert len(found.mistakes.runs) == 2
+    told = "the runs are of different data (fingerprints A: 0123456789abcdef; B: ffffffffffffffff"
+    assert found.notes[0].startswith(told)
+    for form in ("", "--markdown", "--json"):
+        out = ask(f"compare a b c {form}").out
+        assert "the runs are of different data" in " ".join(out.split())
+    answer = ask("compare a b c --csv")
+    assert "the runs are of different data" in answer.out
+    assert "the runs are of different data" in answer.err
+    assert "the runs are of different data" in to_html(found).replace("The runs", "the runs")
+
+
+def test_machines_and_versions_that_differ_are_told(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", index_N >= 20)
+    run = onecycle.run_dir.RunDir(write_run(tmp_path / "b", index_N >= 20, cutout=0))  # pyright: ignore[reportAttributeAccessIssue]
+    facts = run.read_json("environment.json")
+    run.write_environment(facts | {"device_name": "another", "versions": {"onecycle": "0.2.0"}})
+    notes = " ".join(compare([tmp_path / "a", tmp_path / "b"]).notes)
+    assert "different machines (a CPU, 2 threads: A; another, 2 threads: B); times are" in notes
+    assert "(onecycle 0.1.0, torch 2.13.0: A; onecycle 0.2.0, torch 2.13.0: B)" in notes
+
+
+# -------------------------------------------------------------------------------------- mistakes
+
+
+def test_mistakes_of_all_runs_and_of_one_alone(tmp_path: Path) -> None:
+    wrong = {"a-0": {1, 2, 3}, "a-1": {1, 2, 4}, "b-0": {1, 5}}
+    for name, images in wrong.items():
+        seed, cutout = int(name[-1]), 8 if name[0] == "a" else 16
+        write_run(tmp_path / name, ~np.isin(index_N, [*images]), seed=seed, cutout=cutout)
+    found = compare(tmp_path).mistakes
+    assert found is not None
+    assert found.wrong_in == (COUNT - 5, 3, 1, 1)
+    (everywhere,) = found.everywhere
+    assert (everywhere.name, everywhere.actual) == ("test/0001", CLASSES[1])
+    assert (everywhere.predicted, everywhere.agreeing) == (CLASSES[2], 3)
+    only = {Path(run).name: names for run, names in found.only.items()}
+    assert only == {"a-0": ["test/0003"], "a-1": ["test/0004"], "b-0": ["test/0005"]}
+    assert found.own == {"A": ["test/0002"], "B": ["test/0005"]}
+
+
+# ------------------------------------------------------------------------ unfinished and damaged
+
+
+def damage(run: Path, name: str) -> None:
+    (run / name).write_bytes(b"{")
+
+
+def forget_a_figure(run: Path, name: str) -> None:
+    found = json.loads((run / name).read_text())
+    del found["train_accuracy"]
+    (run / name).write_text(json.dumps(found))
+
+
+def contradict(run: Path, name: str) -> None:
+    found = json.loads((run / name).read_text())
+    (run / name).write_text(json.dumps(found | {"test_accuracy": 0.5}))
+
+
+def forget_the_loss(run: Path, name: str) -> None:
+    (run / name).write_text('{"epoch": 1, "test_accuracy": 0.5}\n')
+
+
+def remove(run: Path, name: str) -> None:
+    (run / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "told"),
+    [
+        (remove, "result.json", "it has not finished (2 of 2 epochs)"),
+        (damage, "result.json", "result.json: is damaged"),
+        (damage, "recipe.toml", "recipe.toml: not valid TOML"),
+        (damage, "predictions.npz", "predictions.npz: is damaged"),
+        (remove, "predictions.npz", "predictions.npz: is missing"),
+        (damage, "lr_range_test.json", "lr_range_test.json: is damaged"),
+        (forget_a_figure, "result.json", "result.json: has no number 'train_accuracy'"),
+        (forget_the_loss, "metrics.jsonl", "metrics.jsonl: has no number 'test_loss'"),
+        (contradict, "result.json", "predictions.npz: contradicts the accuracy in result.json"),
+    ],
+)
+def test_a_run_that_cannot_be_compared_is_one_line(
+    spoil: Any, name: str, told: str, trials: Path
+) -> None:
+    spoil(trials / "b-1", name)
+    answer = ask("compare runs")
+    (line,) = [line for line in answer.out.splitlines() if "left out" in line]
+    assert line.startswith(f"runs/b-1: left out: {told}")
+    assert (answer.code, answer.err) == (0, "")
+    assert [group.n for group in compare(trials).groups] == [3, 2]
+    alone = ask("compare runs/b-1")
+    assert (alone.code, alone.out) == (2, "")
+    assert alone.err.startswith("onecycle: error: compare: no run can be compared: runs/b-1: ")
+    assert alone.err.count("\n") == 1
+
+
+MISTAKES = {
+    "compare": "compare: needs RUN...; see onecycle compare --help",
+    "compare ''": "RUN...: is empty; see onecycle compare --help",
+    "compare nowhere": "run: there is no folder 'nowhere'; name a run or a folder of runs",
+    "compare .": "run: there are no runs in '.'; name a run or a folder of runs",
+    "compare runs --json --csv": "--csv: goes not with --json; give one",
+    "compare runs --check": "--check: says what --update FILE would change; give both",
+    "compare runs --html": "--html: has no value; give text",
+    "compare runs --html no/page.html": "--html: there is no folder 'no'; make it first",
+    "compare --update no.md": "no.md: can't be read: No such file or directory; name a Markdown",
+    "compare --update a.md --json": "--update: writes Markdown into its file; leave --json away",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line(line: str) -> None:
+    answer = ask(line)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"onecycle: error: {MISTAKES[line]}")
+    assert answer.err.count("\n") == 1
+
+
+# ----------------------------------------------------------------------------------------- forms
+
+
+def test_the_screen_fits_80_columns_and_shows_the_figures(trials: Path) -> None:
+    out = ask("compare runs").out
+    tables = [line for line in out.splitlines() if re.match(r"[AB] ", line) or "─" in line]
+    assert max(map(cell_len, tables)) <= 80
+    flat = " ".join(out.split())
+    assert "2 recipes, 6 runs, on shapes (fingerprint 0123456789abcdef), 200 test images" in flat
+    assert "A 3 90.00 ± 0.00 89.50 ± 0.50 88.26 to 90.74 89.50 60 s 1,000" in flat
+    assert "B − A −14.00 −15.13 to −12.87 Welch < 0.001 A is better" in flat
+    assert "Of 200 test images, 0 are wrong in all 6 runs and 2 in one run only" in flat
+
+
+def test_odd_names_reach_no_terminal_and_no_document(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", index_N > 9, recipe="\x1b[31mred")
+    write_run(tmp_path / "b", index_N > 9, recipe="line\nbreak", cutout=0, data="caf\xe9\x07")
+    answer = ask("compare a b")
+    assert answer.code == 0
+    assert all(line.isprintable() for line in answer.out.splitlines())
+    table = [line for line in compare(["a", "b"]).to_markdown().splitlines() if line[:1] == "|"]
+    assert len(table) == 2 + 2 + 2 + 1
+    assert all(line.isprintable() for line in table)
+
+
+def test_csv_and_json_hold_the_same_figures_in_full(trials: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(ask("compare runs --csv").out)))
+    found = json.loads(ask("compare runs --json").out)
+    assert [row["group"] for row in rows] == ["A", "B"]
+    assert [row["recipe.cutout"] for row in rows] == ["8", "16"]
+    for row, group in zip(rows, found["groups"], strict=True):
+        for key in ("mean", "std", "low", "high"):
+            assert float(row[f"test_accuracy_{key}"]) == group["test_accuracy"][key]
+        assert float(row["total_seconds"]) == group["total_seconds"] == 60
+        assert [run["seed"] for run in group["runs"]] == [0, 1, 2]
+    (pair,) = found["pairs"]
+    assert (pair["test"], pair["distinguishable"], pair["verdict"]) == (
+        "Welch",
+        True,
+        "A is better",
+    )
+    assert sum(found["mistakes"]["wrong_in"]) == COUNT
+
+
+def test_markdown_is_a_table_that_no_name_can_break(tmp_path: Path) -> None:
+    for index, name in enumerate(("a|b", "*c*")):
+        write_run(tmp_path / f"{index}", index_N > index, recipe=name, cutout=index)
+    lines = compare([tmp_path / "0", tmp_path / "1"]).to_markdown().splitlines()
+    table = [line for line in lines if line.startswith("|")][:4]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+    assert table[2].startswith(r"| A | a\|b | 0 | 1 |")
+    assert table[3].startswith(r"| B | \*c\* | 1 | 1 |")
+
+
+def test_optional_figures_are_shown_where_all_runs_have_them(tmp_path: Path) -> None:
+    more = {"val_accuracy": 0.81, "test_accuracy_tta": 0.92, "test_balanced_accuracy": 0.5}
+    write_run(tmp_path / "a", index_N > 9, figures=more | {"test_class_sizes": [60, 70]})
+    write_run(tmp_path / "b", index_N > 8, figures=more, cutout=0)
+    heads = "val % | balanced % | test %, TTA"
+    assert heads in compare([tmp_path / "a", tmp_path / "b"]).to_markdown()
+    write_run(tmp_path / "c", index_N > 8, cutout=1)
+    assert "val %" not in compare([tmp_path / "a", tmp_path / "c"]).to_markdown()
+
+
+class Words(HTMLParser):
+    """The words of a page, its tags, and whether it would fetch anything."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words, self.tags, self.sources = "", [], []
+        self.feed(text)
+        self.words = " ".join(self.words.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_data(self, data: str) -> None:
+        self.words += f" {data}"
+
+
+def test_the_page_is_whole_and_safe(trials: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+    write_run(trials / "c", index_N >= 3, recipe=hostile.replace("/", "-"), cutout=4)
+    answer = ask("compare runs --html page.html")
+    assert answer.out.endswith("page: page.html\n")
+    text = Path("page.html").read_text(encoding="utf-8")
+    page = Words(text)
+    assert page.tags.count("svg") == 1
+    assert "script" not in page.tags
+    assert all(source.startswith(("#", "data:image/png")) for source in page.sources)
+    assert "alert(1)" in page.words
+    for row in ("A 3 90.00 ± 0.00 89.50 ± 0.50 88.26 to 90.74", "B − A −14.00", "a-0 0 90.00"):
+        assert row in page.words
+    assert text == to_html(compare("runs"))  # the same bytes again
+
+
+def test_the_page_shows_pictures_of_common_mistakes_where_a_run_has_them(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path / f"{seed}", index_N > 2, seed=seed)
+    assert Words(to_html(compare(tmp_path))).tags.count("img") == 0
+    images = np.full((2, 4, 4, 3), 200, np.uint8)
+    run = onecycle.run_dir.RunDir(tmp_path / "1")  # pyright: ignore[reportAttributeAccessIssue]
+    run.save_arrays("examples.npz", indices=np.array([1, 50]), images=images)
+    assert Words(to_html(compare(tmp_path))).tags.count("img") == 1
+    (tmp_path / "1" / "examples.npz").write_bytes(b"{")
+    assert Words(to_html(compare(tmp_path))).tags.count("img") == 0
+
+
+def test_it_works_without_torch(trials: Path) -> None:
+    code = (
+        "import sys; from onecycle.cli import main; "
+        "main(['compare', 'runs', '--html', 'page.html']); print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_parent_folder_a_glob_and_their_mixture_name_the_same_runs(trials: Path) -> None:
+    every = sorted(trials.iterdir())
+    expected = {run.name for run in compare(every).runs}
+    assert len(expected) == 6
+    for places in ([trials], [trials, *every], [trials.parent]):
+        assert {run.name for run in compare(places).runs} == expected
+
+
+# ---------------------------------------------------------------------------------- marked tables
+
+DOCUMENT = f"# Title\r\n\n<!-- onecycle compare: runs -->\nold\n{END}\n\nafter the table\n"
+
+
+def test_a_marked_table_is_rewritten_and_checked(trials: Path) -> None:
+    file = Path("README.md")
+    file.write_bytes(DOCUMENT.encode())
+    stale = ask("compare --update README.md --check")
+    assert (stale.code, stale.out) == (1, "")
+    assert stale.err == (
+        "onecycle: error: README.md: is stale; write it anew with: "
+        "onecycle compare --update README.md\n"
+    )
+    assert file.read_bytes() == DOCUMENT.encode()
+    assert ask("compare --update README.md").code == 0
+    text = file.read_bytes().decode()
+    content = compare("runs").to_markdown()
+    assert text == DOCUMENT.replace("old", f"\n{content}", 1)
+    assert ask("compare --update README.md --check") == (0, "README.md is up to date\n", "")
+    contradict(trials / "b-1", "result.json")
+    assert ask("compare --update README.md --check").code == 1
+
+
+def test_a_marked_table_names_its_runs_relative_to_its_file(trials: Path) -> None:
+    docs = Path("docs")
+    docs.mkdir()
+    file = docs / "results.md"
+    file.write_text(f"<!-- onecycle compare: nothing -->\n{END}\n")
+    assert ask("compare runs/a-0 runs/b-0 --update docs/results.md").code == 0
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith(
+        "<!-- onecycle compare: ../runs/a-0 ../runs/b-0 -->\n\n2 recipes, 2 runs"
+    )
+    before, after = rewrite(file)
+    assert before == after
+    assert str(trials) not in text
+
+
+def test_several_tables_in_one_file(trials: Path) -> None:
+    file = Path("two.md")
+    one = f"<!-- onecycle compare: 'runs/a-0' runs/a-1 -->\n{END}\n"
+    file.write_text(f"{one}between\n{one.replace('a-', 'b-')}")
+    assert ask("compare --update two.md").code == 0
+    text = file.read_text(encoding="utf-8")
+    assert text.count("1 recipe, 2 runs") == 2
+    assert text.index("89.75 ±") < text.index("between") < text.index("75.25 ±")
+    refused = ask("compare runs --update two.md")
+    assert refused.code == 2
+    assert "has 2 marked tables" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("nothing\n", "has no marked table; add the lines <!-- onecycle compare: RUN... -->"),
+        ("\n<!-- onecycle compare: runs -->\n", "line 2: the table has no end; add the line"),
+        (f"<!-- onecycle compare: -->\n{END}\n", "line 1: names no runs"),
+        (f"<!-- onecycle compare: 'a -->\n{END}\n", "line 1: can't read the names of runs"),
+        (f"<!-- onecycle compare: gone -->\n{END}\n", "there is no folder 'gone'"),
+    ],
+)
+def test_a_file_that_cannot_be_updated_is_left_as_it_is(text: str, told: str) -> None:
+    Path("a.md").write_text(text)
+    answer = ask("compare --update a.md")
+    assert answer.code == 2
+    assert told in answer.err
+    assert answer.err.count("\n") == 1
+    assert Path("a.md").read_text() == text
+
+
+def test_a_name_that_would_end_the_comment_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "a-->b", index_N > 9)
+    Path("a.md").write_text(f"<!-- onecycle compare: x -->\n{END}\n")
+    with pytest.raises(InputError, match="can't stand in a comment"):
+        rewrite("a.md", ["a-->b"])
+
+
+# -------------------------------------------------------------------------------------- real runs
+
+
+def test_trained_runs_are_grouped_by_what_was_asked_for(tmp_path: Path) -> None:
+    """Each seed finds its own rates; a given peak parts the third run; the killed one is told."""
+    small = {"epochs": 1, "train_limit": 60, "test_limit": 30, "width": 0.1, "batch_size": 20}
+    demo = onecycle.override(onecycle.named("demo").recipe, lr_steps=12, **small)
+    runs = [
+        onecycle.train(onecycle.override(demo, **changes), runs=tmp_path, threads=1)
+        for changes in ({"seed": 0}, {"seed": 1}, {"seed": 2, "lr_max": 0.05, "lr_min": 0.001})
+    ]
+    found = compare([run.path for run in runs])
+    assert [(group.n, group.differences["lr_max"]) for group in found.groups] == [
+        (2, "found"),
+        (1, "0.05"),
+    ]
+    assert found.groups[0].values("test_accuracy") == [r.result["test_accuracy"] for r in runs[:2]]
+    for run, read in zip(runs, found.runs, strict=True):
+        assert np.array_equal(read.test.predicted_N, run.evaluation.predictions_N)
+    (runs[2].path / "result.json").unlink()
+    (line,) = compare(tmp_path).left_out
+    assert str(line) == f"{runs[2].path}: left out: it has not finished (1 of 1 epochs)"
