@@ -1,6 +1,7 @@
 """The compiled kernels and the operations made of them, against PyTorch's own layers."""
 
 import copy
+from collections import Counter
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from onecycle import models, runtime
 from onecycle.kernels import Kernels, find
@@ -258,3 +261,49 @@ def test_a_deep_copy_and_an_exported_network_still_work():
     exported = torch.export.export(copy.deepcopy(model), (batch,)).module()
     with torch.no_grad():
         torch.testing.assert_close(exported(batch), model(batch))
+
+
+def test_a_step_passes_over_the_activations_as_often_as_told(monkeypatch):
+    """Two passes forward and two backward for each of the eight blocks, one more to pool."""
+    names = Counter()
+    call = Kernels._call
+    monkeypatch.setattr(
+        Kernels, "_call", lambda self, name, *rest: (names.update([name]), call(self, name, *rest))
+    )
+    model = models.build("custom-resnet", classes=10, width=0.125).to(memory_format=LAST)
+    model(images(8, 3, 32, 32, dtype=torch.float32)).sum().backward()
+    assert names == {
+        "moments": 8, "norm_relu": 8, "gradient_sums": 8, "max_pool": 3,
+        "norm_relu_backward": 5, "pool_norm_relu_backward": 3,
+    }  # fmt: skip
+
+
+class Allocations(TorchDispatchMode):
+    """Counts results of at least `size` bytes that do not lie in an argument's memory."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size, self.count = size, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        before = {each.data_ptr() for each in tree_leaves(args) if isinstance(each, torch.Tensor)}
+        self.count += sum(
+            isinstance(each, torch.Tensor)
+            and each.nbytes >= self.size
+            and each.data_ptr() not in before
+            for each in tree_leaves(result)
+        )
+        return result
+
+
+def test_a_block_allocates_its_outputs_and_nothing_else_of_their_size():
+    block, batch = ConvBlock(8, 8), images(32, 8, 16, 16, dtype=torch.float32)
+    batch = batch.requires_grad_()
+    with Allocations(batch.nbytes) as forward:
+        output = block(batch)
+    assert forward.count == 2  # the convolution's output and the block's
+    gradient = torch.ones_like(output)
+    with Allocations(batch.nbytes) as backward:
+        output.backward(gradient)
+    assert backward.count == 2  # their gradients, the input's among them
