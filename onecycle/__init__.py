@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from onecycle.progress import Progress
     from onecycle.recipes import RECIPES, named
     from onecycle.schedule import OneCycle, one_cycle, one_cycle_momentum
-    from onecycle.training import Run, describe, evaluate_run, find_lr, resume, train
+    from onecycle.training import (
+        Run,
+        Verification,
+        describe,
+        evaluate_run,
+        find_lr,
+        resume,
+        train,
+        verify,
+    )
 
 __version__ = "0.1.0"
 
@@ -40,6 +49,7 @@ _HOME = {
     "Run": "training",
     "Splits": "data.image_set",
     "TrainingError": "errors",
+    "Verification": "training",
     "build": "models",
     "describe": "training",
     "describe_data": "data.describe",
@@ -61,6 +71,7 @@ _HOME = {
     "summarize": "models.summary",
     "to_toml": "config",
     "train": "training",
+    "verify": "training",
 }
 
 __all__ = [
@@ -78,6 +89,7 @@ __all__ = [
     "Run",
     "Splits",
     "TrainingError",
+    "Verification",
     "build",
     "describe",
     "describe_data",
@@ -99,6 +111,7 @@ __all__ = [
     "summarize",
     "to_toml",
     "train",
+    "verify",
 ]
 
 
