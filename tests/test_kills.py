@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from reliability import fault
 from trained import TINY, WITHOUT_PICTURES, Done, Forks, assert_same_bits, run_in
 
 RECIPE = (
@@ -140,7 +141,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(seed, forks, whole, tmp_
     stop_and_go_on(seed, forks, whole, tmp_path)
 
 
-@pytest.mark.faults
+@fault("killed at 24 moments: within the range test, a step, the write of a checkpoint, the end")
 @pytest.mark.parametrize("seed", range(4, 24))
 def test_a_run_that_was_stopped_at_one_of_twenty_moments_ends_with_the_same_bits(
     seed, forks, whole, tmp_path

@@ -30,7 +30,9 @@ import io, json, os, sys, traceback
 from onecycle import figures, report, terminal, training
 from onecycle.cli import commands, main, screens
 import tyro
+import torch
 
+torch.optim.SGD([torch.zeros(1)])  # has torch import its compiler, which takes seconds
 for line in sys.stdin:
     job = json.loads(line)
     pid = os.fork()

@@ -61,13 +61,24 @@ class _Entry:
 
 
 def cache_folder(cache_dir: Path | None = None) -> Path:
-    """Where files are kept: `cache_dir`, else `$ONECYCLE_CACHE`, else the user's cache folder."""
+    """Where files are kept: `cache_dir`, else `$ONECYCLE_CACHE`, else the user's cache folder.
+
+    Raises:
+        InputError: the user has no home directory.
+    """
     if cache_dir is not None:
         return cache_dir
     if own := os.environ.get("ONECYCLE_CACHE"):
         return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(base) / "onecycle"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "onecycle"
+    try:
+        return Path("~/.cache").expanduser() / "onecycle"
+    except RuntimeError:  # neither HOME nor an entry for this user
+        raise InputError(
+            "data: there is no home directory to keep decoded images in; set ONECYCLE_CACHE to a "
+            "folder"
+        ) from None
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from onecycle.run_dir.files import (
     encode_json,
     flush_folder,
     read_json,
-    write_atomically,
     writing,
 )
 
@@ -134,7 +133,7 @@ def _write_content(folder: Path, checkpoint: Checkpoint) -> None:
         for name, tensor in checkpoint.tensors.items()
     }
     content = safetensors.torch.save(tensors)
-    write_atomically(folder / "tensors.safetensors", content)
+    _write(folder / "tensors.safetensors", content)
     path = folder / "state.json"
     state = {"step": checkpoint.step, "state": checkpoint.state, "logs": checkpoint.logs}
     state = json.loads(encode_json(state, path))  # as it will be read: all keys are text
@@ -142,7 +141,15 @@ def _write_content(folder: Path, checkpoint: Checkpoint) -> None:
         "tensors_sha256": hashlib.sha256(content).hexdigest(),
         "state_sha256": hashlib.sha256(_state_content(state)).hexdigest(),
     }
-    write_atomically(path, encode_json(state | seal, path, indent=2))
+    _write(path, encode_json(state | seal, path, indent=2))
+    flush_folder(folder)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _state_content(sealed: Mapping[str, Any]) -> bytes:
