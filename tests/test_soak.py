@@ -1,10 +1,13 @@
 """Many trainings in one process leave nothing behind."""
 
+import json
+
 from reliability import fault
 from trained import Forks
 
 SOAK = """
 import gc, json, threading, warnings
+from pathlib import Path
 import matplotlib.pyplot as plt
 from onecycle import config, training
 
@@ -23,7 +26,7 @@ def one(index):
 
 def figures_of_use():
     gc.collect()
-    pages = int(open("/proc/self/statm").read().split()[1])
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
     return {
         "memory": pages * os.sysconf("SC_PAGE_SIZE"),
         "threads": threading.active_count(),
@@ -47,8 +50,6 @@ GROWTH = 12 * 2**20
 
 @fault("200 trainings in one process, every fourth with its plots and report")
 def test_two_hundred_trainings_in_one_process_leave_nothing(forks: Forks) -> None:
-    import json
-
     done = forks.run("--version", code=SOAK)
     assert (done.code, done.err) == (0, "")
     uses = json.loads(done.out)

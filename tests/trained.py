@@ -29,8 +29,9 @@ SERVER = """
 import io, json, os, sys, traceback
 from onecycle import figures, report, terminal, training
 from onecycle.cli import commands, main, screens
-import tyro
+import encodings.cp437  # of zip files; a child that is another user may not find it any more
 import torch
+import tyro
 
 torch.optim.SGD([torch.zeros(1)])  # has torch import its compiler, which takes seconds
 for line in sys.stdin:

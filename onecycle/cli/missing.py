@@ -21,7 +21,7 @@ def remedy(module: str) -> str | None:
         return None
     for line in lines:
         name = re.match(r"[\w.-]+", line)
-        if name and name[0].lower().replace("_", "-") == package:
+        if name and name[0].lower().replace("_", "-") == package != "onecycle":
             extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
             what = f"'onecycle[{extra[1]}]'" if extra else "--force-reinstall onecycle"
             return f"{package} is not installed; get it with: pip install {what}"
