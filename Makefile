@@ -18,17 +18,20 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c const
 SETTINGS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test lint wheel clean
+.PHONY: help install train test test-faults lint wheel clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND [PYTHON=$(PYTHON)] [VENV=$(VENV)] [TORCH_INDEX=URL]"
-	@sed -n 's/^\([a-z]*\):[^#]*## /  \1:	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1:	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 train: $(VENV)/.installed ## install what is missing, then train the demo on the embedded images
 	$(BIN)/onecycle train demo
 
 test: $(VENV)/.installed-dev ## install what is missing, then run the whole test suite
 	$(BIN)/python -m pytest
+
+test-faults: $(VENV)/.installed-dev ## break runs on purpose, in some minutes of real processes
+	$(BIN)/python -m pytest -m faults
 
 install: $(VENV)/.installed-dev ## install the package, and all that tests and lint need
 

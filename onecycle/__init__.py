@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from onecycle.progress import Progress
     from onecycle.recipes import RECIPES, named
     from onecycle.schedule import OneCycle, one_cycle, one_cycle_momentum
-    from onecycle.training import Run, describe, evaluate_run, find_lr, resume, train
+    from onecycle.training import (
+        Run,
+        Verification,
+        describe,
+        evaluate_run,
+        find_lr,
+        resume,
+        train,
+        verify,
+    )
 
 __version__ = "0.1.0"
 
@@ -42,6 +51,7 @@ _HOME = {
     "Run": "training",
     "Splits": "data.image_set",
     "TrainingError": "errors",
+    "Verification": "training",
     "build": "models",
     "compare": "experiments",
     "describe": "training",
@@ -64,6 +74,7 @@ _HOME = {
     "summarize": "models.summary",
     "to_toml": "config",
     "train": "training",
+    "verify": "training",
 }
 
 __all__ = [
@@ -82,6 +93,7 @@ __all__ = [
     "Run",
     "Splits",
     "TrainingError",
+    "Verification",
     "build",
     "compare",
     "describe",
@@ -104,6 +116,7 @@ __all__ = [
     "summarize",
     "to_toml",
     "train",
+    "verify",
 ]
 
 

@@ -145,6 +145,8 @@ class Recipe:
     """cpu, cuda, mps; auto: the fastest there is."""
     seed: int = 0
     """Seed of initialization, shuffling, augmentation and dropout."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between checkpoints within an epoch; 0: only at each epoch's end."""
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -282,6 +284,7 @@ _RANGES: Mapping[str, tuple[float, float, bool, bool]] = {
     "lr_repeats": (1, 100, True, True),
     "seed": (0, 2**63 - 1, True, True),
     "split_seed": (0, 2**63 - 1, True, True),
+    "checkpoint_minutes": (0, math.inf, True, False),
 }
 
 

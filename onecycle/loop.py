@@ -121,6 +121,11 @@ class Training:
         balanced = self.recipe.class_weights == "balanced"
         return evaluation.balanced_accuracy if balanced else evaluation.accuracy
 
+    def checkpoint_due(self, saved: float) -> bool:
+        """Whether the last checkpoint, at the `time.perf_counter()` `saved`, is old enough."""
+        seconds = 60 * self.recipe.checkpoint_minutes
+        return 0 < seconds <= time.perf_counter() - saved
+
     def checkpoint(self) -> Checkpoint:
         """Everything that going on needs."""
         tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
@@ -257,28 +262,32 @@ def _backward(
 def fit(training: Training, run: RunDir, stop: Stop, progress: Progress = SILENT) -> None:
     """Train from where `training.state` stands to the end, logging into `run`.
 
-    A checkpoint is saved at each epoch's end, and at once when `stop` names a signal.
+    A checkpoint is saved every `checkpoint_minutes`, at each epoch's end, and at once when `stop`
+    names a signal. When it is saved changes nothing of what is computed.
 
     Raises:
         TrainingError: the loss became non-finite.
         Interrupted: a signal asked to stop; the state has been saved.
     """
     state, batches = training.state, training.batches
-    readings = Readings(training, run, progress)
+    readings, saved = Readings(training, run, progress), time.perf_counter()
     training.model.train()
     for step in range(state.step, training.total_steps):
         started = time.perf_counter()
         do_step(training, step, readings)
         ends_epoch = state.step % batches.steps_per_epoch == 0
         signal_number = stop.signal_number
-        if ends_epoch or signal_number:
+        saves = bool(ends_epoch or signal_number or training.checkpoint_due(saved))
+        if saves:
             readings.flush()
         state.train_seconds += time.perf_counter() - started
         if ends_epoch:
             close_epoch(training, run, progress)
+        elif saves:
+            run.save_checkpoint(training.checkpoint())
+        if saves:
+            saved = time.perf_counter()
         if signal_number:
-            if not ends_epoch:
-                run.save_checkpoint(training.checkpoint())
             raise Interrupted(signal_number, str(run.path))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from trained import Forks
 
 settings.register_profile(
     "repeatable",
@@ -37,3 +38,11 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 def two_threads() -> None:
     """Sums depend on the number of threads, and a test may have changed it."""
     torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Real processes at little cost."""
+    found = Forks(tmp_path_factory.mktemp("forks"))
+    yield found
+    found.close()

@@ -56,6 +56,17 @@ def test_it_lies_where_it_is_said(monkeypatch, tmp_path):
 # --------------------------------------------------------------------------------------------- sets
 
 
+def test_without_a_home_directory_the_user_is_asked_for_a_folder(monkeypatch):
+    def unknown(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("ONECYCLE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    with pytest.raises(InputError, match="no home directory .*; set ONECYCLE_CACHE to a folder"):
+        cache.cache_folder()
+
+
 def test_a_set_is_whole_or_not_there(tmp_path):
     place = tmp_path / DECODED[0]
     names = ("images.npy", "about.json")

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -346,6 +347,57 @@ def test_a_full_disk_is_one_line_and_exit_code_1() -> None:
         done = run("recipes", stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 1
     assert done.stderr == "onecycle: error: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "shown"),
+    [
+        ("ascii", "0.5 ± caf\udce9", b"0.5 ? caf\xe9"),
+        ("utf-8", "0.5 ± caf\udce9", "0.5 ± caf".encode() + b"\xe9"),
+        ("ascii", "\ud800", b"?"),
+    ],
+)
+def test_what_a_terminal_can_not_show_and_names_of_files(
+    encoding: str, text: str, shown: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["--version"]) == 0
+    stream.write(text)
+    stream.flush()
+    assert stream.buffer.getvalue().endswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("nbclient.client", "nbclient is not installed; get it with: pip install 'onecycle[test]'"),
+        (
+            "tomli_w",
+            "tomli-w is not installed; get it with: pip install --force-reinstall onecycle",
+        ),
+        (
+            "PIL.Image",
+            "pillow is not installed; get it with: pip install --force-reinstall onecycle",
+        ),
+        (
+            "import_linter",
+            "import-linter is not installed; get it with: pip install 'onecycle[lint]'",
+        ),
+    ],
+)
+def test_a_missing_dependency_names_the_extra_that_brings_it(
+    module: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ModuleNotFoundError(f"No module named '{module}'", name=module)
+    monkeypatch.setitem(COMMANDS, "fail", failing(error))
+    assert ask("fail") == (2, "", f"onecycle: error: {line}\n")
+
+
+def test_a_missing_module_of_its_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "fail", failing(ModuleNotFoundError("no", name="onecycle.x")))
+    with pytest.raises(ModuleNotFoundError):
+        ask("fail")
 
 
 def test_closed_streams_are_survived() -> None:
@@ -763,6 +815,37 @@ def test_evaluate_repeats_the_runs_figures(trained: subprocess.CompletedProcess[
     assert found["test_loss"] == result["test_loss"]
     shown = ask(["evaluate", result["run"], "--quiet"])
     assert f"{100 * result['test_accuracy']:.2f} % of 64 images" in shown.out
+
+
+def test_resume_verify_proves_that_a_run_repeats(
+    trained: subprocess.CompletedProcess[str],
+) -> None:
+    path = json.loads(trained.stdout)["run"]
+    found = json.loads(ask(["resume", path, "--verify", "--json"]).out)
+    assert found["equal"] is True
+    assert (found["run"], found["to_step"]) == (path, 4)
+    assert (found["first_step"], found["first_tensor"], found["told"]) == (None, None, "")
+    told = ask(["resume", path, "--verify"])
+    assert told.code == 0
+    assert told.out == (
+        f"{path}: trained steps 0 to 3 again; every rate, loss and figure and all "
+        f"{found['tensors']} tensors are equal to the bit\n"
+    )
+
+
+def test_a_replay_that_differs_exits_with_1_and_is_told_in_json(
+    trained: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    run_folder = Path(shutil.copytree(json.loads(trained.stdout)["run"], tmp_path / "run"))
+    steps = (run_folder / "steps.jsonl").read_text().splitlines()
+    row = json.loads(steps[2])
+    steps[2] = json.dumps(row | {"loss": row["loss"] + 1e-9})
+    (run_folder / "steps.jsonl").write_text("".join(f"{line}\n" for line in steps))
+    answer = ask(["resume", str(run_folder), "--verify", "--json", "--quiet"])
+    assert answer.code == 1
+    assert json.loads(answer.out)["first_step"] == 2
+    assert answer.err.startswith(f"onecycle: error: {run_folder}: the replay differs: step 2: loss")
+    assert answer.err.count("\n") == 1
 
 
 def test_a_finished_run_is_shown_again(trained: subprocess.CompletedProcess[str]) -> None:

@@ -39,6 +39,7 @@ REDUCED_FIELDS = {  # in a Python snippet
 MAKE_ENDS_WITH = {  # what a make target comes down to once everything is installed
     "train": "onecycle train demo",
     "test": "python -m pytest",  # the suite that is running now
+    "test-faults": "python -m pytest -m faults",
 }
 
 COMMANDS = [

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from onecycle.config import Recipe
 from onecycle.errors import InputError, TrainingError
 from onecycle.progress import Progress
-from onecycle.run_dir import Checkpoint, RunDir, environment, write_atomically
+from onecycle.run_dir import Checkpoint, RunDir, checkpoints, environment, write_atomically
 from onecycle.run_dir.checkpoints import read
 from onecycle.run_dir.provenance import git_state
 
@@ -201,15 +201,16 @@ def test_damaged_arrays_never_end_in_a_traceback(run):
     assert refused > len(whole) / 2
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(run, monkeypatch, call):
+@pytest.mark.parametrize("calls", [["fsync"], ["replace", "rename"]])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(run, monkeypatch, calls):
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     path = run.path / "x.json"
     run.write_json("x.json", {"a": 1})
     before = content(run.path)
-    monkeypatch.setattr(os, call, full)
+    for call in calls:
+        monkeypatch.setattr(os, call, full)
     with pytest.raises(TrainingError, match=r"x\.json: can't be written: No space left.*; free"):
         run.write_json("x.json", {"a": 2})
     with pytest.raises(TrainingError, match="No space left"):
@@ -280,41 +281,96 @@ def test_a_damaged_row_before_the_last_is_named(run, damage):
         run.read_rows("steps.jsonl")
 
 
-def test_a_log_that_is_no_file_or_has_no_steps_is_named(run):
-    (run.path / "steps.jsonl").write_text('{"stop": 1}\n')
-    with pytest.raises(InputError, match=r"steps\.jsonl: a row has no step"):
-        run.cut_back(0)
+def test_a_log_that_is_no_file_is_named(run):
     (run.path / "metrics.jsonl").mkdir()
     with pytest.raises(InputError, match=r"metrics\.jsonl: can't be read"):
         run.read_rows("metrics.jsonl")
 
 
+def logged_steps(run: RunDir, first: int, total: int, per_epoch: int, saved: int) -> None:
+    """Log as a training does, with a checkpoint after `saved` steps."""
+    for step in range(first, total):
+        run.append("steps.jsonl", {"step": step, "loss": step / 7})
+        if (step + 1) % per_epoch == 0:
+            run.append("metrics.jsonl", {"epoch": (step + 1) // per_epoch, "step": step + 1})
+        if step + 1 == saved:
+            run.save_checkpoint(checkpoint(saved))
+
+
 @settings(max_examples=30)
-@given(total=st.integers(0, 12), per_epoch=st.integers(1, 5), kept=st.integers(0, 12))
-def test_cutting_back_and_going_on_gives_the_same_logs(tmp_path_factory, total, per_epoch, kept):
+@given(
+    total=st.integers(0, 12),
+    per_epoch=st.integers(1, 5),
+    kept=st.integers(0, 12),
+    tail=st.sampled_from([b"", b'{"step": 99', b'{"step": 99}\n', b"\0\0\0\n{}\n"]),
+)
+def test_cutting_back_and_going_on_gives_the_same_logs(
+    tmp_path_factory, total, per_epoch, kept, tail
+):
+    """Whatever a kill or a power cut left after the checkpoint."""
     kept = min(kept, total)
     run = RunDir(tmp_path_factory.mktemp("cut"))
-
-    def train(first: int) -> None:
-        for step in range(first, total):
-            run.append("steps.jsonl", {"step": step, "loss": step / 7})
-            if (step + 1) % per_epoch == 0:
-                row = {"epoch": (step + 1) // per_epoch, "step": step + 1}
-                run.append("metrics.jsonl", row)
-
+    (run.path / "checkpoints").mkdir()
     with run.lock():
-        train(0)
+        logged_steps(run, 0, total, per_epoch, kept)
     whole = content(run.path)
-    for name in set(whole) & {"steps.jsonl", "metrics.jsonl"}:  # as a kill would leave them
+    for name in set(whole) & {"steps.jsonl", "metrics.jsonl"}:
         with (run.path / name).open("ab") as file:
-            file.write(b'{"step": 99')
-    run.cut_back(kept)
+            file.write(tail)
+    found = run.checkpoint_to_go_on_from()
+    assert (found.step if found else 0) == kept
+    run.cut_back(found)
     assert [row["step"] for row in run.read_rows("steps.jsonl")] == list(range(kept))
     ends = [row["step"] for row in run.read_rows("metrics.jsonl")]
     assert ends == list(range(per_epoch, kept + 1, per_epoch))
     with run.lock():
-        train(kept)
+        logged_steps(run, kept, total, per_epoch, 0)
     assert content(run.path) == whole
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A run with checkpoints after 4 and 8 steps, and four more steps logged."""
+    run = new_run(tmp_path_factory.mktemp("logged"))
+    with run.lock():
+        logged_steps(run, 0, 4, 4, 4)
+        logged_steps(run, 4, 12, 4, 8)
+    return run
+
+
+@pytest.mark.parametrize("name", ["steps.jsonl", "metrics.jsonl"])
+@given(data=st.data())
+def test_a_log_with_a_flipped_bit_or_a_cut_is_never_gone_on_from(logged, name, data):
+    """Only what the checkpoint holds by its checksum counts; damage behind it does no harm."""
+    path = logged.path / name
+    whole = path.read_bytes()
+    place = data.draw(st.integers(0, len(whole) - 1))
+    damaged = bytearray(whole)
+    damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+    rows_before = whole[:place].count(b"\n")
+    steps = rows_before if name == "steps.jsonl" else 4 * rows_before
+    notes = Notes()
+    try:
+        path.write_bytes(damaged if data.draw(st.booleans()) else whole[:place])
+        if steps < 4:
+            with pytest.raises(InputError, match=r"\.jsonl: is .*; restore it, or train again"):
+                logged.checkpoint_to_go_on_from(notes)
+            return
+        found = logged.checkpoint_to_go_on_from(notes)
+    finally:
+        path.write_bytes(whole)
+    assert found is not None
+    assert found.step == (4 if steps < 8 else 8)
+    assert [line for line in notes.lines if name in line] == notes.lines
+    assert len(notes.lines) == (steps < 8)
+
+
+def test_a_checkpoint_that_did_not_seal_the_logs_is_not_gone_on_from(run):
+    folder = run.path / "checkpoints"
+    checkpoints.save(folder, checkpoint(1))
+    with pytest.raises(InputError, match="of a version that did not seal the logs"):
+        run.checkpoint_to_go_on_from()
+    assert run.newest_checkpoint() is not None  # to be evaluated
 
 
 def test_train_log_has_a_time_on_every_line(run):
@@ -612,7 +668,7 @@ def test_the_second_owner_is_refused_and_a_killed_one_leaves_the_run_usable(run)
         with pytest.raises(InputError, match=re.escape(whom)), run.lock():
             pass
         with pytest.raises(InputError, match=re.escape(whom)):
-            run.cut_back(0)
+            run.cut_back(None)
         process.kill()
         reported = [int(line) for line in process.stdout]
     found = run.newest_checkpoint()
@@ -620,7 +676,7 @@ def test_the_second_owner_is_refused_and_a_killed_one_leaves_the_run_usable(run)
     assert found.step >= max(reported, default=3)
     assert torch.equal(found.tensors["w"], torch.full((200_000,), float(found.step)))
     (run.path / ".x.json.123.tmp").touch()
-    run.cut_back(found.step)  # the lock died with its owner
+    run.cut_back(found)  # the lock died with its owner
     assert [row["step"] for row in run.read_rows("steps.jsonl")] == list(range(found.step))
     assert not list(run.path.glob(".*.tmp"))
 
@@ -628,7 +684,7 @@ def test_the_second_owner_is_refused_and_a_killed_one_leaves_the_run_usable(run)
 def test_one_process_can_not_own_a_run_twice_but_the_owner_may_nest(run):
     with run.lock():
         with run.lock():
-            run.cut_back(0)
+            run.cut_back(None)
         other = RunDir.open(run.path)
         with pytest.raises(InputError, match=f"process {os.getpid()} "), other.lock():
             pass

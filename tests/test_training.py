@@ -19,7 +19,6 @@ from onecycle.config import Recipe, override, read_recipe
 from onecycle.data import load_splits
 from onecycle.errors import InputError, Interrupted, TrainingError
 from onecycle.progress import Progress
-from onecycle.run_dir import RunDir
 
 TINY = Recipe(
     recipe="tiny", data="shapes", image_size=16, train_limit=200, test_limit=60, width=0.125,
@@ -178,7 +177,7 @@ def test_a_killed_process_goes_on_to_the_same_bits(given, tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_training import TINY, training\n"
-        f"training.train(TINY, runs={str(tmp_path)!r})\n"
+        f"training.train(TINY, runs={str(tmp_path)!r}, threads=2)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 120
@@ -194,16 +193,6 @@ def test_a_finished_run_is_not_trained_again(given):
     before = {path: path.stat().st_mtime_ns for path in given.path.rglob("*")}
     assert training.resume(given.path).result == given.result
     assert before == {path: path.stat().st_mtime_ns for path in given.path.rglob("*")}
-
-
-def test_a_run_whose_data_changed_is_not_resumed(tmp_path):
-    with pytest.raises(Interrupted) as stopped:
-        training.train(TINY, runs=tmp_path, progress=Stopper(5))
-    run = RunDir.open(stopped.value.run or "")
-    facts = run.read_json("environment.json") or {}
-    run.write_json("environment.json", facts | {"data_fingerprint": "0" * 16})
-    with pytest.raises(InputError, match="the data has changed since the run began"):
-        training.resume(run.path)
 
 
 def test_evaluate_reproduces_the_result_exactly(found):

@@ -5,6 +5,8 @@ SIGTERM. `onecycle` alone shows the page of all commands and exits with 0. A mis
 one line on standard error.
 """
 
+import codecs
+import logging
 import os
 import shlex
 import signal
@@ -57,6 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough
         _abandon_output()
         return DONE
+    except ModuleNotFoundError as error:
+        from onecycle.cli.missing import remedy
+
+        told = remedy(error.name or "")
+        if told is None:
+            raise
+        return _complain(told, BAD_INPUT)
     except OSError as error:
         _abandon_output()
         place = f"{error.filename}: " if error.filename else ""
@@ -69,12 +78,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare_streams() -> None:
     """Have output never fail for what it is: closed, or unable to show a character."""
+    codecs.register_error("onecycle", _shown_as_it_can_be)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started this process
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-        elif hasattr(stream, "reconfigure"):  # a terminal that can't show `±` shows `?`
-            stream.reconfigure(errors="replace")
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="onecycle")
+    # It tells on standard error where it keeps its fonts if there is no home directory.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+def _shown_as_it_can_be(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A terminal that can't show `±` shows `?`; bytes of a file name come out as they are."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return b"".join(_bytes_of_name(letter) or b"?" for letter in letters), error.end
+
+
+def _bytes_of_name(letter: str) -> bytes | None:
+    """The byte that stands in a file name where it is no text in this locale (PEP 383)."""
+    return bytes([ord(letter) - 0xDC00]) if "\udc80" <= letter <= "\udcff" else None
 
 
 def _dispatch(words: tuple[str, ...], started: float) -> None:

@@ -10,7 +10,7 @@ from onecycle.cli.compare import compare
 from onecycle.cli.data import data
 from onecycle.cli.flags import OPTION_FIELDS, Words
 from onecycle.config import FIELDS, Recipe, override, read_recipe, to_toml
-from onecycle.errors import InputError
+from onecycle.errors import InputError, TrainingError
 from onecycle.recipes import RECIPES, named
 
 
@@ -102,12 +102,40 @@ def train(call: Call, recipe: Recipe) -> None:
 
 
 def resume(call: Call) -> None:
-    """Go on with a run. JSON: as of `train`."""
+    """Go on with a run. JSON: as of `train`; with --verify: what `Verification` holds."""
+    if call.options.verify:
+        verify(call)
+        return
     with call.progress() as progress:
         from onecycle.training import resume
 
-        run = resume(call.operand, threads=call.options.threads, progress=progress)
+        run = resume(
+            call.operand,
+            threads=call.options.threads,
+            allow_differences=call.options.allow_differences,
+            progress=progress,
+        )
     _answer_run(call, run.path, run.result)
+
+
+def verify(call: Call) -> None:
+    """Replay the end of a run.
+
+    Raises:
+        TrainingError: the replay differs.
+    """
+    with call.progress() as progress:
+        from onecycle.training import verify
+
+        found = verify(call.operand, threads=call.options.threads, progress=progress)
+    told = (
+        f"{found.run}: trained steps {found.from_step} to {found.to_step - 1} again; every rate, "
+        f"loss and figure and all {found.tensors} tensors are equal to the bit\n"
+    )
+    if found.equal or call.options.json:
+        call.answer(asdict(found) | {"equal": found.equal}, lambda: write(told))
+    if not found.equal:
+        raise TrainingError(f"{found.run}: the replay differs: {found.told}")
 
 
 def _answer_run(call: Call, path: Path, result: Mapping[str, Any]) -> None:
@@ -227,10 +255,10 @@ COMMANDS = {
     ),
     "resume": Command(
         resume,
-        "go on with a run that was stopped",
+        "go on with a run that was stopped, or prove that it repeats",
         "RUN",
-        _RUN,
-        ("threads", "mirror", "quiet", "json"),
+        _RUN | {"threads": "CPU threads; 0: as many as the run has used."},
+        ("verify", "allow_differences", "threads", "mirror", "quiet", "json"),
     ),
     "evaluate": Command(
         evaluate,

@@ -50,6 +50,10 @@ class Options:
     """Remove what the cache holds, instead; no images are named then."""
     keep_gb: float = 0.0
     """GB that --clean leaves in the cache at the most: what was used last."""
+    verify: bool = False
+    """Train nothing new: replay what lies between the last two checkpoints; compare each bit."""
+    allow_differences: bool = False
+    """Go on although recipe, data, torch, threads or CPU differ; the run lists what did."""
     quiet: bool = False
     """Show no progress: only the result, and errors."""
     print_config: bool = False

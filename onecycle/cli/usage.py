@@ -103,7 +103,7 @@ def _page(words: Words, told: Mapping[str, str], base: Recipe) -> type:
         top.append(("operand", Positional[Annotated[str, mark]], field(default="")))
     documented = documentation(Options) | documentation(Recipe)
     top += [
-        _member(name, option.type, documented[name], option.default)
+        _member(name, option.type, told.get(name, documented[name]), option.default)
         for name, option in OPTION_FIELDS.items()
         if name in words.types
     ]

@@ -62,8 +62,18 @@ class _Entry:
 
 
 def cache_folder(cache_dir: Path | None = None) -> Path:
-    """Where files are kept: `cache_dir`, else `$ONECYCLE_CACHE`, else the user's cache folder."""
-    return places.cache_folder() if cache_dir is None else cache_dir
+    """Where files are kept: `cache_dir`, else `$ONECYCLE_CACHE`, else the user's cache folder.
+
+    Raises:
+        InputError: the user has no home directory.
+    """
+    try:
+        return places.cache_folder() if cache_dir is None else cache_dir
+    except RuntimeError:  # neither HOME nor an entry for this user
+        raise InputError(
+            "data: there is no home directory to keep decoded images in; set ONECYCLE_CACHE to a "
+            "folder"
+        ) from None
 
 
 @contextmanager

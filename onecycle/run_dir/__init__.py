@@ -5,11 +5,11 @@ not at all. Logs of rows are appended to; a row that a kill cut short is dropped
 holds the folder's own path, so that a run can be moved or copied.
 """
 
-import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
@@ -22,12 +22,19 @@ from numpy.lib.npyio import NpzFile
 from onecycle.config import Recipe, read_recipe, to_toml
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
-from onecycle.run_dir import checkpoints
+from onecycle.run_dir import checkpoints, logs
 from onecycle.run_dir.checkpoints import CHECKPOINTS_KEPT, Checkpoint
 from onecycle.run_dir.files import beside, encode_json, read_json, write_atomically, writing
-from onecycle.run_dir.provenance import environment
+from onecycle.run_dir.provenance import environment, package_versions
 
-__all__ = ["CHECKPOINTS_KEPT", "Checkpoint", "RunDir", "environment", "write_atomically"]
+__all__ = [
+    "CHECKPOINTS_KEPT",
+    "Checkpoint",
+    "RunDir",
+    "environment",
+    "package_versions",
+    "write_atomically",
+]
 
 
 class RunDir:
@@ -190,35 +197,19 @@ class RunDir:
         Raises:
             InputError: a row before the last is damaged.
         """
-        path = self.path / name
-        try:
-            lines = path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise InputError(f"{path}: can't be read: {error.strerror}; restore it") from None
-        return [_row(path, number, line) for number, line in enumerate(lines[:-1], start=1)]
+        return logs.read(self.path / name)
 
-    def cut_back(self, step: int) -> None:
-        """Drop what was logged after `step` steps, so that no step appears twice.
+    def cut_back(self, checkpoint: Checkpoint | None) -> None:
+        """Drop what was logged after `checkpoint` (None: all), so that no step appears twice.
 
         Raises:
-            InputError: another process works on this run, or a log is damaged.
+            InputError: another process works on this run.
         """
         with self.lock():
             self._close_logs()
-            self._keep("steps.jsonl", lambda logged: logged < step)
-            self._keep("metrics.jsonl", lambda logged: logged <= step)
-
-    def _keep(self, name: str, wanted: Callable[[int], bool]) -> None:
-        path = self.path / name
-        if not path.exists():
-            return
-        rows = self.read_rows(name)
-        if any(not isinstance(row.get("step"), int) for row in rows):
-            raise InputError(f"{path}: a row has no step; restore the file, or train again")
-        kept = [encode_json(row, path) + b"\n" for row in rows if wanted(row["step"])]
-        write_atomically(path, b"".join(kept))
+            for name in logs.NAMES:
+                sealed = checkpoint.logs[name] if checkpoint else logs.EMPTY
+                logs.cut(self.path / name, sealed)
 
     @contextmanager
     def log(self) -> Iterator[Callable[[str], None]]:
@@ -295,15 +286,25 @@ class RunDir:
         """Save as `checkpoints/step-<step>`, and keep of the others the one before it.
 
         A checkpoint of a later step belongs to a future that is being trained again; it goes too.
+        The logs are flushed to disk and sealed with it.
         """
         for name, file in self._logs.items():
             with writing(self.path / name):
                 os.fsync(file.fileno())
-        checkpoints.save(self.path / "checkpoints", checkpoint)
+        seals = {name: logs.seal(self.path / name) for name in logs.NAMES}
+        checkpoints.save(self.path / "checkpoints", replace(checkpoint, logs=seals))
 
     def save_best(self, checkpoint: Checkpoint) -> None:
         """Save as `checkpoints/best`."""
         checkpoints.write(self.path / "checkpoints" / "best", checkpoint)
+
+    def checkpoints(self, progress: Progress = SILENT) -> Iterator[Checkpoint]:
+        """The undamaged checkpoints, the newest first; a damaged one is reported as a note.
+
+        Raises:
+            InputError: all are damaged.
+        """
+        return checkpoints.undamaged(self.path / "checkpoints", progress)
 
     def newest_checkpoint(self, progress: Progress = SILENT) -> Checkpoint | None:
         """The newest undamaged checkpoint, or None where none was saved yet.
@@ -313,7 +314,31 @@ class RunDir:
         Raises:
             InputError: all are damaged.
         """
-        return checkpoints.newest(self.path / "checkpoints", progress)
+        return next(self.checkpoints(progress), None)
+
+    def checkpoint_to_go_on_from(self, progress: Progress = SILENT) -> Checkpoint | None:
+        """The newest checkpoint that is undamaged, as are the logs up to it; None: none was saved.
+
+        What is damaged is reported as a note, and the checkpoint before is taken.
+
+        Raises:
+            InputError: there are checkpoints, and none can be gone on from.
+        """
+        reason = None
+        for checkpoint in self.checkpoints(progress):
+            reason = self._damaged_log(checkpoint)
+            if reason is None:
+                return checkpoint
+            progress.note(f"{reason}; trying the checkpoint before step {checkpoint.step}")
+        if reason:
+            raise InputError(f"{reason}; restore it, or train again")
+        return None
+
+    def _damaged_log(self, checkpoint: Checkpoint) -> str | None:
+        if not checkpoint.logs:
+            return f"{self.path}: its checkpoints are of a version that did not seal the logs"
+        found = (logs.damage(self.path / name, seal) for name, seal in checkpoint.logs.items())
+        return next((reason for reason in found if reason), None)
 
 
 def _arrays(archive: object) -> dict[str, np.ndarray]:
@@ -324,16 +349,6 @@ def _arrays(archive: object) -> dict[str, np.ndarray]:
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise ValueError("not all its members are arrays")
     return arrays
-
-
-def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        row = None
-    if not isinstance(row, dict):
-        raise InputError(f"{path}: line {number} is damaged; restore the file, or train again")
-    return row
 
 
 def _remove_remains(path: Path) -> None:

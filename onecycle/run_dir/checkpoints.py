@@ -5,8 +5,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ from onecycle.run_dir.files import (
     encode_json,
     flush_folder,
     read_json,
-    write_atomically,
     writing,
 )
 
@@ -41,11 +40,13 @@ class Checkpoint:
         tensors: flat names, `model.…` and `optimizer.…`, to tensors of any layout; they may share
             memory. They come back on the CPU, contiguous, with equal values.
         state: everything else, as JSON values; numbers are finite and come back to the last bit.
+        logs: the seals of the logs by their names (see `logs`); empty until it is saved in a run.
     """
 
     step: int
     tensors: "dict[str, Tensor]"
     state: dict[str, Any]
+    logs: dict[str, Any] = field(default_factory=dict)
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
@@ -63,21 +64,25 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
                 shutil.rmtree(present[step])
 
 
-def newest(folder: Path, progress: Progress) -> Checkpoint | None:
-    """The newest undamaged checkpoint in `folder`, or None where none was saved yet.
+def undamaged(folder: Path, progress: Progress) -> Iterator[Checkpoint]:
+    """The undamaged checkpoints in `folder`, the newest first; nothing where none was saved yet.
+
+    A damaged one is reported as a note when its turn comes.
 
     Raises:
         InputError: all are damaged.
     """
-    present = _present(folder)
+    present, found = _present(folder), False
     for path in present.values():
         try:
-            return read(path)
+            checkpoint = read(path)
         except InputError as error:
             progress.note(f"{error}; trying the one before it")
-    if present:
+            continue
+        found = True
+        yield checkpoint
+    if present and not found:
         raise InputError(f"{folder}: every checkpoint in it is damaged; train again")
-    return None
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
@@ -116,7 +121,8 @@ def read(path: Path) -> Checkpoint:
         content = (path / "tensors.safetensors").read_bytes()
         _check(path, "state.json", _state_content(sealed), sealed["state_sha256"])
         _check(path, "tensors.safetensors", content, sealed["tensors_sha256"])
-        return Checkpoint(sealed["step"], safetensors.torch.load(content), sealed["state"])
+        tensors = safetensors.torch.load(content)
+        return Checkpoint(sealed["step"], tensors, sealed["state"], sealed.get("logs", {}))
     except (OSError, KeyError, SafetensorError) as error:
         raise InputError(f"{path}: the checkpoint is damaged ({error})") from None
 
@@ -132,20 +138,29 @@ def _write_content(folder: Path, checkpoint: Checkpoint) -> None:
         for name, tensor in checkpoint.tensors.items()
     }
     content = safetensors.torch.save(tensors)
-    write_atomically(folder / "tensors.safetensors", content)
+    _write(folder / "tensors.safetensors", content)
     path = folder / "state.json"
-    state = {"step": checkpoint.step, "state": checkpoint.state}
+    state = {"step": checkpoint.step, "state": checkpoint.state, "logs": checkpoint.logs}
     state = json.loads(encode_json(state, path))  # as it will be read: all keys are text
     seal = {
         "tensors_sha256": hashlib.sha256(content).hexdigest(),
         "state_sha256": hashlib.sha256(_state_content(state)).hexdigest(),
     }
-    write_atomically(path, encode_json(state | seal, path, indent=2))
+    _write(path, encode_json(state | seal, path, indent=2))
+    flush_folder(folder)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _state_content(sealed: Mapping[str, Any]) -> bytes:
     """What the checksum of the state is over: one form for equal values."""
     state = {"step": sealed["step"], "state": sealed["state"]}
+    state |= {"logs": sealed["logs"]} if "logs" in sealed else {}  # older ones have none
     return json.dumps(state, indent=2, sort_keys=True).encode()
 
 

@@ -38,7 +38,7 @@ def environment(
     return {
         "started": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         "command": list(command),
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": {"python": platform.python_version()} | package_versions(),
         "platform": platform.platform(),
         "device": device,
         "device_name": torch.cuda.get_device_name(device) if on_gpu else runtime.cpu_model(),
@@ -84,7 +84,8 @@ def _git(checkout: Path, *arguments: str) -> str:
     return done.stdout.decode(errors="replace").strip()
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """The installed version of each of `PACKAGES`."""
     found = {}
     for package in PACKAGES:
         try:

@@ -23,10 +23,13 @@ from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
 from onecycle.progress import SILENT, Logged, Progress
 from onecycle.report import write_report
-from onecycle.run_dir import RunDir, environment
+from onecycle.run_dir import RunDir
+from onecycle.training import conditions
 from onecycle.training.preparation import build, load, note_uneven_classes, prepare
 from onecycle.training.rates import range_test, resolve_rates
+from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import noted_signals
+from onecycle.training.verifying import Verification, verify
 
 BUILT_IN_SHAPES: dict[str, tuple[int, int, int]] = {
     "shapes": (32, 3, 10),
@@ -89,23 +92,32 @@ def train(
     training.started = started
     run = RunDir.create(runs, training.recipe)
     run.write_recipe(training.recipe)
-    run.write_environment(
-        environment(
-            command, str(training.device), training.recipe.precision, torch.get_num_threads()
-        )
-        | {
-            "data_fingerprint": splits.fingerprint,
-            "data_left_out": splits.left_out.to_json(),
-        }
-    )
+    conditions.record(run, training, splits, command)
     return _carry_out(training, splits, run, progress)
 
 
-def resume(run: str | Path, *, threads: int = 0, progress: Progress = SILENT) -> Run:
+def resume(
+    run: str | Path,
+    *,
+    threads: int = 0,
+    allow_differences: bool = False,
+    progress: Progress = SILENT,
+) -> Run:
     """Go on with a run that was stopped, from its newest checkpoint; a finished one is returned.
 
+    It ends with the bits of a run that was never stopped. What would change them (an edited recipe,
+    other images, another version of torch, number of threads or model of the CPU) is refused, or
+    allowed and recorded.
+
+    Args:
+        run: its folder.
+        threads: CPU threads; 0: as many as the run has used so far.
+        allow_differences: go on in spite of them; environment.json and result.json list them.
+        progress: listens.
+
     Raises:
-        InputError: not a run folder, its data has changed, or another process works on it.
+        InputError: not a run folder, something differs, every checkpoint is damaged, or another
+            process works on it.
         TrainingError, Interrupted: as in `train`.
     """
     started = time.perf_counter()
@@ -113,14 +125,14 @@ def resume(run: str | Path, *, threads: int = 0, progress: Progress = SILENT) ->
     if folder.finished:
         progress.note(f"{folder.path} has finished already; nothing is left to train")
         return Run(folder.path, folder.result() or {})
-    training, splits = prepare(folder.read_recipe(), threads=threads, progress=progress)
-    training.started = started
-    _check_same_data(folder, splits)
     with folder.lock():
-        checkpoint = folder.newest_checkpoint(progress)
+        training, splits, allowed = take_up(folder, threads, allow_differences, progress)
+        training.started = started
+        checkpoint = folder.checkpoint_to_go_on_from(progress)
         if checkpoint is not None:
-            training.restore(checkpoint)
-        folder.cut_back(training.state.step)
+            restore(training, checkpoint, folder, allowed)
+        conditions.record_resumption(folder, training.state.step, allowed)
+        folder.cut_back(checkpoint)
         return _carry_out(training, splits, folder, progress)
 
 
@@ -213,6 +225,8 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
         progress.start("drawing plots and report", 1, "stage")
         figures.write(run, training, evaluation)
         result = _result(training, splits, evaluation, run)
+        if allowed := conditions.allowed_differences(run):
+            result["allowed_differences"] = allowed
         write_report(run, result)
         run.write_result(result)  # last: its presence means that the run is finished
         progress.finish()
@@ -301,15 +315,6 @@ def _present(device: str, progress: Progress) -> str:
     return device
 
 
-def _check_same_data(run: RunDir, splits: Splits) -> None:
-    known = (run.read_json("environment.json") or {}).get("data_fingerprint")
-    if known not in (None, splits.fingerprint):
-        raise InputError(
-            f"{run.path}: the data has changed since the run began (fingerprint {known}, now "
-            f"{splits.fingerprint}); give the data back, or train anew"
-        )
-
-
 def _check_same_classes(run: RunDir, splits: Splits) -> None:
     try:
         classes = tuple(run.load_arrays("predictions.npz")["classes"].tolist())
@@ -324,11 +329,13 @@ def _check_same_classes(run: RunDir, splits: Splits) -> None:
 
 __all__ = [
     "Run",
+    "Verification",
     "describe",
     "evaluate_run",
     "find_lr",
     "prepare",
     "resume",
     "train",
+    "verify",
     "weights_sha256",
 ]

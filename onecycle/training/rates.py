@@ -1,6 +1,7 @@
 """Finding the learning rates of a training by range tests of its own."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from onecycle import loop, optim, runtime
 from onecycle.config import Recipe, override
-from onecycle.errors import Interrupted
+from onecycle.errors import InputError, Interrupted
 from onecycle.loop import Training
 from onecycle.lr_finder import LRCurve, LRFinding, Proof, lr_range_test, suggest
 from onecycle.progress import Progress
@@ -50,6 +51,24 @@ def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Prog
     recipe = _with_final(recipe)
     run.write_recipe(recipe)
     return recipe
+
+
+def found_rates(run: RunDir) -> dict[str, float] | None:
+    """The rates that the run's range test has chosen; empty before its end.
+
+    None where its record is damaged.
+    """
+    try:
+        return (run.read_json("lr_range_test.json") or {}).get("chosen", {})
+    except InputError:
+        return None
+
+
+def with_rates(recipe: Recipe, found: Mapping[str, float]) -> Recipe:
+    """The recipe with found rates in place of words, as far as there are any."""
+    words = [name for name in ("lr_max", "lr_min") if isinstance(getattr(recipe, name), str)]
+    recipe = override(recipe, **{name: found[name] for name in words if name in found})
+    return recipe if recipe.lr_min == "auto" else _with_final(recipe)
 
 
 def range_test(training: Training, stop: Signals, progress: Progress) -> LRFinding:

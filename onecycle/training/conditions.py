@@ -1,0 +1,161 @@
+"""What a run's bits depend on, kept in environment.json, and what differs when it is resumed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from onecycle import kernels, runtime
+from onecycle.config import FIELDS, Recipe, override
+from onecycle.data import Splits
+from onecycle.errors import InputError
+from onecycle.loop import Training
+from onecycle.progress import Progress
+from onecycle.run_dir import RunDir, environment, package_versions
+from onecycle.training.rates import found_rates, with_rates
+
+WITHOUT_INFLUENCE = frozenset({"data", "checkpoint_minutes"})
+"""Fields that may be edited at any time: images are told by their fingerprint, not by their path,
+and when a checkpoint is saved changes nothing."""
+
+RATES = ("lr_min", "lr_max", "lr_final")
+"""Fields that may have been words when the run began, and were resolved since."""
+
+RECORDED = ("data_fingerprint", "threads", "cpu", "kernels", "device_name")
+"""What environment.json says by these names."""
+
+LISTED = 6
+"""Differences that a message names; of more, the others are counted."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that a run's bits depend on and that is not as it was.
+
+    Attributes:
+        what: a recipe's field, or `data_fingerprint`, `torch`, `threads`, `cpu`,
+            `kernels`, `device_name`.
+        was: its value in the run so far, as JSON has it.
+        now: its value now.
+    """
+
+    what: str
+    was: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.what} was {_told(self.was)} and is now {_told(self.now)}"
+
+
+def record(run: RunDir, training: Training, splits: Splits, command: Sequence[str]) -> None:
+    """Write environment.json: where the run began, on what, and by which recipe."""
+    device, precision = str(training.device), training.recipe.precision
+    run.write_environment(
+        environment(command, device, precision, torch.get_num_threads())
+        | {
+            "data_fingerprint": splits.fingerprint,
+            "data_left_out": splits.left_out.to_json(),
+            "recipe": asdict(training.recipe),
+        }
+    )
+
+
+def recorded_threads(run: RunDir) -> int:
+    """The CPU threads that the run has used so far; 0 where that isn't known."""
+    return _recorded(run).get("threads", 0)
+
+
+def differences(run: RunDir, training: Training, splits: Splits) -> list[Difference]:
+    """What is not as it was, recipe first. What an older run did not record is passed over."""
+    recorded = _recorded(run)
+    now = _facts(training, splits)
+    return [
+        Difference(what, recorded[what], now[what])
+        for what in now
+        if what in recorded and recorded[what] != now[what]
+    ]
+
+
+def record_resumption(run: RunDir, step: int, allowed: Sequence[Difference]) -> None:
+    """Add to environment.json that the run goes on from `step`, in spite of these differences."""
+    known = run.read_json("environment.json") or {}
+    entry = {
+        "time": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        "step": step,
+        "allowed_differences": [asdict(difference) for difference in allowed],
+    }
+    run.write_environment(known | {"resumed": [*known.get("resumed", []), entry]})
+
+
+def refuse(run: RunDir, found: Sequence[Difference]) -> InputError:
+    """The line for a run that would not go on as it began."""
+    few = "; ".join(map(str, found[:LISTED]))
+    more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return InputError(
+        f"{run.path}: the result would not be that of the run as it began: {few}{more}. Give back "
+        "what it was, or go on with --allow-differences, which the run records"
+    )
+
+
+def note_differences(found: Sequence[Difference], progress: Progress) -> None:
+    """Tell a listener what differs."""
+    for difference in found:
+        progress.note(f"not as the run began: {difference}")
+
+
+def allowed_differences(run: RunDir) -> list[dict[str, Any]]:
+    """All differences that resumptions of the run were allowed, each with its `step`."""
+    return [
+        {"step": entry["step"]} | difference
+        for entry in (run.read_json("environment.json") or {}).get("resumed", [])
+        for difference in entry["allowed_differences"]
+    ]
+
+
+def _facts(training: Training, splits: Splits) -> dict[str, Any]:
+    """What the bits depend on, by name."""
+    on_gpu = training.device.type == "cuda"
+    return {
+        **_influential(training.recipe),
+        "data_fingerprint": splits.fingerprint,
+        "torch": package_versions()["torch"],
+        "threads": torch.get_num_threads(),
+        "cpu": runtime.cpu_model(),
+        "kernels": kernels.state(training.device, training.recipe.precision),
+        **({"device_name": torch.cuda.get_device_name(training.device)} if on_gpu else {}),
+    }
+
+
+def _recorded(run: RunDir) -> dict[str, Any]:
+    """The facts of the run so far: as it began, then as each resumption was allowed to differ."""
+    known = run.read_json("environment.json") or {}
+    facts = {name: known[name] for name in RECORDED if name in known}
+    if "torch" in known.get("versions", {}):
+        facts["torch"] = known["versions"]["torch"]
+    if "recipe" in known:
+        facts |= _recorded_recipe(run, known["recipe"])
+    return facts | {change["what"]: change["now"] for change in allowed_differences(run)}
+
+
+def _recorded_recipe(run: RunDir, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe that the run began with, its rates as they were found since.
+
+    Where they were found but the record of it is damaged, they can't be compared.
+    """
+    recipe = override(Recipe(), **{name: given[name] for name in given if name in FIELDS})
+    found = found_rates(run)
+    known = _influential(recipe if found is None else with_rates(recipe, found))
+    return {k: v for k, v in known.items() if found is not None or k not in RATES}
+
+
+def _influential(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without what changes no bit, as it comes back from a JSON file."""
+    values = {k: v for k, v in asdict(recipe).items() if k not in WITHOUT_INFLUENCE}
+    return json.loads(json.dumps(values))
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,61 @@
+"""Taking a run up again: the same training as before, or a list of what is not the same."""
+
+from collections.abc import Sequence
+
+from onecycle.data import Splits
+from onecycle.errors import InputError
+from onecycle.loop import Training
+from onecycle.progress import Progress
+from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.training.conditions import (
+    Difference,
+    differences,
+    note_differences,
+    recorded_threads,
+    refuse,
+)
+from onecycle.training.preparation import prepare
+from onecycle.training.rates import found_rates, with_rates
+
+
+def take_up(
+    run: RunDir, threads: int, allow_differences: bool, progress: Progress
+) -> tuple[Training, Splits, list[Difference]]:
+    """The run's training at its beginning, its images, and what is not as it was.
+
+    Raises:
+        InputError: something differs and that isn't allowed, or the recipe or data can't be used.
+    """
+    found = found_rates(run)
+    if found is None:
+        progress.note(f"{run.path / 'lr_range_test.json'}: is damaged")
+    recipe = with_rates(run.read_recipe(), found or {})
+    threads = threads or recorded_threads(run)
+    training, splits = prepare(recipe, threads=threads, progress=progress)
+    differing = differences(run, training, splits)
+    if differing and not allow_differences:
+        raise refuse(run, differing)
+    note_differences(differing, progress)
+    return training, splits, differing
+
+
+def restore(
+    training: Training, checkpoint: Checkpoint, run: RunDir, allowed: Sequence[Difference] = ()
+) -> None:
+    """Bring the training to where the checkpoint was taken.
+
+    Raises:
+        InputError: it was taken of another network, another optimizer or a longer training.
+    """
+    fits = all(difference.what != "optimizer" for difference in allowed)
+    fits = fits and checkpoint.step <= training.total_steps
+    try:
+        if fits:
+            training.restore(checkpoint)
+    except (RuntimeError, ValueError, KeyError, IndexError, TypeError):
+        fits = False
+    if not fits:
+        raise InputError(
+            f"{run.path}: the checkpoint of step {checkpoint.step} is not of the training that "
+            "recipe.toml describes; give the recipe back, or train anew"
+        )

@@ -1,0 +1,178 @@
+"""Proving that a run repeats: what lies between two checkpoints is trained again and compared."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onecycle import loop
+from onecycle.errors import InputError, Interrupted
+from onecycle.loop import State, Training
+from onecycle.progress import SILENT, Progress
+from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.training.resuming import restore, take_up
+from onecycle.training.signals import Signals, noted_signals
+
+TIMES = frozenset({"seconds", "train_seconds", "eval_seconds", "total_seconds"})
+"""What no two runs have in common."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a replay has shown.
+
+    Attributes:
+        run: the run folder.
+        from_step, to_step: optimizer steps done at the two checkpoints; from 0 where the run has
+            one checkpoint.
+        tensors: compared at `to_step`: parameters, buffers, the optimizer's state.
+        first_step: the first step (0-based) whose rate or loss differs, or that is not logged; None
+            where all are equal.
+        first_tensor: the first tensor that differs at `to_step`, in the order of the network.
+        told: in one line, what differs; empty where nothing does.
+    """
+
+    run: str
+    from_step: int
+    to_step: int
+    tensors: int
+    first_step: int | None = None
+    first_tensor: str | None = None
+    told: str = ""
+
+    @property
+    def equal(self) -> bool:
+        """Whether the replay gave the same bits."""
+        return not self.told
+
+
+class _StopAt:
+    """Asks the loop to stop at a step, or when a signal does."""
+
+    def __init__(self, state: State, step: int, signals: Signals) -> None:
+        self._state, self._step, self._signals = state, step, signals
+
+    @property
+    def signal_number(self) -> int | None:
+        return self._signals.signal_number or (-1 if self._state.step >= self._step else None)
+
+
+def verify(run: str | Path, *, threads: int = 0, progress: Progress = SILENT) -> Verification:
+    """Train again from the checkpoint before the newest one to it, and compare to the bit.
+
+    Nothing in the run folder is changed. What is not as the run began is noted, not refused.
+
+    Args:
+        run: its folder; the run may be finished or not.
+        threads: CPU threads; 0: as many as the run has used.
+        progress: listens.
+
+    Raises:
+        InputError: not a run folder, no checkpoint in it, or its recipe or data can't be used.
+        Interrupted: a signal came.
+    """
+    folder = RunDir.open(run)
+    saved = list(folder.checkpoints(progress))
+    if not saved:
+        raise InputError(f"{run}: has no checkpoint yet; go on with: onecycle resume {run}")
+    newest, before = saved[0], saved[1] if len(saved) > 1 else None
+    training, _, _ = take_up(folder, threads, allow_differences=True, progress=progress)
+    if before is not None:
+        restore(training, before, folder)
+    from_step = training.state.step
+    with tempfile.TemporaryDirectory(prefix="onecycle-") as scratch:
+        replayed = RunDir.create(scratch, training.recipe)
+        _replay(training, newest.step, replayed, progress)
+        step, step_told = _first_step(folder, replayed, from_step, newest.step)
+        epoch_told = _first_epoch(folder, replayed, from_step, newest.step)
+    again = training.checkpoint()
+    tensor, tensor_told = _first_tensor(newest, again)
+    told = list(filter(None, (step_told, tensor_told)))
+    told = told or list(filter(None, (epoch_told, _first_figure(newest, again))))
+    return Verification(
+        run=str(folder.path),
+        from_step=from_step,
+        to_step=newest.step,
+        tensors=len(newest.tensors),
+        first_step=step,
+        first_tensor=tensor,
+        told="; ".join(told),
+    )
+
+
+def _replay(training: Training, to_step: int, run: RunDir, progress: Progress) -> None:
+    """Train to `to_step`, logging into `run`, exactly as a training does."""
+    progress.start("replaying", to_step - training.state.step)
+    with run.lock(), noted_signals() as signals:
+        stop = _StopAt(training.state, to_step, signals)
+        try:
+            loop.fit(training, run, stop, progress)
+        except Interrupted:
+            if signals.signal_number:
+                raise Interrupted(signals.signal_number) from None
+    progress.finish()
+
+
+def _first_step(run: RunDir, replayed: RunDir, start: int, end: int) -> tuple[int | None, str]:
+    """The first step whose row differs, and how."""
+    logged = {row.get("step"): row for row in run.read_rows("steps.jsonl")}
+    again = {row["step"]: row for row in replayed.read_rows("steps.jsonl")}
+    for step in range(start, end):
+        if told := _differing(f"step {step}", logged.get(step), again.get(step)):
+            return step, told
+    return None, ""
+
+
+def _first_epoch(run: RunDir, replayed: RunDir, start: int, end: int) -> str:
+    """How the first epoch that ended in between differs; empty if none does."""
+    logged = {row.get("step"): row for row in run.read_rows("metrics.jsonl")}
+    for row in replayed.read_rows("metrics.jsonl"):
+        if start < row["step"] <= end and (
+            told := _differing(f"epoch {row['epoch']}", logged.get(row["step"]), row)
+        ):
+            return told
+    return ""
+
+
+def _first_figure(saved: Checkpoint, again: Checkpoint) -> str:
+    """How the sums and the best so far differ; empty if they don't."""
+    return _differing(f"state after step {saved.step - 1}", saved.state, again.state)
+
+
+def _differing(
+    place: str, logged: Mapping[str, Any] | None, again: Mapping[str, Any] | None
+) -> str:
+    """The first value of two rows that differs, in words; empty if none does."""
+    if logged is None or again is None:
+        return f"{place}: is not logged" if logged is None else f"{place}: was not replayed"
+    for name in again:
+        if name not in TIMES and logged.get(name) != again[name]:
+            return f"{place}: {name} was {logged.get(name)} and is {again[name]} in the replay"
+    return ""
+
+
+def _first_tensor(saved: Checkpoint, again: Checkpoint) -> tuple[str | None, str]:
+    """The first tensor that differs in any bit, in the order of the network, and how."""
+    for name, tensor in again.tensors.items():
+        if name not in saved.tensors:
+            return name, f"tensor {name}: is not in the checkpoint"
+        was_N, is_N = _raw(saved.tensors[name]), _raw(tensor)
+        if len(was_N) != len(is_N):
+            return name, f"tensor {name}: has another shape"
+        if differing := int((was_N != is_N).any(axis=1).sum()):
+            return name, f"tensor {name}: {differing:,} of {len(is_N):,} values differ"
+    for name in saved.tensors:
+        if name not in again.tensors:
+            return name, f"tensor {name}: is not in the replay"
+    return None, ""
+
+
+def _raw(tensor: Tensor) -> np.ndarray:
+    """The bytes of each value: uint8, N values x bytes of one. NaNs are compared by their bits."""
+    flat_N = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat_N.view(torch.uint8).numpy().reshape(len(flat_N), flat_N.element_size())
