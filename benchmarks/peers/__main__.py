@@ -1,0 +1,209 @@
+"""Other trainers against onecycle: same network, images, batch, transforms and optimizer.
+
+    make bench                                         this and the other benchmarks, into a file
+    .venv-bench/bin/python -m benchmarks.peers         the table alone: about 11 minutes on 2 cores
+    … --width 0.125 --batch-size 32                    quicker, to try it
+    … --set micro_batch=128                            onecycle alone with another recipe field
+    … --search                                         find each peer's best setting anew: an hour
+
+Prints Markdown; progress goes to standard error. Exit code 1: a network did not learn.
+"""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import catalogue, referee, search, table, work
+from benchmarks.peers.catalogue import CONTENDERS, OURS
+from onecycle.data import load_splits
+
+
+def main() -> None:
+    options = parse()
+    with tempfile.TemporaryDirectory() as folder:
+        task = prepared(options, Path(folder))
+        if options.search:
+            for name in options.contenders:
+                find_best(name, task, options)
+            return
+        rows, absent = measure(task, options)
+    print(report(rows, absent, task, options))
+    if table.doubts(rows):
+        sys.exit(1)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--contenders", type=names, default=list(CONTENDERS), help="by comma")
+    parser.add_argument("--search", action="store_true", help="find the best settings instead")
+    parser.add_argument("--turns", type=int, default=3, help="turns of each that count")
+    parser.add_argument("--steps", type=int, default=2, help="steps of a turn")
+    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--data", default="shapes", help="as onecycle train takes it")
+    parser.add_argument("--train-limit", type=int, default=0)
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    return parser.parse_args()
+
+
+def names(text: str) -> list[str]:
+    unknown = set(text.split(",")) - set(CONTENDERS)
+    if unknown:
+        known = ", ".join(CONTENDERS)
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: unknown; there are {known}")
+    return text.split(",")
+
+
+def overrides(pairs: Iterable[str]) -> dict[str, Any]:
+    """Recipe fields from `field=value`, where a value is TOML, or else text."""
+    fields = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            fields[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            fields[name] = value
+    return fields
+
+
+def prepared(options: argparse.Namespace, folder: Path) -> work.Work:
+    """The work, its images laid out in `folder`."""
+    train = load_splits(options.data, train_limit=options.train_limit).train
+    mean, std = train.channel_statistics()
+    pixels = train.images_NHWC[:]
+    work.save(folder, work.Images(pixels, train.labels_N, mean, std, len(train.classes)))
+    return work.Work(
+        folder=str(folder),
+        data=options.data,
+        train_limit=options.train_limit,
+        batch_size=options.batch_size,
+        width=options.width,
+        device=options.device or present_device(),
+        overrides=overrides(options.set),
+    )
+
+
+def present_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def entries(options: argparse.Namespace, device: str) -> Iterable[tuple[str, str, work.Setting]]:
+    """Name, kind and setting of each row: the default and the best, where there is a choice."""
+    best = catalogue.best_settings(device)
+    for name in options.contenders:
+        default = CONTENDERS[name].default
+        if name not in best:
+            yield name, "", default
+        elif best[name] == default:
+            yield name, "default, best", default
+        else:
+            yield name, "default", default
+            yield name, "best", best[name]
+
+
+def measure(
+    task: work.Work, options: argparse.Namespace
+) -> tuple[list[table.Row], dict[str, str]]:
+    """The rows, and why contenders are missing, by name."""
+    running: dict[str, referee.Contestant] = {}
+    settings: dict[str, tuple[str, str, work.Setting]] = {}
+    absent = {}
+    with referee.all_ended(running):
+        for name, kind, setting in entries(options, task.device):
+            key = f"{name} {kind}".strip()
+            try:
+                running[key] = referee.start(CONTENDERS[name], setting, task)
+                running[key].turn(1)
+            except referee.ContenderError as error:
+                absent[key] = str(error)
+                tell(f"{key}: left out: {error}")
+                if key in running:
+                    running.pop(key).__exit__(None, None, None)
+                continue
+            settings[key] = (name, kind, setting)
+            tell(f"{key}: started in {running[key].startup_seconds:.0f} s")
+        done = list(referee.rounds(running, turns=options.turns, steps=options.steps, tell=tell))
+        rows = [
+            table.Row(
+                *settings[key], one.startup_seconds, one.first, [each[key] for each in done]
+            )
+            for key, one in running.items()
+        ]
+    return rows, absent
+
+
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def find_best(name: str, task: work.Work, options: argparse.Namespace) -> None:
+    """Search, and keep what was found in the file beside the catalogue."""
+    if not CONTENDERS[name].start:
+        return
+    with contextlib.suppress(referee.ContenderError):
+        found = search.search(
+            CONTENDERS[name],
+            task,
+            turns=options.turns,
+            steps=options.steps,
+            tell=lambda text: tell(f"{name}: {text}"),
+        )
+        catalogue.write_found(task.device, name, found)
+
+
+def report(
+    rows: list[table.Row], absent: dict[str, str], task: work.Work, options: argparse.Namespace
+) -> str:
+    """The Markdown that is printed."""
+    parts = [
+        f"Width {task.width:g}, batch {task.batch_size}, {task.device}; data `{task.data}`; "
+        f"{options.turns} rounds in which each had a turn of {options.steps} steps; median, and in "
+        "brackets lowest and highest." + (f" onecycle: {task.overrides}." if task.overrides else ""),
+        table.markdown(rows),
+        summary(rows),
+        *(f"Left out: {key}: {reason}." for key, reason in absent.items()),
+        *(f"**Doubtful**: {doubt}." for doubt in table.doubts(rows)),
+        versions(rows),
+        tried(task.device),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def summary(rows: list[table.Row]) -> str:
+    """onecycle against the fastest peer, in a sentence."""
+    ours = next((row for row in rows if row.name == OURS), None)
+    peer = table.best_peer(rows)
+    if not ours or not peer:
+        return ""
+    ratio = table.spread(table.ratios(ours, peer), 2)
+    label = CONTENDERS[peer.name].label
+    return f"The fastest peer is {label} ({peer.setting.text()}): onecycle is {ratio} times as fast."
+
+
+def versions(rows: list[table.Row]) -> str:
+    """What the contenders said of themselves."""
+    said = {f"{name} {value}" for row in rows for name, value in row.first.about.items()}
+    return f"Contenders' own words: {', '.join(sorted(said))}."
+
+
+def tried(device: str) -> str:
+    """What the searches tried."""
+    found = catalogue.read_found(device)
+    if not found:
+        return "Best settings: not searched on this kind of device; the search's start was taken."
+    labels = {name: each.label for name, each in CONTENDERS.items()}
+    days = sorted({entry["date"] for entry in found.values()})
+    head = f"How the best settings were found ({', '.join(days)}, by `--search`):"
+    return f"{head}\n\n{search.markdown(found, labels)}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The best setting of a contender: one factor after the other, keeping what is faster.
+
+The setting kept so far and the one tried take turns, so that a busy machine slows both.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from datetime import date
+from typing import Any
+
+from benchmarks.peers import referee
+from benchmarks.peers.catalogue import Contender
+from benchmarks.peers.work import Setting, Work
+from onecycle import runtime
+
+MARGIN = 1.01
+"""A tried setting must be this many times as fast to be kept: below that it may be chance."""
+LOSING = 0.8
+"""A tried setting this much slower in its warm-up is given up at once."""
+
+
+def search(
+    contender: Contender, work: Work, *, turns: int, steps: int, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """What is kept of a contender: `best`, and each setting tried with its speed as a ratio.
+
+    Raises:
+        ContenderError: the start can't run here.
+    """
+    assert contender.start
+    kept, tried = contender.start, []
+    running = {"kept": referee.start(contender, kept, work)}
+    with referee.all_ended(running):
+        running["kept"].turn(1)
+        for setting in variants(contender, lambda: kept):
+            entry = trial(contender, setting, work, running, turns=turns, steps=steps)
+            tried.append({"setting": asdict(setting), "against": asdict(kept), **entry})
+            tell(f"{setting.text()}: {entry.get('ratio') or entry['failed']}")
+            if entry.get("kept"):
+                kept = setting
+    return {
+        "best": asdict(kept),
+        "start": asdict(contender.start),
+        "tried": tried,
+        "date": str(date.today()),
+        "machine": runtime.cpu_model(),
+    }
+
+
+def variants(contender: Contender, kept: Callable[[], Setting]) -> Iterator[Setting]:
+    """Each value of each factor, with the rest as it is kept when its time comes."""
+    for factor, values in contender.tried.items():
+        for value in values:
+            yield replace(kept(), **{factor: value})
+
+
+def trial(
+    contender: Contender,
+    setting: Setting,
+    work: Work,
+    running: dict[str, referee.Contestant],
+    *,
+    turns: int,
+    steps: int,
+) -> dict[str, Any]:
+    """Measure `setting` against `running["kept"]`, and put it in its place if it is faster."""
+    try:
+        running["tried"] = referee.start(contender, setting, work)
+        quick = running["tried"].turn(steps), running["kept"].turn(steps)
+        pair = {name: running[name] for name in ("tried", "kept")}
+        done = [] if speed_ratio(*quick) < LOSING else list(
+            referee.rounds(pair, turns=turns, steps=steps)
+        )  # fmt: skip
+    except referee.ContenderError as error:
+        end(running, "tried")
+        return {"failed": str(error)}
+    speeds = [speed_ratio(each["tried"], each["kept"]) for each in done] or [speed_ratio(*quick)]
+    ratio = statistics.median(speeds)
+    faster = ratio > MARGIN
+    if faster:
+        running["kept"], running["tried"] = running["tried"], running["kept"]
+    end(running, "tried")
+    return {"ratio": round(ratio, 3), "kept": faster}
+
+
+def speed_ratio(ours: referee.Turn, theirs: referee.Turn) -> float:
+    return ours.images_per_second / theirs.images_per_second
+
+
+def end(running: dict[str, referee.Contestant], name: str) -> None:
+    contestant = running.pop(name, None)
+    if contestant:
+        contestant.__exit__(None, None, None)
+
+
+def markdown(found: dict[str, Any], labels: dict[str, str]) -> str:
+    """A table of all that was tried, a row for each setting."""
+    lines = ["| trainer | tried | speed over the best before it | |", "|---|---|---:|---|"]
+    for name, entry in found.items():
+        start = Setting(**entry["start"]).text()
+        lines.append(f"| {labels[name]} | {start} | 1 | start |")
+        for each in entry["tried"]:
+            result = each.get("ratio", "")
+            verdict = "kept" if each.get("kept") else f"failed: {each['failed']}"[:80] * (
+                "failed" in each
+            )  # fmt: skip
+            lines.append(f"| | {Setting(**each['setting']).text()} | {result} | {verdict} |")
+    return "\n".join(lines)
