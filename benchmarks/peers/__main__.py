@@ -11,6 +11,7 @@ Prints Markdown; progress goes to standard error. Exit code 1: a network did not
 
 import argparse
 import contextlib
+import signal
 import sys
 import tempfile
 import tomllib
@@ -24,6 +25,7 @@ from onecycle.data import load_splits
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no contender is left over
     options = parse()
     with tempfile.TemporaryDirectory() as folder:
         task = prepared(options, Path(folder))
@@ -109,9 +111,7 @@ def entries(options: argparse.Namespace, device: str) -> Iterable[tuple[str, str
             yield name, "best", best[name]
 
 
-def measure(
-    task: work.Work, options: argparse.Namespace
-) -> tuple[list[table.Row], dict[str, str]]:
+def measure(task: work.Work, options: argparse.Namespace) -> tuple[list[table.Row], dict[str, str]]:
     """The rows, and why contenders are missing, by name."""
     running: dict[str, referee.Contestant] = {}
     settings: dict[str, tuple[str, str, work.Setting]] = {}
@@ -132,9 +132,7 @@ def measure(
             tell(f"{key}: started in {running[key].startup_seconds:.0f} s")
         done = list(referee.rounds(running, turns=options.turns, steps=options.steps, tell=tell))
         rows = [
-            table.Row(
-                *settings[key], one.startup_seconds, one.first, [each[key] for each in done]
-            )
+            table.Row(*settings[key], one.startup_seconds, one.first, [each[key] for each in done])
             for key, one in running.items()
         ]
     return rows, absent
@@ -164,9 +162,7 @@ def report(
 ) -> str:
     """The Markdown that is printed."""
     parts = [
-        f"Width {task.width:g}, batch {task.batch_size}, {task.device}; data `{task.data}`; "
-        f"{options.turns} rounds in which each had a turn of {options.steps} steps; median, and in "
-        "brackets lowest and highest." + (f" onecycle: {task.overrides}." if task.overrides else ""),
+        heading(task, options),
         table.markdown(rows),
         summary(rows),
         *(f"Left out: {key}: {reason}." for key, reason in absent.items()),
@@ -177,6 +173,16 @@ def report(
     return "\n\n".join(part for part in parts if part)
 
 
+def heading(task: work.Work, options: argparse.Namespace) -> str:
+    """What was measured."""
+    set_too = f" onecycle with {task.overrides}." if task.overrides else ""
+    return (
+        f"Width {task.width:g}, batch {task.batch_size}, {task.device}, data `{task.data}`. Each "
+        f"had a turn of {options.steps} steps in each of {options.turns} rounds; median, and in "
+        f"brackets lowest and highest.{set_too}"
+    )
+
+
 def summary(rows: list[table.Row]) -> str:
     """onecycle against the fastest peer, in a sentence."""
     ours = next((row for row in rows if row.name == OURS), None)
@@ -185,7 +191,9 @@ def summary(rows: list[table.Row]) -> str:
         return ""
     ratio = table.spread(table.ratios(ours, peer), 2)
     label = CONTENDERS[peer.name].label
-    return f"The fastest peer is {label} ({peer.setting.text()}): onecycle is {ratio} times as fast."
+    return (
+        f"The fastest peer is {label} ({peer.setting.text()}): onecycle is {ratio} times as fast."
+    )
 
 
 def versions(rows: list[table.Row]) -> str:
@@ -197,12 +205,19 @@ def versions(rows: list[table.Row]) -> str:
 def tried(device: str) -> str:
     """What the searches tried."""
     found = catalogue.read_found(device)
-    if not found:
-        return "Best settings: not searched on this kind of device; the search's start was taken."
     labels = {name: each.label for name, each in CONTENDERS.items()}
-    days = sorted({entry["date"] for entry in found.values()})
-    head = f"How the best settings were found ({', '.join(days)}, by `--search`):"
-    return f"{head}\n\n{search.markdown(found, labels)}"
+    without = [labels[name] for name in catalogue.best_settings(device) if name not in found]
+    parts = []
+    if found:
+        days = sorted({entry["date"] for entry in found.values()})
+        head = f"How the best settings were found ({', '.join(days)}, by `--search`):"
+        parts += [head, search.markdown(found, labels)]
+    if without:
+        parts.append(
+            f"Not searched for on this kind of device: {', '.join(without)}. Taken instead: what "
+            "was found for the PyTorch loop of the same parts, else the start of a search."
+        )
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -98,13 +98,18 @@ def found_path(device: str) -> Path:
 
 
 def best_settings(device: str) -> dict[str, Setting]:
-    """Of each contender that has a choice, the best setting found; else where a search starts."""
-    found = read_found(device)
-    starts = {name: c.start for name, c in CONTENDERS.items() if c.start}
-    return {
-        name: Setting(**found[name]["best"]) if name in found else start
-        for name, start in starts.items()
-    }
+    """Of each contender that has a choice, the best setting found.
+
+    Where none was searched for: that of the PyTorch loop which is made of the same parts, else
+    where a search would start.
+    """
+    found = {name: Setting(**entry["best"]) for name, entry in read_found(device).items()}
+    best = {}
+    for name, contender in CONTENDERS.items():
+        if contender.start:
+            alike = found.get("bf16") if contender.start == QUICK else None
+            best[name] = found.get(name) or alike or contender.start
+    return best
 
 
 def read_found(device: str) -> dict[str, Any]:

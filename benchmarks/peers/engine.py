@@ -1,4 +1,4 @@
-"""onecycle's engine: everything a training does for a step, through the loop of `onecycle train`."""
+"""onecycle's engine: all that a training does for a step, by the loop of `onecycle train`."""
 
 import math
 import tempfile
@@ -8,7 +8,17 @@ import torch
 import onecycle
 from benchmarks.peers.turns import Turns
 from benchmarks.peers.work import (
-    CUTOUT, FLIP, LR_MAX, LR_MIN, MOMENTUM, PADDING, PEAK_SHARE, WEIGHT_DECAY, Setting, Work, load,
+    CUTOUT,
+    FLIP,
+    LR_MAX,
+    LR_MIN,
+    MOMENTUM,
+    PADDING,
+    PEAK_SHARE,
+    WEIGHT_DECAY,
+    Setting,
+    Work,
+    load,
 )  # fmt: skip
 from onecycle import Recipe, loop, training
 from onecycle.config import override

@@ -12,7 +12,14 @@ import numpy as np
 from benchmarks.peers.transforms import AugmentedImages
 from benchmarks.peers.turns import Turns
 from benchmarks.peers.work import (
-    LR_MAX, LR_MIN, MOMENTUM, PEAK_SHARE, WEIGHT_DECAY, Setting, Work, load,
+    LR_MAX,
+    LR_MIN,
+    MOMENTUM,
+    PEAK_SHARE,
+    WEIGHT_DECAY,
+    Setting,
+    Work,
+    load,
 )  # fmt: skip
 
 
@@ -108,7 +115,8 @@ def train(work: Work, setting: Setting, turns: Turns) -> None:
 def prepare(work: Work, setting: Setting, turns: Turns) -> None:
     """Seed, precision, layout, and what a turn waits for."""
     keras.utils.set_random_seed(0)
-    keras.config.set_image_data_format("channels_last" if setting.channels_last else "channels_first")
+    layout = "channels_last" if setting.channels_last else "channels_first"
+    keras.config.set_image_data_format(layout)
     if setting.precision == "bf16":
         keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     turns.about = {"keras": keras.__version__, "backend": keras.config.backend()}

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -114,10 +114,8 @@ class Contestant:
         return lines[-1].strip() if lines else f"exit code {self._process.returncode}"
 
     def _signal(self, number: signal.Signals) -> None:
-        try:
+        with suppress(ProcessLookupError):  # it has ended, which its pipe will tell
             os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            pass  # it has ended, which its pipe will tell
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,7 @@ The setting kept so far and the one tried take turns, so that a busy machine slo
 """
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
@@ -18,6 +18,9 @@ MARGIN = 1.01
 """A tried setting must be this many times as fast to be kept: below that it may be chance."""
 LOSING = 0.8
 """A tried setting this much slower in its warm-up is given up at once."""
+
+REASON = 80
+"""Characters of an error that the table shows."""
 
 
 def search(
@@ -33,10 +36,11 @@ def search(
     running = {"kept": referee.start(contender, kept, work)}
     with referee.all_ended(running):
         running["kept"].turn(1)
-        for setting in variants(contender, lambda: kept):
+        for factor, value in variants(contender):
+            setting = replace(kept, **{factor: value})
             entry = trial(contender, setting, work, running, turns=turns, steps=steps)
             tried.append({"setting": asdict(setting), "against": asdict(kept), **entry})
-            tell(f"{setting.text()}: {entry.get('ratio') or entry['failed']}")
+            tell(f"{setting.text()}: {entry}")
             if entry.get("kept"):
                 kept = setting
     return {
@@ -48,11 +52,9 @@ def search(
     }
 
 
-def variants(contender: Contender, kept: Callable[[], Setting]) -> Iterator[Setting]:
-    """Each value of each factor, with the rest as it is kept when its time comes."""
-    for factor, values in contender.tried.items():
-        for value in values:
-            yield replace(kept(), **{factor: value})
+def variants(contender: Contender) -> list[tuple[str, Any]]:
+    """Each factor with each value to try."""
+    return [(factor, value) for factor, values in contender.tried.items() for value in values]
 
 
 def trial(
@@ -78,10 +80,13 @@ def trial(
     speeds = [speed_ratio(each["tried"], each["kept"]) for each in done] or [speed_ratio(*quick)]
     ratio = statistics.median(speeds)
     faster = ratio > MARGIN
+    reached = [each["tried"].images_per_second for each in done] or [quick[0].images_per_second]
     if faster:
         running["kept"], running["tried"] = running["tried"], running["kept"]
     end(running, "tried")
-    return {"ratio": round(ratio, 3), "kept": faster}
+    spread = [round(min(speeds), 3), round(max(speeds), 3)]
+    middle = round(statistics.median(reached), 1)
+    return {"ratio": round(ratio, 3), "spread": spread, "speed": middle, "kept": faster}
 
 
 def speed_ratio(ours: referee.Turn, theirs: referee.Turn) -> float:
@@ -99,11 +104,15 @@ def markdown(found: dict[str, Any], labels: dict[str, str]) -> str:
     lines = ["| trainer | tried | speed over the best before it | |", "|---|---|---:|---|"]
     for name, entry in found.items():
         start = Setting(**entry["start"]).text()
-        lines.append(f"| {labels[name]} | {start} | 1 | start |")
+        lines.append(f"| {labels[name]} | {start} | | start |")
         for each in entry["tried"]:
-            result = each.get("ratio", "")
-            verdict = "kept" if each.get("kept") else f"failed: {each['failed']}"[:80] * (
-                "failed" in each
-            )  # fmt: skip
-            lines.append(f"| | {Setting(**each['setting']).text()} | {result} | {verdict} |")
+            text = Setting(**each["setting"]).text()
+            lines.append(f"| | {text} | {each.get('ratio', '')} | {verdict(each)} |")
     return "\n".join(lines)
+
+
+def verdict(entry: dict[str, Any]) -> str:
+    """What became of a setting, in a word or the first of the reason."""
+    if "failed" in entry:
+        return f"failed: {entry['failed'][:REASON]}".replace("|", "/")
+    return "kept" if entry["kept"] else ""

@@ -1,5 +1,6 @@
 """The parts that all trainers on PyTorch share: network, loader, SGD and the one-cycle policy."""
 
+import random
 from typing import Any
 
 import torch
@@ -12,13 +13,21 @@ from benchmarks.peers.network import PlainResNet
 from benchmarks.peers.transforms import AugmentedImages
 from benchmarks.peers.turns import Turns
 from benchmarks.peers.work import (
-    LR_MAX, LR_MIN, MOMENTUM, PEAK_SHARE, WEIGHT_DECAY, Setting, Work, load,
+    LR_MAX,
+    LR_MIN,
+    MOMENTUM,
+    PEAK_SHARE,
+    WEIGHT_DECAY,
+    Setting,
+    Work,
+    load,
 )  # fmt: skip
 
 
 def prepare(work: Work, setting: Setting, turns: Turns) -> None:
     """Threads, seed, and what a turn waits for."""
     torch.manual_seed(0)
+    random.seed(0)
     if setting.threads:
         torch.set_num_threads(setting.threads)
     if work.device == "cuda":
