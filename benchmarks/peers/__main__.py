@@ -41,7 +41,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--contenders", type=names, default=list(CONTENDERS), help="by comma")
+    parser.add_argument("--contenders", type=names, default=usual(), help="by comma")
     parser.add_argument("--search", action="store_true", help="find the best settings instead")
     parser.add_argument("--turns", type=int, default=3, help="turns of each that count")
     parser.add_argument("--steps", type=int, default=2, help="steps of a turn")
@@ -52,6 +52,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     return parser.parse_args()
+
+
+def usual() -> list[str]:
+    return [name for name, contender in CONTENDERS.items() if not contender.slow]
 
 
 def names(text: str) -> list[str]:

@@ -21,6 +21,7 @@ class Contender:
         start: where the search for its best setting starts: what should be fast.
         tried: one factor after the other, the values tried besides the start's; see `search`.
         environment: variables of its process.
+        slow: so slow on a CPU that it is measured only when named.
     """
 
     label: str
@@ -29,6 +30,7 @@ class Contender:
     start: Setting | None = None
     tried: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    slow: bool = False
 
 
 TEXTBOOK = Setting()
@@ -44,7 +46,7 @@ ALL_FACTORS = {
     "compiled": (True,),
 }
 IN_FRAMEWORKS = {"workers": (0, 2), "channels_last": (False,), "compiled": (True,)}
-IN_KERAS = {"precision": ("bf16",), "channels_last": (False,), "workers": (2,)}
+IN_KERAS = {"channels_last": (False,), "precision": ("bf16",), "workers": (2,)}
 
 KERAS_DEFAULT = Setting(channels_last=True, workers=1)
 KERAS_QUICK = replace(KERAS_DEFAULT, transforms="numpy")
@@ -84,6 +86,7 @@ CONTENDERS = {
         KERAS_QUICK,
         IN_KERAS,  # compiled always
         {"KERAS_BACKEND": "jax"},
+        slow=True,
     ),
     OURS: Contender("onecycle", "engine", replace(QUICK, workers=0)),
     "onecycle-fp32": Contender(

@@ -49,6 +49,8 @@ def search(
         "tried": tried,
         "date": str(date.today()),
         "machine": runtime.cpu_model(),
+        "batch_size": work.batch_size,
+        "width": work.width,
     }
 
 
