@@ -151,6 +151,27 @@ def test_recipe_takes_fields_from_the_command_line(tmp_path: Path) -> None:
         engine.recipe(task(tmp_path, overrides={"momentun": 0.8}), work.Setting())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--set momentun=0.8", "did you mean 'momentum'?"),
+        ("--set momentum", "give a field and its value"),
+        ("--data /nowhere", "/nowhere"),
+        ("--contenders tensorflow", "tensorflow: unknown; there are textbook, bf16"),
+        ("--turns 0", "give 1 or more"),
+    ],
+)
+def test_mistakes_are_told_before_anything_starts(
+    arguments: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["peers", *arguments.split()])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        peers.main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_turns_count_steps_and_leave_waiting_out() -> None:
     class SlowOrders(io.StringIO):
         def readline(self, *_: int) -> str:

@@ -21,12 +21,23 @@ from typing import Any
 
 from benchmarks.peers import catalogue, referee, search, table, work
 from benchmarks.peers.catalogue import CONTENDERS, OURS
+from onecycle.config import Recipe, override
 from onecycle.data import load_splits
+from onecycle.errors import InputError
 
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no contender is left over
     options = parse()
+    try:
+        carry_out(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def carry_out(options: argparse.Namespace) -> None:
+    """Search or measure, and print."""
     with tempfile.TemporaryDirectory() as folder:
         task = prepared(options, Path(folder))
         if options.search:
@@ -43,15 +54,21 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--contenders", type=names, default=usual(), help="by comma")
     parser.add_argument("--search", action="store_true", help="find the best settings instead")
-    parser.add_argument("--turns", type=int, default=3, help="turns of each that count")
-    parser.add_argument("--steps", type=int, default=2, help="steps of a turn")
-    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--turns", type=positive, default=3, help="turns of each that count")
+    parser.add_argument("--steps", type=positive, default=2, help="steps of a turn")
+    parser.add_argument("--batch-size", type=positive, default=512)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--data", default="shapes", help="as onecycle train takes it")
     parser.add_argument("--train-limit", type=int, default=0)
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
+    return int(text)
 
 
 def usual() -> list[str]:
@@ -70,7 +87,9 @@ def overrides(pairs: Iterable[str]) -> dict[str, Any]:
     """Recipe fields from `field=value`, where a value is TOML, or else text."""
     fields = {}
     for pair in pairs:
-        name, _, value = pair.partition("=")
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set {pair}: give a field and its value: --set micro_batch=128")
         try:
             fields[name] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
@@ -80,6 +99,8 @@ def overrides(pairs: Iterable[str]) -> dict[str, Any]:
 
 def prepared(options: argparse.Namespace, folder: Path) -> work.Work:
     """The work, its images laid out in `folder`."""
+    ours = overrides(options.set)
+    override(Recipe(), **ours)  # a wrong field is told before anything starts
     train = load_splits(options.data, train_limit=options.train_limit).train
     mean, std = train.channel_statistics()
     pixels = train.images_NHWC[:]
@@ -91,7 +112,7 @@ def prepared(options: argparse.Namespace, folder: Path) -> work.Work:
         batch_size=options.batch_size,
         width=options.width,
         device=options.device or present_device(),
-        overrides=overrides(options.set),
+        overrides=ours,
     )
 
 
