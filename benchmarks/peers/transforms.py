@@ -49,7 +49,7 @@ Transform = Callable[[int, Draw], np.ndarray]
 def textbook(images: Images) -> Transform:
     """Pad, crop and mirror with Pillow, then scale, normalise and cut out."""
     fill = mean_colour(images)
-    mean_C, std_C = np.float32(images.mean), np.float32(images.std)
+    mean_C, std_C = statistics(images)
     height, width = images.images_NHWC.shape[1:3]
 
     def transform(index: int, drawn: Draw) -> np.ndarray:
@@ -72,8 +72,8 @@ def quick(images: Images) -> Transform:
     )
     padded_NHWC[:] = mean_colour(images)
     padded_NHWC[:, PADDING:-PADDING, PADDING:-PADDING] = images.images_NHWC
-    std_C = np.float32(images.std)
-    scale_C, shift_C = 1 / (255 * std_C), np.float32(images.mean) / std_C
+    mean_C, std_C = statistics(images)
+    scale_C, shift_C = 1 / (255 * std_C), mean_C / std_C
 
     def transform(index: int, drawn: Draw) -> np.ndarray:
         image_HWC = padded_NHWC[
@@ -86,6 +86,11 @@ def quick(images: Images) -> Transform:
         return cut_out(normalised_HWC, drawn)
 
     return transform
+
+
+def statistics(images: Images) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the channels, float32."""
+    return np.array(images.mean, dtype=np.float32), np.array(images.std, dtype=np.float32)
 
 
 def cut_out(image_HWC: np.ndarray, drawn: Draw) -> np.ndarray:
