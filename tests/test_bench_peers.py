@@ -273,6 +273,15 @@ def test_rounds_give_each_a_turn_and_reverse_the_order() -> None:
     assert [list(each) for each in done] == [["a", "b", "c"]] * 2
 
 
+def test_contender_that_fails_in_its_turn_is_named() -> None:
+    class Failing:
+        def turn(self, steps: int) -> referee.Turn:
+            raise referee.ContenderError("out of memory")
+
+    with pytest.raises(referee.ContenderError, match="lightning best: out of memory"):
+        list(referee.rounds({"lightning best": Failing()}, turns=1, steps=1))
+
+
 def row(name: str, speeds: list[float], losses: tuple[float, float] = (2.3, 1.9)) -> table.Row:
     first = referee.Turn(9.0, 512, [losses[0]], {"torch": "2.13.0"})
     turns = [referee.Turn(1024 / speed, 1024, [losses[1]] * 2) for speed in speeds]
@@ -362,7 +371,7 @@ def test_requirements_agree_with_the_constraints() -> None:
     assert not set(ours) & set(theirs)
 
 
-def test_textbook_and_engine_take_turns(tmp_path: Path) -> None:
+def test_textbook_and_engine_take_turns() -> None:
     """The command itself, in the processes that it starts, with real trainings."""
     command = "-m benchmarks.peers --contenders textbook,onecycle --set precision=fp32 --turns 2 "
     command += "--steps 4 --width 0.125 --batch-size 64 --device cpu"
@@ -378,7 +387,7 @@ def test_textbook_and_engine_take_turns(tmp_path: Path) -> None:
     assert "onecycle with {'precision': 'fp32'}" in done.stdout
 
 
-def test_stopping_the_benchmark_leaves_no_contender(tmp_path: Path) -> None:
+def test_stopping_the_benchmark_leaves_no_contender() -> None:
     command = "-m benchmarks.peers --contenders onecycle --turns 100000 --width 0.0625 --device cpu"
     running = subprocess.Popen(
         [sys.executable, *command.split(), "--batch-size", "8"],

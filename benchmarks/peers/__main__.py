@@ -10,7 +10,6 @@ Prints Markdown; progress goes to standard error. Exit code 1: a network did not
 """
 
 import argparse
-import contextlib
 import signal
 import sys
 import tempfile
@@ -32,8 +31,10 @@ def main() -> None:
     try:
         carry_out(options)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
         sys.exit(2)
+    except referee.ContenderError as error:
+        sys.exit(f"error: {error}")
 
 
 def carry_out(options: argparse.Namespace) -> None:
@@ -138,29 +139,42 @@ def entries(options: argparse.Namespace, device: str) -> Iterable[tuple[str, str
 
 def measure(task: work.Work, options: argparse.Namespace) -> tuple[list[table.Row], dict[str, str]]:
     """The rows, and why contenders are missing, by name."""
+    rows, absent = [], {}
     running: dict[str, referee.Contestant] = {}
-    settings: dict[str, tuple[str, str, work.Setting]] = {}
-    absent = {}
+    kinds: dict[str, tuple[str, str, work.Setting]] = {}
     with referee.all_ended(running):
         for name, kind, setting in entries(options, task.device):
             key = f"{name} {kind}".strip()
             try:
-                running[key] = referee.start(CONTENDERS[name], setting, task)
-                running[key].turn(1)
+                running[key] = warmed_up(CONTENDERS[name], setting, task)
             except referee.ContenderError as error:
                 absent[key] = str(error)
                 tell(f"{key}: left out: {error}")
-                if key in running:
-                    running.pop(key).__exit__(None, None, None)
                 continue
-            settings[key] = (name, kind, setting)
+            kinds[key] = (name, kind, setting)
             tell(f"{key}: started in {running[key].startup_seconds:.0f} s")
         done = list(referee.rounds(running, turns=options.turns, steps=options.steps, tell=tell))
-        rows = [
-            table.Row(*settings[key], one.startup_seconds, one.first, [each[key] for each in done])
-            for key, one in running.items()
-        ]
+        for key, one in running.items():
+            turns = [each[key] for each in done]
+            rows.append(table.Row(*kinds[key], one.startup_seconds, one.first, turns))
     return rows, absent
+
+
+def warmed_up(
+    contender: catalogue.Contender, setting: work.Setting, task: work.Work
+) -> referee.Contestant:
+    """A contestant that has made its first step and one more.
+
+    Raises:
+        ContenderError: it can't run here.
+    """
+    contestant = referee.start(contender, setting, task)
+    try:
+        contestant.turn(1)
+    except BaseException:
+        contestant.__exit__(None, None, None)
+        raise
+    return contestant
 
 
 def tell(text: str) -> None:
@@ -171,7 +185,7 @@ def find_best(name: str, task: work.Work, options: argparse.Namespace) -> None:
     """Search, and keep what was found in the file beside the catalogue."""
     if not CONTENDERS[name].start:
         return
-    with contextlib.suppress(referee.ContenderError):
+    try:
         found = search.search(
             CONTENDERS[name],
             task,
@@ -179,6 +193,9 @@ def find_best(name: str, task: work.Work, options: argparse.Namespace) -> None:
             steps=options.steps,
             tell=lambda text: tell(f"{name}: {text}"),
         )
+    except referee.ContenderError as error:
+        tell(f"{name}: left out: {error}")
+    else:
         catalogue.write_found(task.device, name, found)
 
 

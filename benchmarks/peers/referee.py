@@ -164,12 +164,19 @@ def rounds(
     steps: int,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[dict[str, Turn]]:
-    """Each round's turns by contestant: every one has a turn, in an order reversed each round."""
+    """Each round's turns by contestant: every one has a turn, in an order reversed each round.
+
+    Raises:
+        ContenderError: one of them ended, with its name.
+    """
     names = list(contestants)
     for number in range(turns):
         done = {}
         for name in names if number % 2 == 0 else reversed(names):
-            done[name] = contestants[name].turn(steps)
+            try:
+                done[name] = contestants[name].turn(steps)
+            except ContenderError as error:
+                raise ContenderError(f"{name}: {error}") from error
             speed = done[name].images_per_second
             tell(f"round {number + 1} of {turns}: {name} {speed:,.0f} images/s")
         yield {name: done[name] for name in names}

@@ -15,7 +15,7 @@ from benchmarks.peers.work import Setting, Work
 from onecycle import runtime
 
 MARGIN = 1.01
-"""A tried setting must be this many times as fast to be kept: below that it may be chance."""
+"""A tried setting is kept if it is this many times as fast, and faster in every single round."""
 LOSING = 0.8
 """A tried setting this much slower in its warm-up is given up at once."""
 
@@ -81,7 +81,7 @@ def trial(
         return {"failed": str(error)}
     speeds = [speed_ratio(each["tried"], each["kept"]) for each in done] or [speed_ratio(*quick)]
     ratio = statistics.median(speeds)
-    faster = ratio > MARGIN
+    faster = ratio > MARGIN and min(speeds) > 1
     reached = [each["tried"].images_per_second for each in done] or [quick[0].images_per_second]
     if faster:
         running["kept"], running["tried"] = running["tried"], running["kept"]
