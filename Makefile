@@ -4,6 +4,8 @@
 PYTHON ?= python3
 # Where the virtual environment lies.
 VENV ?= .venv
+# Where the virtual environment of `make bench` lies, with the trainers that are compared.
+BENCH_VENV ?= .venv-bench
 # Where `make wheel` puts the wheel.
 DIST ?= dist
 # A package index for torch besides pip's own sources; empty: from those alone. On Linux, PyPI's
@@ -16,9 +18,10 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 SETTINGS := pyproject.toml constraints.txt
+PEERS := benchmarks/peers/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-faults lint wheel clean
+.PHONY: help install train test test-faults lint bench wheel clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND [PYTHON=$(PYTHON)] [VENV=$(VENV)] [TORCH_INDEX=URL]"
@@ -41,13 +44,17 @@ lint: $(VENV)/.installed-dev ## style, types and layers: ruff, pyright, import-l
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+bench: $(BENCH_VENV)/.installed-peers ## measure the speed against other trainers: 15 minutes, idle machine
+	$(BENCH_VENV)/bin/python -m benchmarks.speed
+
 wheel: | $(BIN)/pip ## build the wheel
 	rm -rf build
 	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir "$(DIST)" .
 
 clean: ## remove all that these commands made, except the runs
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .import_linter_cache
-	@if [ -f "$(VENV)/pyvenv.cfg" ]; then echo 'rm -rf "$(VENV)"'; rm -rf "$(VENV)"; fi
+	@for venv in "$(VENV)" "$(BENCH_VENV)"; do \
+	  if [ -f "$$venv/pyvenv.cfg" ]; then echo "rm -rf $$venv"; rm -rf "$$venv"; fi; done
 
 # The two stamps remember what is installed: nothing is installed again until a setting changes.
 $(VENV)/.installed: $(SETTINGS) | $(BIN)/pip
@@ -62,6 +69,12 @@ endif
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+# An environment of its own, made by this Makefile with another VENV; torch stays as it is pinned.
+$(BENCH_VENV)/.installed-peers: $(SETTINGS) $(PEERS)
+	$(MAKE) --no-print-directory $(BENCH_VENV)/.installed VENV="$(BENCH_VENV)"
+	"$(BENCH_VENV)/bin/python" -m pip install --disable-pip-version-check -c constraints.txt -r $(PEERS)
 	@touch $@
 
 $(BIN)/pip:

@@ -1,0 +1,1 @@
+"""Other trainers against onecycle on the same work: `python -m benchmarks.peers`."""

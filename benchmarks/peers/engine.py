@@ -1,0 +1,89 @@
+"""onecycle's engine: all that a training does for a step, by the loop of `onecycle train`."""
+
+import math
+import tempfile
+
+import torch
+
+import onecycle
+from benchmarks.peers.turns import Turns
+from benchmarks.peers.work import (
+    CUTOUT,
+    FLIP,
+    LR_MAX,
+    LR_MIN,
+    MOMENTUM,
+    PADDING,
+    PEAK_SHARE,
+    WEIGHT_DECAY,
+    Setting,
+    Work,
+    load,
+)  # fmt: skip
+from onecycle import Recipe, loop, training
+from onecycle.config import override
+from onecycle.run_dir import RunDir
+
+
+def recipe(work: Work, setting: Setting) -> Recipe:
+    """The work as a recipe, with the overrides asked for."""
+    images = len(load(work.folder).labels_N)
+    epochs = math.ceil(work.total_steps / math.ceil(images / work.batch_size))
+    plain = Recipe(
+        data=work.data,
+        train_limit=work.train_limit,
+        test_limit=100,
+        width=work.width,
+        batch_size=work.batch_size,
+        epochs=epochs,
+        peak_epoch=PEAK_SHARE * epochs,
+        lr_max=LR_MAX,
+        lr_min=LR_MIN,
+        lr_final=LR_MIN,
+        momentum=MOMENTUM,
+        nesterov=True,
+        weight_decay=WEIGHT_DECAY,
+        crop_padding=PADDING,
+        flip=FLIP,
+        cutout=CUTOUT,
+        precision=setting.precision,
+        device=work.device,
+    )
+    return override(plain, **work.overrides)
+
+
+def train(work: Work, setting: Setting, turns: Turns) -> None:
+    job, _ = training.prepare(recipe(work, setting), threads=setting.threads)
+    turns.about = {"onecycle": onecycle.__version__, "threads": torch.get_num_threads()}
+    if job.device.type == "cuda":
+        turns.synchronize = torch.cuda.synchronize
+    with tempfile.TemporaryDirectory() as runs:
+        readings = TakeTurns(job, RunDir.create(runs, job.recipe), turns)
+        job.model.train()
+        for step in range(job.total_steps):
+            loop.do_step(job, step, readings)
+            readings.after_step()
+
+
+class TakeTurns(loop.Readings):
+    """The training's own readings, of which each step's loss and images are passed on."""
+
+    def __init__(self, job: loop.Training, run: RunDir, turns: Turns) -> None:
+        super().__init__(job, run, onecycle.Progress())
+        self._turns = turns
+
+    def add(
+        self,
+        step: int,
+        lr: float,
+        momentum: float,
+        loss: torch.Tensor,
+        correct: torch.Tensor,
+        count: int,
+    ) -> None:
+        super().add(step, lr, momentum, loss, correct, count)
+        self._loss, self._count = loss, count
+
+    def after_step(self) -> None:
+        """Outside `do_step`, so that all that belongs to the step is in it."""
+        self._turns.after_step(self._loss, self._count)
