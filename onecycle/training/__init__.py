@@ -1,6 +1,5 @@
 """The main job: load, build, find the rates, fit, evaluate, report."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from onecycle import figures, loop, runtime
+from onecycle import examples, figures, loop, runtime
 from onecycle.config import Recipe, override
 from onecycle.data import Splits
 from onecycle.errors import InputError, Interrupted
@@ -24,6 +23,8 @@ from onecycle.models.summary import Summary, summarize
 from onecycle.progress import SILENT, Logged, Progress
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir, environment
+from onecycle.run_dir.provenance import tensors_sha256
+from onecycle.training.auditing import note_failures, note_start, write_audit
 from onecycle.training.preparation import build, load, note_uneven_classes, prepare
 from onecycle.training.rates import range_test, resolve_rates
 from onecycle.training.signals import noted_signals
@@ -197,6 +198,7 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
             training.recipe = resolve_rates(training, run, stop, progress)
         except Interrupted as interrupted:
             raise Interrupted(interrupted.signal_number, str(run.path)) from None
+        note_start(training)
         progress.start("training", training.total_steps)
         progress.advance(training.state.step)
         loop.fit(training, run, stop, progress)
@@ -209,10 +211,14 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
             names=np.array(training.test.names),
             classes=np.array(training.test.classes),
         )
+        write_audit(training, splits, run, progress)
         progress.start("drawing plots and report", 1, "stage")
-        figures.write(run, training, evaluation)
+        shown = examples.gather(training, evaluation)
+        run.save_arrays("examples.npz", **shown)
+        figures.write(run, training, evaluation, shown)
         result = _result(training, splits, evaluation, run)
         write_report(run, result)
+        note_failures(run, result, progress)
         run.write_result(result)  # last: its presence means that the run is finished
         progress.finish()
         return Run(run.path, result)
@@ -283,11 +289,7 @@ def _with_mirrored(training: Training, evaluation: Evaluation) -> dict[str, floa
 
 def weights_sha256(model: nn.Module) -> str:
     """SHA-256 of the raw bytes of all parameters and buffers in name order, in hex."""
-    digest = hashlib.sha256()
-    for _, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return tensors_sha256(model.state_dict())
 
 
 def _present(device: str, progress: Progress) -> str:

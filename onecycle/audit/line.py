@@ -1,0 +1,33 @@
+"""A line of the audit."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was asked for, and what was measured.
+
+    Attributes:
+        name: what is looked at.
+        asked: what the recipe asks for, in words.
+        found: what was measured, with its number.
+        passed: None where it could not be measured; `found` says why.
+    """
+
+    name: str
+    asked: str
+    found: str
+    passed: bool | None
+
+
+NOT_MEASURED = "not measured: the run is of an earlier version, or has not finished"
+
+
+def unknown(name: str, asked: str, found: str = NOT_MEASURED) -> Line:
+    """A line about something that this run has no numbers for."""
+    return Line(name, asked, found, None)
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """A share as people write it."""
+    return f"{100 * share:.{decimals}f} %"
