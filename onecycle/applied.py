@@ -170,9 +170,9 @@ def _best_ways(padded_BHWC: Tensor, given_BHWC: Tensor, padding: int) -> _Ways:
 
 def _agreement(padded_BHWC: Tensor, given_BHWC: Tensor, padding: int) -> Tensor:
     """Probed pixels in which each shifted image agrees with the given one: int64 B S."""
-    _, height, width, channels = given_BHWC.shape
+    _, height, width, _ = given_BHWC.shape
     count = height * width
-    probes_P = torch.arange(0, count, max(1, count // PROBES), device=given_BHWC.device)
+    probes_P = torch.arange(0, count, max(1, count // PROBES) | 1, device=given_BHWC.device)
     rows_P, columns_P = probes_P // width, probes_P % width
     wanted_B1PC = given_BHWC[:, None, rows_P, columns_P]
     scores = []

@@ -230,7 +230,7 @@ def misclassified(
         "Most confidently wrong",
         "Actual → predicted class, confidence in the prediction, name of the image"
         if maps_NHW is None
-        else "Actual → predicted class; beside each image, what speaks for the prediction (Grad-CAM)",
+        else "Actual → predicted class; beside it, what speaks for the prediction (Grad-CAM)",
     )
     for index in range(count):
         x = MARGIN * DPI + index % across * pitch

@@ -210,6 +210,7 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
             labels=evaluation.labels_N,
             names=np.array(training.test.names),
             classes=np.array(training.test.classes),
+            **_validation(training),
         )
         write_audit(training, splits, run, progress)
         progress.start("drawing plots and report", 1, "stage")
@@ -222,6 +223,14 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
         run.write_result(result)  # last: its presence means that the run is finished
         progress.finish()
         return Run(run.path, result)
+
+
+def _validation(training: Training) -> dict[str, np.ndarray]:
+    """The validation split's logits and labels, by which a temperature can be fitted."""
+    if training.val is None:
+        return {}
+    evaluation = training.evaluate(training.val)
+    return {"val_logits": evaluation.logits_NK, "val_labels": evaluation.labels_N}
 
 
 def _result(
