@@ -5,11 +5,12 @@ recomputed from its files by other code than that which made it, with the recipe
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from onecycle.audit import figures, origins, rates, search, transforms
 from onecycle.audit.evidence import Evidence
-from onecycle.audit.line import Line
+from onecycle.audit.line import NOT_MEASURED, Line
 from onecycle.run_dir import RunDir
 
 SECTIONS = {
@@ -33,7 +34,15 @@ def audit(run: RunDir, result: Mapping[str, Any] | None = None) -> dict[str, lis
         InputError: a file of the run is damaged.
     """
     evidence = Evidence(run, result)
-    return {name: lines(evidence) for name, lines in SECTIONS.items()}
+    sections = {name: lines(evidence) for name, lines in SECTIONS.items()}
+    if evidence.result is not None:
+        return sections
+    return {name: [_not_yet(line) for line in lines] for name, lines in sections.items()}
+
+
+def _not_yet(line: Line) -> Line:
+    """A line of a run that goes on: what it has no numbers for may still come."""
+    return replace(line, found="not measured yet") if line.found == NOT_MEASURED else line
 
 
 def failures(sections: Mapping[str, list[Line]]) -> list[Line]:

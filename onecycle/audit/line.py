@@ -20,11 +20,11 @@ class Line:
     passed: bool | None
 
 
-NOT_MEASURED = "not measured: the run is of an earlier version, or has not finished"
+NOT_MEASURED = "not measured: the run is of an earlier version"
 
 
 def unknown(name: str, asked: str, found: str = NOT_MEASURED) -> Line:
-    """A line about something that this run has no numbers for."""
+    """A line about something that a run has no numbers for."""
     return Line(name, asked, found, None)
 
 

@@ -54,8 +54,8 @@ def _peak_in_range(found: Mapping[str, Any]) -> Line:
     """A rate right of where the loss has blown up, or beyond those tried, is no finding."""
     name, asked = "Peak rate on the curve", "left of where the loss has blown up"
     lr_max = (found.get("chosen") or {}).get("lr_max")
-    if found.get("proof"):
-        return Line(name, "proven by short trainings", f"{lr_max:.3g}", True)
+    if proof := found.get("proof"):
+        return Line(name, "proven by short trainings", f"{proof['lr_max']:.3g}", True)
     curves = [LRCurve.from_json(curve) for curve in found.get("curves", [])]
     if not curves or lr_max is None:
         return unknown(name, asked)

@@ -59,9 +59,7 @@ def _sheets(examples: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
     if not images:
         return None
     heated = {
-        name: [
-            overlay(image, map_HW / 255) for image, map_HW in zip(images, maps_MHW, strict=True)
-        ]
+        name: [overlay(image, map_HW / 255) for image, map_HW in zip(images, maps_MHW, strict=True)]
         for name, maps_MHW in (
             ("predicted", examples["cam_predicted"]),
             ("actual", examples["cam_actual"]),

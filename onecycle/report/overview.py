@@ -57,7 +57,12 @@ def _tiles(figures: Mapping[str, Any], evaluation: Evaluation | None, done: str)
     machine = f"{figures.get('precision', '')} on {figures.get('device', '')}"
     classes = "mean over classes of {:,} to {:,} images".format(*_class_sizes(figures))
     given: list[tuple[str, str, Callable[[Any], str], str]] = [
-        ("test_accuracy", "Test accuracy", words.percent, _interval_note(evaluation) or f"after {done}"),
+        (
+            "test_accuracy",
+            "Test accuracy",
+            words.percent,
+            _interval_note(evaluation) or f"after {done}",
+        ),
         ("test_balanced_accuracy", "Balanced accuracy", words.percent, classes),
         ("test_accuracy_tta", "With mirror images", words.percent, mirrored),
         ("val_accuracy", "Validation accuracy", words.percent, "images kept apart from training"),
