@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
@@ -30,9 +30,10 @@ def augmented(originals: Tensor, padding: int, flip: float, cutout: int, seed: i
     return batch.permute(0, 3, 1, 2), draws
 
 
+@settings(max_examples=15)
 @given(
-    padding=st.integers(0, 4), flip=st.sampled_from([0.0, 0.3, 1.0]), cutout=st.sampled_from([0, 5]),
-    width=st.integers(12, 18), seed=st.integers(0, 1000), half=st.booleans(),
+    padding=st.integers(0, 4), flip=st.sampled_from([0.0, 0.3, 1.0]), width=st.integers(12, 18),
+    cutout=st.sampled_from([0, 5]), seed=st.integers(0, 1000), half=st.booleans(),
 )  # fmt: skip
 def test_counts_are_those_of_the_draws(padding, flip, cutout, width, seed, half):
     originals = images(24, 16, width, seed)
@@ -58,10 +59,7 @@ def test_a_cut_square_is_measured_to_the_pixel():
 def test_images_that_look_the_same_either_way_decide_nothing():
     flat = torch.full((4, 16, 16, 3), 0.7)
     batch, _ = augmented(flat, 2, 0.5, 0)
-    found = applied(flat, batch, 2)
-    assert (found.images, found.decided, found.shifted, found.flipped) == (4, 4, 3, 0) or (
-        found.decided < 4
-    )
+    assert applied(flat, batch, 2).decided == 0
     mirrored = torch.cat([images(4, 16, 8), images(4, 16, 8).flip(2)], 2)
     assert applied(mirrored, mirrored.permute(0, 3, 1, 2), 0).decided == 0
 

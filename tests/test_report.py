@@ -164,6 +164,7 @@ def test_every_figure_is_shown(finished):
         "epoch lr momentum train loss train accuracy test loss test accuracy seconds",
         "2 0.05 0.9 1.0000 80.00 % 0.7500 75.00 % 10",
         f"cat 40 75.00 % {wilson(30, 40)}",
+        "lines hold",
         "onecycle train demo --data 'my images'",
         "torch 2.13.0, numpy 2.4.6",
         "0123abcd with changes",
@@ -225,7 +226,7 @@ def test_it_can_be_read_on_a_phone_and_with_a_keyboard(finished):
         assert region["tabindex"] == "0"
         assert region["role"] == "region"
         assert region["aria-label"]
-    assert all(head.get("scope") in ("col", "row") for head in page.all("th"))
+    assert all(head.get("scope") in ("col", "row", "rowgroup") for head in page.all("th"))
     assert next(page.all("html"))["lang"] == "en"
     assert len(list(page.all("h1"))) == 1
 

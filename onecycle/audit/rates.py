@@ -50,6 +50,8 @@ def schedule(recipe: Recipe, steps_per_epoch: int) -> tuple[np.ndarray, np.ndarr
         places[2:2], rates[2:2], momenta[2:2] = [2 * peak], [low], [1.0]
     if peak == 0:  # no rise: the peak is the first step
         places, rates, momenta = places[1:], rates[1:], momenta[1:]
+    if last == 0:  # a single step is the peak
+        places, rates, momenta = places[:1], [high], [0.0]
     lr = _curve(np.arange(last + 1), places, rates, recipe.anneal)
     if not recipe.cycle_momentum:
         return lr, np.full(last + 1, recipe.momentum)

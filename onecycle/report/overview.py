@@ -36,7 +36,8 @@ def overview(files: Files) -> dict[str, Any]:
 
 
 def _subtitle(recipe: Recipe) -> str:
-    return f"{recipe.model} on {recipe.data}, {words.counted(recipe.epochs, 'epoch')}, seed {recipe.seed}"
+    epochs = words.counted(recipe.epochs, "epoch")
+    return f"{recipe.model} on {recipe.data}, {epochs}, seed {recipe.seed}"
 
 
 def telling(figures: Mapping[str, Any], result: Mapping[str, Any] | None) -> dict[str, Any]:

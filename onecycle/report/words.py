@@ -4,7 +4,6 @@ from datetime import datetime
 
 from scipy.stats import binomtest
 
-
 NARROW = "\u202f"
 """A narrow blank that does not break."""
 
