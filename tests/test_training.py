@@ -34,7 +34,8 @@ total_seconds images_per_second peak_memory_bytes weights_sha256 finished""".spl
 
 FILES = """recipe.toml environment.json lr_range_test.json steps.jsonl metrics.jsonl result.json
 predictions.npz audit.json examples.npz plots/lr_range_test.png plots/one_cycle.png
-plots/augmented_samples.png plots/curves.png plots/confusion.png plots/misclassified.png report.html train.log""".split()
+plots/augmented_samples.png plots/curves.png plots/confusion.png plots/misclassified.png
+report.html train.log""".split()
 
 
 class Stopper(Progress):
