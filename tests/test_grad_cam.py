@@ -140,11 +140,11 @@ def test_effective_fields_of_two_blurs():
 def marked(count: int, seed: int) -> ImageSet:
     """Noise with a mark somewhere in it: red, green, blue or white, by which the class is told."""
     rng = np.random.default_rng(seed)
-    images = rng.integers(60, 160, (count, 32, 32, 3), dtype=np.uint8)
+    images = rng.integers(60, 160, (count, 16, 16, 3), dtype=np.uint8)
     labels = np.arange(count) % 4
     colours = np.array([[250, 20, 20], [20, 250, 20], [20, 20, 250], [250, 250, 250]], np.uint8)
-    for image, label, (y, x) in zip(images, labels, rng.integers(0, 22, (count, 2)), strict=True):
-        image[y : y + 10, x : x + 10] = colours[label]
+    for image, label, (y, x) in zip(images, labels, rng.integers(0, 11, (count, 2)), strict=True):
+        image[y : y + 6, x : x + 6] = colours[label]
     names = tuple(f"{seed}/{index}" for index in range(count))
     return ImageSet(images, labels, ("red", "green", "blue", "white"), names)
 
@@ -159,7 +159,7 @@ def test_blacking_out_what_speaks_for_the_class_costs_more_than_chance(tmp_path,
     monkeypatch.setattr(training.figures, "write", lambda *_: None)
     monkeypatch.setattr(training, "write_report", lambda *_: None)
     recipe = Recipe(
-        recipe="tiny", width=0.0625, epochs=4, head_scale=0.125, batch_size=50, nesterov=True,
+        recipe="tiny", width=0.125, epochs=8, head_scale=0.125, batch_size=50, nesterov=True,
         lr_min=0.02, lr_max=0.4, precision="fp32", cutout=0, crop_padding=2,
     )  # fmt: skip
     run = training.train(recipe, runs=tmp_path)

@@ -4,13 +4,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, unknown
-from onecycle.lr_finder.curve import LRCurve
+from onecycle.lr_finder.curve import LRCurve, smooth
 from onecycle.lr_finder.suggest import SPAN
 
-BLOWN_UP = 0.9
+BLOWN_UP = 0.8
 """Share of the way from the start to the curve's ceiling from which a loss has blown up."""
+
+SMOOTHING = 0.5
+"""Less than for reading a curve: a blow-up is steep, and its place matters."""
 
 
 def lines(evidence: Evidence) -> list[Line]:
@@ -76,7 +81,7 @@ def _blow_up(curve: LRCurve) -> float | None:
     """
     top = curve.start + BLOWN_UP * (curve.ceiling - curve.start)
     first = max(3, len(curve) // 10)
-    readings = curve.smoothed if len(curve) > first else []
+    readings = smooth(np.minimum(curve.loss, curve.ceiling), SMOOTHING)
     return next(
         (curve.lr[i] for i in range(first, len(curve)) if readings[i] > top),
         curve.lr[-1] if curve.stopped in ("diverged", "non-finite") else None,

@@ -108,7 +108,7 @@ def _fits(count: int, total: int, share: float) -> bool:
         return False
     if abs(count / total - share) <= NEAR_ENOUGH:
         return True
-    return binomtest(count, total, share).pvalue >= CHANCE
+    return bool(binomtest(count, total, share).pvalue >= CHANCE)
 
 
 def _of(count: int, total: int) -> str:
