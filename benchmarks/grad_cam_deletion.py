@@ -75,7 +75,9 @@ def main(folder: str) -> None:
     print(f"{len(training.test):,} test images, {SHARE:.0%} of the pixels blacked out")
     for stage in ("layer1", "layer2", "layer3"):
         found = scores(training, stage)
-        print(f"{stage}: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in found.items()))
+        print(
+            f"{stage}: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in found.items())
+        )
 
 
 if __name__ == "__main__":

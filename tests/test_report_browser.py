@@ -272,7 +272,10 @@ def test_on_paper_the_cells_stay_shut_and_the_pictures_stay(opened):
     page.emulate_media(media="print")
     assert not page.locator(".cell:visible").count()
     assert not page.locator("nav").is_visible()
-    assert page.locator(".gallery .t").first.evaluate(
-        "element => getComputedStyle(element).printColorAdjust"
-    ) == "exact"
+    assert (
+        page.locator(".gallery .t").first.evaluate(
+            "element => getComputedStyle(element).printColorAdjust"
+        )
+        == "exact"
+    )
     assert page.pdf().startswith(b"%PDF")

@@ -47,7 +47,12 @@ def _not_yet(line: Line) -> Line:
 
 def failures(sections: Mapping[str, list[Line]]) -> list[Line]:
     """The lines that fail."""
-    return [line for lines in sections.values() for line in lines if line.passed is not None and not line.passed]
+    return [
+        line
+        for lines in sections.values()
+        for line in lines
+        if line.passed is not None and not line.passed
+    ]
 
 
 __all__ = ["Line", "audit", "failures"]

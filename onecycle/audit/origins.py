@@ -25,7 +25,7 @@ def _saved(evidence: Evidence) -> Line:
     name, asked = "Weights on disk", "those that were tested"
     wanted = (evidence.result or {}).get("weights_sha256")
     if wanted is None:
-        return unknown(name, asked, "not yet: the run has not finished")
+        return unknown(name, asked)
     try:
         checkpoint = evidence.run.newest_checkpoint()
     except InputError:
