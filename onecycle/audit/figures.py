@@ -23,7 +23,7 @@ def lines(evidence: Evidence) -> list[Line]:
         return [unknown("Test figures", "recomputed from the predictions")]
     logits_NK, labels_N = arrays["logits"].astype(np.float64), arrays["labels"]
     own_N = logits_NK[np.arange(len(labels_N)), labels_N]
-    losses_N = logsumexp(logits_NK, axis=1) - own_N
+    losses_N = np.asarray(logsumexp(logits_NK, axis=1)) - own_N
     predictions_N = np.argmax(logits_NK, axis=1)
     rows = [(where, row) for where, row in (("result", result), ("log", _last(evidence))) if row]
     return [
@@ -78,7 +78,7 @@ def _ranked(evidence: Evidence, predictions_N: np.ndarray, losses_N: np.ndarray)
     if evidence.examples is None or evidence.predictions is None:
         return unknown(name, asked)
     logits_NK = evidence.predictions["logits"].astype(np.float64)
-    confidence_N = np.exp(logits_NK.max(axis=1) - logsumexp(logits_NK, axis=1))
+    confidence_N = np.exp(logits_NK.max(axis=1) - np.asarray(logsumexp(logits_NK, axis=1)))
     wrong = np.flatnonzero(predictions_N != evidence.predictions["labels"])
     shown = evidence.examples["wrong"]
     best = np.sort(confidence_N[wrong])[::-1][: len(shown)]

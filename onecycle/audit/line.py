@@ -19,6 +19,10 @@ class Line:
     found: str
     passed: bool | None
 
+    def __post_init__(self) -> None:
+        if self.passed is not None:  # NumPy's and SciPy's truths are not `True` and `False`
+            object.__setattr__(self, "passed", bool(self.passed))
+
 
 NOT_MEASURED = "not measured: the run is of an earlier version"
 

@@ -111,7 +111,8 @@ def _same_optimizer(evidence: Evidence, found: Mapping[str, Any]) -> Line:
 
 def _equal(tested: Mapping[str, Any], trained: Mapping[str, Any], key: str) -> bool:
     one, other = tested.get(key), trained.get(key)
-    pairs = list(zip(one, other, strict=False)) if isinstance(one, list) else [(one, other)]
+    lists = isinstance(one, list) and isinstance(other, list) and len(one) == len(other)
+    pairs: list[tuple[Any, Any]] = list(zip(one, other, strict=True)) if lists else [(one, other)]
     return all(
         math.isclose(a, b, rel_tol=1e-9)
         if isinstance(a, float | int) and isinstance(b, float | int)

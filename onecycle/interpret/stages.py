@@ -72,7 +72,7 @@ def _recorded_features(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         stages.update(found)
         return found
 
-    model.forward_features = recorder  # pyright: ignore[reportAttributeAccessIssue]
+    vars(model)["forward_features"] = recorder  # on this very network, for a moment
     try:
         yield stages
     finally:

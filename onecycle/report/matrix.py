@@ -52,7 +52,7 @@ def _matrix(
                     "id": f"cell-{row}-{column}" if (row, column) in cells else "",
                     "right": row == column,
                     "shade": _shade(shares_KK[row, column], 1 if row == column else largest),
-                    "label": _said(counts_KK[row, column], classes[row], classes[column]),
+                    "label": _said(int(counts_KK[row, column]), classes[row], classes[column]),
                 }
                 for column in range(count)
             ],
@@ -76,7 +76,7 @@ def _shade(share: float, largest: float) -> str:
 
 
 def _said(count: int, actual: str, predicted: str) -> str:
-    images = words.counted(int(count), "image")
+    images = words.counted(count, "image")
     if actual == predicted:
         return f"{actual}, classified rightly: {images}"
     return f"{actual} taken for {predicted}: {images}"
@@ -123,7 +123,7 @@ def _cells(
     return {
         (row, column): {
             "id": f"cell-{row}-{column}",
-            "label": _said(counts_KK[row, column], files.classes[row], files.classes[column]),
+            "label": _said(int(counts_KK[row, column]), files.classes[row], files.classes[column]),
             "shown": len(images),
             "count": int(counts_KK[row, column]),
             "right": row == column,
