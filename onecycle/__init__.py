@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onecycle.errors import InputError, Interrupted, TrainingError
     from onecycle.evaluate import Evaluation, predict
     from onecycle.experiments import Comparison, compare
-    from onecycle.interpret import most_confidently_wrong
+    from onecycle.interpret import grad_cam, most_confidently_wrong
     from onecycle.lr_finder import LRCurve, LRFinding, lr_range_test, suggest
     from onecycle.models import build
     from onecycle.models.summary import summarize
@@ -59,6 +59,7 @@ _HOME = {
     "evaluate_run": "training",
     "find_lr": "training",
     "from_toml": "config",
+    "grad_cam": "interpret",
     "load_splits": "data",
     "lr_range_test": "lr_finder",
     "most_confidently_wrong": "interpret",
@@ -101,6 +102,7 @@ __all__ = [
     "evaluate_run",
     "find_lr",
     "from_toml",
+    "grad_cam",
     "load_splits",
     "lr_range_test",
     "most_confidently_wrong",

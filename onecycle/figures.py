@@ -1,12 +1,13 @@
 """The pictures of a run: gathers the numbers from a training and its folder, and has them drawn."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
 from onecycle import plots
 from onecycle.data.augment import Draws, augment
 from onecycle.evaluate import Evaluation
-from onecycle.interpret import most_confidently_wrong
 from onecycle.loop import Training
 from onecycle.lr_finder import LRFinding
 from onecycle.run_dir import RunDir
@@ -17,8 +18,17 @@ VERSIONS = 7
 """Augmented versions shown of each."""
 
 
-def write(run: RunDir, training: Training, evaluation: Evaluation) -> None:
-    """Draw all plots that the run has the numbers for into its `plots` folder."""
+def write(
+    run: RunDir, training: Training, evaluation: Evaluation, examples: Mapping[str, np.ndarray]
+) -> None:
+    """Draw all plots that the run has the numbers for into its `plots` folder.
+
+    Args:
+        run: the run folder.
+        training: at its end.
+        evaluation: of the test split.
+        examples: what examples.npz holds.
+    """
     found = run.read_json("lr_range_test.json")
     if found is not None:
         chosen = (found["chosen"]["lr_min"], found["chosen"]["lr_max"])
@@ -29,7 +39,7 @@ def write(run: RunDir, training: Training, evaluation: Evaluation) -> None:
     plots.save(plots.curves(run.read_rows("metrics.jsonl")), run.plots / "curves.png")
     classes = training.test.classes
     plots.save(plots.confusion(evaluation.confusion_KK, classes), run.plots / "confusion.png")
-    plots.save(mistakes(training, evaluation), run.plots / "misclassified.png")
+    plots.save(mistakes(training, evaluation, examples), run.plots / "misclassified.png")
 
 
 def range_test(finding: LRFinding) -> plots.Figure:
@@ -80,15 +90,19 @@ def augmented(training: Training, indices: np.ndarray, version: int) -> np.ndarr
     return np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
 
 
-def mistakes(training: Training, evaluation: Evaluation) -> plots.Figure:
-    """The test images that the network is most confidently wrong about."""
-    test, wrong = training.test, most_confidently_wrong(evaluation, 20)
+def mistakes(
+    training: Training, evaluation: Evaluation, examples: Mapping[str, np.ndarray]
+) -> plots.Figure:
+    """The test images that the network is most confidently wrong about, and where it looked."""
+    test, wrong = training.test, examples["wrong"]
+    places = np.searchsorted(examples["cam_indices"], wrong)
     return plots.misclassified(
         np.asarray(test.images_NHWC[wrong]),
         [test.classes[label] for label in evaluation.labels_N[wrong]],
         [test.classes[label] for label in evaluation.predictions_N[wrong]],
         [float(value) for value in evaluation.confidence_N[wrong]],
         [test.names[index] for index in wrong],
+        examples["cam_predicted"][places] / 255,
     )
 
 

@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from onecycle import optim, runtime, schedule
+from onecycle.applied import Applied, applied_to, is_looked_at
 from onecycle.config import Recipe
 from onecycle.data.batches import Batches, Images
 from onecycle.data.image_set import ImageSet
@@ -30,7 +32,8 @@ GPU_READING_INTERVAL = 20
 class Stop(Protocol):
     """Tells the loop that a signal asks it to stop."""
 
-    signal_number: int | None
+    @property
+    def signal_number(self) -> int | None: ...
 
 
 @dataclass
@@ -39,7 +42,8 @@ class State:
 
     `loss_sum`, `correct` and `seen` are over the current epoch's batches so far. `total_seconds`
     are those of the processes before this one that worked on the run. `best_val_accuracy` is the
-    best `Training.score` on the validation split.
+    best `Training.score` on the validation split. `audit` holds what has been measured about the
+    training so far: `applied`, the counts of `applied.Applied`, and `initial_weights_repeat`.
     """
 
     step: int = 0
@@ -52,6 +56,7 @@ class State:
     best_test_accuracy: float = -1.0
     best_epoch: int = 0
     best_val_accuracy: float = -1.0
+    audit: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -98,12 +103,16 @@ class Training:
         """Learning rate and momentum of `step`."""
         return rates(self.recipe, step, self.batches.steps_per_epoch)
 
+    def look_at(self, step: int, batch_BCHW: Tensor) -> None:
+        """On a few steps, measure what was really done to the images, for the audit."""
+        if is_looked_at(step, self.total_steps):
+            so_far = Applied(**self.state.audit.get("applied", {}))
+            found = so_far + applied_to(self.batches, step, batch_BCHW)
+            self.state.audit["applied"] = found.to_json()
+
     def evaluate(self, image_set: ImageSet, *, mirrored: bool = False) -> Evaluation:
         """The model's evaluation on a set, whose pixels stay on the device from then on."""
         mean, std = self.batches.mean, self.batches.std
-        images = self._on_device.setdefault(
-            id(image_set), Images(image_set.images_NHWC, self.device, mean, std)
-        )
         logits_NK = predict(
             self.model,
             image_set,
@@ -112,9 +121,20 @@ class Training:
             device=self.device,
             precision=self.recipe.precision,
             mirrored=mirrored,
-            images=images,
+            images=self._images(image_set),
         )
         return Evaluation(logits_NK, image_set.labels_N)
+
+    def _images(self, image_set: ImageSet) -> Images:
+        """The set's pixels where batches are cut from them, made once."""
+        if id(image_set) not in self._on_device:
+            images = Images(image_set.images_NHWC, self.device, self.batches.mean, self.batches.std)
+            self._on_device[id(image_set)] = images
+        return self._on_device[id(image_set)]
+
+    def test_batch(self, indices_B: np.ndarray) -> Tensor:
+        """Images of the test split as the network takes them: float32 B C H W, not augmented."""
+        return self._images(self.test).normalised(indices_B).permute(0, 3, 1, 2)
 
     def score(self, evaluation: Evaluation) -> float:
         """The figure that tells a better network: accuracy, the balanced one if the loss is."""
@@ -297,11 +317,12 @@ def do_step(training: Training, step: int, readings: "Readings") -> None:
     optim.set_rates(training.optimizer, lr, momentum)
     runtime.seed_layers(training.recipe.seed, step)
     batch_BCHW, labels_B = training.batches.cut(step)
+    training.look_at(step, batch_BCHW)
     model, weights_K = training.model, training.class_weights_K
     loss, correct = train_step(
         model, training.optimizer, batch_BCHW, labels_B, training.recipe, weights_K
     )
-    readings.add(step, lr, momentum, loss, correct, len(labels_B))
+    readings.add(step, *optim.applied_rates(training.optimizer), loss, correct, len(labels_B))
     training.state.step = step + 1
 
 

@@ -3,6 +3,8 @@
 Shapes: B batch, K classes.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,6 +52,32 @@ def set_rates(optimizer: Optimizer, lr: float, momentum: float) -> None:
             group["momentum"] = momentum
         else:
             group["betas"] = (momentum, group["betas"][1])
+
+
+def applied_rates(optimizer: Optimizer) -> tuple[float, float]:
+    """The learning rate and momentum (AdamW: first beta) that the groups hold.
+
+    Where groups differ, the value furthest from the first group's, so that a log shows it.
+    """
+    groups = optimizer.param_groups
+    lrs = [float(group["lr"]) for group in groups]
+    momenta = [g["momentum"] if "momentum" in g else g["betas"][0] for g in groups]
+    return _odd_one(lrs), _odd_one(momenta)
+
+
+def _odd_one(values: list[float]) -> float:
+    return max(values, key=lambda value: abs(value - values[0]))
+
+
+def settings(optimizer: Optimizer) -> dict[str, Any]:
+    """Name and settings of an optimizer's first group, without its rate, as JSON knows them."""
+    group = optimizer.param_groups[0]
+    wanted = ("momentum", "nesterov", "weight_decay", "betas", "eps", "dampening")
+    return {"name": type(optimizer).__name__} | {
+        key: list(group[key]) if isinstance(group[key], tuple) else group[key]
+        for key in wanted
+        if key in group
+    }
 
 
 def l1_norm(model: nn.Module) -> Tensor:

@@ -32,8 +32,9 @@ test_balanced_accuracy test_class_sizes best_test_accuracy best_epoch train_seco
 total_seconds images_per_second peak_memory_bytes weights_sha256 finished""".split()
 
 FILES = """recipe.toml environment.json lr_range_test.json steps.jsonl metrics.jsonl result.json
-predictions.npz plots/lr_range_test.png plots/one_cycle.png plots/augmented_samples.png
-plots/curves.png plots/confusion.png plots/misclassified.png report.html train.log""".split()
+predictions.npz audit.json examples.npz plots/lr_range_test.png plots/one_cycle.png
+plots/augmented_samples.png plots/curves.png plots/confusion.png plots/misclassified.png
+report.html train.log""".split()
 
 
 class Stopper(Progress):

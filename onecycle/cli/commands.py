@@ -161,12 +161,15 @@ def evaluate(call: Call) -> None:
 
 
 def report(call: Call) -> None:
-    """Write a run's report. JSON: `run` and `report`, the file."""
+    """Write a run's report. JSON: `run`, `report`, the file, and `audit`, its lines by section."""
+    from onecycle.audit import audit
     from onecycle.report import write_report
     from onecycle.run_dir import RunDir
 
-    path = str(write_report(RunDir.open(call.operand)))
-    call.answer({"run": call.operand, "report": path}, lambda: write(f"{path}\n"))
+    run = RunDir.open(call.operand)
+    path = str(write_report(run))
+    lines = {name: [asdict(line) for line in found] for name, found in audit(run).items()}
+    call.answer({"run": call.operand, "report": path, "audit": lines}, lambda: write(f"{path}\n"))
 
 
 # ----------------------------------------------------------------------------------- the table

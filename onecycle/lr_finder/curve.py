@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -34,6 +34,7 @@ class LRCurve:
         planned: steps that were asked for.
         adaptive: whether the optimizer scales its updates by past gradients, as Adam does.
         batch_size: inputs per step; 0 where not known.
+        optimizer: name and settings of the optimizer at the last step, without its rate.
     """
 
     lr: tuple[float, ...]
@@ -43,6 +44,7 @@ class LRCurve:
     planned: int = 0
     adaptive: bool = False
     batch_size: int = 0
+    optimizer: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if len(self.lr) != len(self.loss):
@@ -146,6 +148,7 @@ class LRCurve:
                 planned=int(values["planned"]),
                 adaptive=bool(values.get("adaptive", False)),
                 batch_size=int(values.get("batch_size", 0)),
+                optimizer=dict(values.get("optimizer", {})),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"curve: not one that LRCurve.to_json wrote: {error}") from None

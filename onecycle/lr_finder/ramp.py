@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from onecycle import optim
 from onecycle.errors import InputError, TrainingError
 from onecycle.lr_finder.curve import LRCurve
 from onecycle.lr_finder.untouched import untouched
@@ -133,7 +134,15 @@ def _climb(
         raise InputError(
             f"batches: {len(losses)} gave a loss, and a range test needs at least 2; give more"
         )
-    return LRCurve(tuple(lrs), tuple(losses), ramp, stopped, steps, _is_adaptive(optimizer))
+    return LRCurve(
+        tuple(lrs),
+        tuple(losses),
+        ramp,
+        stopped,
+        steps,
+        adaptive=_is_adaptive(optimizer),
+        optimizer=optim.settings(optimizer),
+    )
 
 
 def _is_adaptive(optimizer: Optimizer) -> bool:

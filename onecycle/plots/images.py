@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from onecycle.plots import style
+from onecycle.plots import heat, style
 from onecycle.plots.style import DPI, FAINT, HEADING, INK, MARGIN, QUIET, SMALL, TEXT, WIDTH
 
 WIDEST = 8.6
@@ -198,6 +198,7 @@ def misclassified(
     predicted: Sequence[str],
     confidence: Sequence[float],
     names: Sequence[str],
+    maps_NHW: np.ndarray | None = None,
 ) -> Figure:
     """Up to twenty images that were classified wrongly, in the order given.
 
@@ -206,14 +207,18 @@ def misclassified(
         actual, predicted: class names.
         confidence: probability of the predicted class, in [0, 1].
         names: file name or index of each image.
+        maps_NHW: in [0, 1], where each image speaks for the class predicted (Grad-CAM), to be laid
+            over the image beside it; None: the images alone.
     """
     count = min(MOST, len(images_NHWC))
     if count == 0:
         return style.note("No test image was classified wrongly.")
-    columns, rows = min(5, count), -(-count // 5)
-    pitch = (WIDTH - 2 * MARGIN + 0.1) * DPI / 5
+    across = 5 if maps_NHW is None else 4
+    columns, rows = min(across, count), -(-count // across)
+    pitch = (WIDTH - 2 * MARGIN + 0.1) * DPI / across
     space = (pitch - 14) / DPI
-    height, width = _tile(images_NHWC.shape[1:3], pitch - 30)
+    most = pitch - 30 if maps_NHW is None else (pitch - 14 - GAP) / 2
+    height, width = _tile(images_NHWC.shape[1:3], most)
     down = height + 0.8 * DPI
     axes = _canvas(
         max((columns * pitch) / DPI + 2 * MARGIN - 0.1, 5.2), HEADING + rows * down / DPI
@@ -223,12 +228,18 @@ def misclassified(
     style.heading(
         axes.figure,  # pyright: ignore[reportArgumentType]
         "Most confidently wrong",
-        "Actual → predicted class, confidence in the prediction, name of the image",
+        "Actual → predicted class, confidence in the prediction, name of the image"
+        if maps_NHW is None
+        else "Actual → predicted class; beside it, what speaks for the prediction (Grad-CAM)",
     )
     for index in range(count):
-        x = MARGIN * DPI + index % 5 * pitch
-        y = HEADING * DPI + index // 5 * down + 0.37 * DPI
+        x = MARGIN * DPI + index % across * pitch
+        y = HEADING * DPI + index // across * down + 0.37 * DPI
         _show(axes, images_NHWC[index], x, y, width, height)
+        if maps_NHW is not None:
+            image_HWC = _reduced(images_NHWC[index], height, width)
+            heated_HWC = heat.overlay(image_HWC, maps_NHW[index])
+            _show(axes, heated_HWC, x + width + GAP, y, width, height)
         pair = _pair(*pairs[index], size, space)
         sure = f"{style.percent_text(confidence[index])} confident"
         axes.text(x, y - 30, pair, va="baseline", fontsize=size, fontweight="bold")

@@ -1,14 +1,18 @@
 """Where a result comes from: versions, machine, commit, command line."""
 
+import hashlib
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PACKAGES = ("onecycle", "torch", "numpy", "pillow", "matplotlib", "safetensors", "scipy")
 """Packages whose versions environment.json names."""
@@ -93,3 +97,14 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:  # run from a checkout that is not installed
             found[package] = getattr(sys.modules.get(package), "__version__", "unknown")
     return found
+
+
+def tensors_sha256(tensors: "Mapping[str, Tensor]") -> str:
+    """SHA-256 of the raw bytes of all tensors in the order of their names, in hex."""
+    import torch
+
+    digest = hashlib.sha256()
+    for _, tensor in sorted(tensors.items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

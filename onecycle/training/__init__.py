@@ -1,6 +1,5 @@
 """The main job: load, build, find the rates, fit, evaluate, report."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from onecycle import figures, loop, runtime
+from onecycle import examples, figures, loop, runtime
 from onecycle.config import Recipe, override
 from onecycle.data import Splits
 from onecycle.errors import InputError, Interrupted
@@ -24,7 +23,9 @@ from onecycle.models.summary import Summary, summarize
 from onecycle.progress import SILENT, Logged, Progress
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.provenance import tensors_sha256
 from onecycle.training import conditions
+from onecycle.training.auditing import note_failures, note_start, write_audit
 from onecycle.training.preparation import build, load, note_uneven_classes, prepare
 from onecycle.training.rates import range_test, resolve_rates
 from onecycle.training.resuming import restore, take_up
@@ -210,6 +211,7 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
             training.recipe = resolve_rates(training, run, stop, progress)
         except Interrupted as interrupted:
             raise Interrupted(interrupted.signal_number, str(run.path)) from None
+        note_start(training)
         progress.start("training", training.total_steps)
         progress.advance(training.state.step)
         loop.fit(training, run, stop, progress)
@@ -221,16 +223,29 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
             labels=evaluation.labels_N,
             names=np.array(training.test.names),
             classes=np.array(training.test.classes),
+            **_validation(training),
         )
+        write_audit(training, splits, run, progress)
         progress.start("drawing plots and report", 1, "stage")
-        figures.write(run, training, evaluation)
+        shown = examples.gather(training, evaluation)
+        run.save_arrays("examples.npz", **shown)
+        figures.write(run, training, evaluation, shown)
         result = _result(training, splits, evaluation, run)
         if allowed := conditions.allowed_differences(run):
             result["allowed_differences"] = allowed
         write_report(run, result)
+        note_failures(run, result, progress)
         run.write_result(result)  # last: its presence means that the run is finished
         progress.finish()
         return Run(run.path, result)
+
+
+def _validation(training: Training) -> dict[str, np.ndarray]:
+    """The validation split's logits and labels, by which a temperature can be fitted."""
+    if training.val is None:
+        return {}
+    evaluation = training.evaluate(training.val)
+    return {"val_logits": evaluation.logits_NK, "val_labels": evaluation.labels_N}
 
 
 def _result(
@@ -298,11 +313,7 @@ def _with_mirrored(training: Training, evaluation: Evaluation) -> dict[str, floa
 
 def weights_sha256(model: nn.Module) -> str:
     """SHA-256 of the raw bytes of all parameters and buffers in name order, in hex."""
-    digest = hashlib.sha256()
-    for _, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return tensors_sha256(model.state_dict())
 
 
 def _present(device: str, progress: Progress) -> str:

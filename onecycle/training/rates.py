@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
@@ -43,7 +42,7 @@ def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Prog
                 "chosen": {"lr_min": recipe.lr_min, "lr_max": recipe.lr_max},
                 "why": _why(training.recipe),
                 **({"proof": evidence.to_json()} if evidence else {}),
-                "optimizer": _optimizer_settings(training),
+                "optimizer": finding.curves[0].optimizer,
                 "seconds": time.perf_counter() - started,
             },
         )
@@ -157,13 +156,3 @@ def _why(recipe: Recipe) -> str:
         "kept between 1/1000 and 1/10 of lr_max",
     }
     return "; ".join(methods[name] for name in found)
-
-
-def _optimizer_settings(training: Training) -> dict[str, Any]:
-    group = training.optimizer.param_groups[0]
-    wanted = ("momentum", "nesterov", "weight_decay", "betas", "eps", "dampening")
-    return {"name": type(training.optimizer).__name__} | {
-        key: list(group[key]) if isinstance(group[key], tuple) else group[key]
-        for key in wanted
-        if key in group
-    }

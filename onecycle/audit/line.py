@@ -1,0 +1,37 @@
+"""A line of the audit."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was asked for, and what was measured.
+
+    Attributes:
+        name: what is looked at.
+        asked: what the recipe asks for, in words.
+        found: what was measured, with its number.
+        passed: None where it could not be measured; `found` says why.
+    """
+
+    name: str
+    asked: str
+    found: str
+    passed: bool | None
+
+    def __post_init__(self) -> None:
+        if self.passed is not None:  # NumPy's and SciPy's truths are not `True` and `False`
+            object.__setattr__(self, "passed", bool(self.passed))
+
+
+NOT_MEASURED = "not measured: the run is of an earlier version"
+
+
+def unknown(name: str, asked: str, found: str = NOT_MEASURED) -> Line:
+    """A line about something that a run has no numbers for."""
+    return Line(name, asked, found, None)
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """A share as people write it."""
+    return f"{100 * share:.{decimals}f} %"

@@ -1,0 +1,62 @@
+"""Can the run be repeated and used, and is its test split apart from its train split?"""
+
+from onecycle.audit.evidence import Evidence
+from onecycle.audit.line import Line, unknown
+from onecycle.errors import InputError
+from onecycle.run_dir.provenance import tensors_sha256
+
+
+def lines(evidence: Evidence) -> list[Line]:
+    """Seed, weights on disk, and images in two splits."""
+    return [_seed(evidence), _saved(evidence), *_duplicates(evidence)]
+
+
+def _seed(evidence: Evidence) -> Line:
+    repeats = evidence.measured.get("initial_weights_repeat")
+    name, asked = "Seed", f"initial weights are those of seed {evidence.recipe.seed}"
+    if repeats is None:
+        return unknown(name, asked)
+    words = "made again: the same" if repeats else "made again: others"
+    return Line(name, asked, words, bool(repeats))
+
+
+def _saved(evidence: Evidence) -> Line:
+    """The newest checkpoint against the hash that the result names."""
+    name, asked = "Weights on disk", "those that were tested"
+    wanted = (evidence.result or {}).get("weights_sha256")
+    if wanted is None:
+        return unknown(name, asked)
+    try:
+        checkpoint = evidence.run.newest_checkpoint()
+    except InputError:
+        return Line(name, asked, "every checkpoint is damaged", False)
+    if checkpoint is None:
+        return Line(name, asked, "no checkpoint was saved", False)
+    prefix = "model."
+    weights = {
+        key.removeprefix(prefix): tensor
+        for key, tensor in checkpoint.tensors.items()
+        if key.startswith(prefix)
+    }
+    same = tensors_sha256(weights) == wanted
+    words = f"step {checkpoint.step:,}, SHA-256 {wanted[:8]}…" if same else "others"
+    return Line(name, asked, words, same)
+
+
+def _duplicates(evidence: Evidence) -> list[Line]:
+    found = evidence.measured.get("duplicates")
+    if not found:
+        return [unknown("Test images in train", "none, pixel by pixel")]
+    return [_in_train(split, repeats) for split, repeats in found.items()]
+
+
+def _in_train(split: str, repeats: dict) -> Line:
+    name = {"train_test": "Test images in train", "train_val": "Validation images in train"}
+    count, unlike = repeats["images"], repeats["conflicting_labels"]
+    words = f"{count:,} of {repeats['of']:,}"
+    if unlike:
+        words += f", {unlike:,} of them under another class"
+    if count:
+        first = repeats["examples"][0]
+        words += f"; for example {first['second']} is {first['first']}"
+    return Line(name.get(split, split), "none, pixel by pixel", words, count == 0)

@@ -1,0 +1,158 @@
+"""The images of the test split that a report shows, with their Grad-CAM maps: examples.npz.
+
+Shapes: N images of the test split, E of them kept, M of these with maps, T tile side, C channels,
+H height, W width.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from onecycle.evaluate import Evaluation
+from onecycle.interpret import (
+    effective_receptive_fields,
+    grad_cam,
+    likely_label_errors,
+    most_confidently_wrong,
+    top_losses,
+)
+from onecycle.loop import Training
+
+TILE = 64
+"""Pixels of a thumbnail's longer side, at the most."""
+
+PER_CELL = 24
+"""Images kept for each cell of the confusion matrix, at the most."""
+
+MOST = 2400
+"""Images kept for all cells together; with more, each cell gets its first, then its second, …"""
+
+LOSSES, LABELS, WRONG = 100, 40, 20
+"""Images kept of the top losses, the likely label errors, and the most confidently wrong."""
+
+FIELD_IMAGES = 32
+"""Images over which effective receptive fields are averaged."""
+
+MAP_BATCH = 50
+
+
+def gather(training: Training, evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """All that examples.npz holds.
+
+    Returns:
+        `indices` (int64 E, rising) and `images` (uint8 E T T C) of the images kept; `wrong`,
+        `losses`, `labels`: indices of the mistakes in the order shown; `cam_indices` (M) with
+        `cam_predicted` and `cam_actual` (uint8 M T T), the maps for the class predicted and the
+        actual one; `field_stages`, `field_sides` and `fields` (float32, stage T T): effective
+        receptive fields, the sides in pixels of the images.
+    """
+    mistakes = {
+        "wrong": most_confidently_wrong(evaluation, WRONG),
+        "losses": top_losses(evaluation, LOSSES),
+        "labels": likely_label_errors(evaluation, LABELS),
+    }
+    mapped = np.unique(np.concatenate(list(mistakes.values())))
+    kept = np.union1d(mapped, images_of_cells(evaluation))
+    return {
+        **mistakes,
+        "indices": kept,
+        "images": thumbnails(training.test.images_NHWC[kept]),
+        "cam_indices": mapped,
+        **_maps(training, evaluation, mapped),
+        **_fields(training),
+    }
+
+
+def images_of_cells(evaluation: Evaluation, most: int = MOST) -> np.ndarray:
+    """Indices of the images that stand for the confusion matrix's cells, int64, rising.
+
+    Of errors the most confident first; of correct ones the least confident.
+    """
+    order, rank_N = ranked_in_cells(evaluation)
+    chosen = order[rank_N[order] < PER_CELL]
+    chosen = chosen[np.argsort(rank_N[chosen], kind="stable")][:most]
+    return np.sort(chosen)
+
+
+def ranked_in_cells(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    """All indices, cell by cell in the order shown, and each image's place in its cell."""
+    labels_N, predictions_N = evaluation.labels_N, evaluation.predictions_N
+    cell_N = labels_N * evaluation.logits_NK.shape[1] + predictions_N
+    right_N = labels_N == predictions_N
+    key_N = np.where(right_N, evaluation.confidence_N, -evaluation.confidence_N)
+    order = np.lexsort((key_N, cell_N))
+    starts = np.flatnonzero(np.diff(cell_N[order], prepend=-1))
+    rank_N = np.empty(len(order), dtype=np.int64)
+    rank_N[order] = np.arange(len(order)) - np.repeat(
+        starts, np.diff(np.append(starts, len(order)))
+    )
+    return order, rank_N
+
+
+def thumbnails(images_NHWC: np.ndarray) -> np.ndarray:
+    """The images with their longer side at most `TILE` pixels, uint8."""
+    _, height, width, _ = images_NHWC.shape
+    scale = TILE / max(height, width)
+    if scale >= 1:
+        return np.ascontiguousarray(images_NHWC)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = [_shrunk(image_HWC, size) for image_HWC in images_NHWC]
+    return np.stack(small) if small else images_NHWC[:, : size[1], : size[0]]
+
+
+def _shrunk(image_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    grey = image_HWC.shape[2] == 1
+    image = Image.fromarray(image_HWC[..., 0] if grey else image_HWC)
+    pixels = np.asarray(image.resize(size, Image.Resampling.BOX))
+    return pixels[..., None] if grey else pixels
+
+
+def _maps(training: Training, evaluation: Evaluation, indices: np.ndarray) -> dict[str, np.ndarray]:
+    """Grad-CAM at the network's last stage with a height and a width above 1."""
+    asked = {"cam_predicted": evaluation.predictions_N, "cam_actual": evaluation.labels_N}
+    maps: dict[str, list[np.ndarray]] = {name: [] for name in asked}
+    for part, batch_BCHW in _batches(training, indices):
+        for name, classes_N in asked.items():
+            classes_B = torch.from_numpy(classes_N[part]).to(training.device)
+            maps_BHW = grad_cam(training.model, batch_BCHW, classes_B)
+            maps[name].append((255 * maps_BHW).round().byte().cpu().numpy())
+    height, width, _ = training.test.image_shape
+    none = [np.zeros((0, height, width), np.uint8)]
+    return {
+        name: thumbnails(np.concatenate(none + parts)[..., None])[..., 0]
+        for name, parts in maps.items()
+    }
+
+
+def _batches(training: Training, indices: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Test images as the network takes them, a few at a time, with their indices."""
+    for start in range(0, len(indices), MAP_BATCH):
+        part = indices[start : start + MAP_BATCH]
+        yield part, training.test_batch(part)
+
+
+def _fields(training: Training) -> dict[str, np.ndarray]:
+    """Effective receptive fields over the first images of the test split."""
+    count = min(FIELD_IMAGES, len(training.test))
+    batch_BCHW = training.test_batch(np.arange(count))
+    found = effective_receptive_fields(training.model, batch_BCHW)
+    influences = [_reduced(field.influence_HW) for field in found.values()]
+    return {
+        "field_stages": np.array(list(found)),
+        "field_sides": np.array([field.side for field in found.values()]),
+        "fields": np.array(influences, dtype=np.float32),
+    }
+
+
+def _reduced(influence_HW: np.ndarray) -> np.ndarray:
+    """At most `TILE` pixels a side, by means over squares."""
+    height, width = influence_HW.shape
+    if max(height, width) <= TILE:
+        return influence_HW
+    scale = TILE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    image = Image.fromarray(influence_HW.astype(np.float32))
+    return np.asarray(image.resize(size, Image.Resampling.BOX))

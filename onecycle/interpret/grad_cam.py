@@ -1,0 +1,79 @@
+"""Grad-CAM: where in the image a network finds what speaks for a class.
+
+Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+Localization", 2017 (arXiv:1610.02391).
+
+Shapes: B batch, C channels, H height, W width, K classes.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from onecycle.errors import InputError
+from onecycle.interpret.stages import chosen, with_stages
+
+
+def grad_cam(
+    model: nn.Module, batch_BCHW: Tensor, classes_B: Tensor | None = None, *, stage: str = ""
+) -> Tensor:
+    """Where `stage` finds what speaks for each image's class: maps B H W of the images' size.
+
+    Each channel of the stage is weighted by the mean of its gradient of the class's logit; the
+    weighted sum, negative values cut off, is scaled to a largest value of 1 and enlarged
+    bilinearly. A map is 0 throughout where nothing at the stage speaks for the class. The whole
+    batch takes one forward and one backward pass, which begins at the stage. The model is left as
+    it was, its mode and its gradients included.
+
+    Args:
+        model: any network in float32 with logits as output; it is run in eval mode.
+        batch_BCHW: images as the network takes them, on its device.
+        classes_B: int64, the class asked about for each image; None: the predicted one.
+        stage: a name from `model.forward_features`, or, of a network without that, the dotted path
+            of a layer; empty: the last one that has a height and a width above 1.
+
+    Returns:
+        float32 in [0, 1], on the model's device.
+
+    Raises:
+        InputError: an unknown stage, one without height and width, or a class out of range.
+    """
+    logits_BK, stages = with_stages(model, batch_BCHW)
+    features_BCHW = chosen(stages, stage or last_map(stages))
+    scores_B = _scores(logits_BK, classes_B)
+    if not features_BCHW.requires_grad:
+        raise InputError("model: all parameters are frozen and the images need no gradient; "
+                         "set requires_grad on one of them")  # fmt: skip
+    (gradient_BCHW,) = torch.autograd.grad(scores_B.sum(), features_BCHW, allow_unused=True)
+    if gradient_BCHW is None:
+        raise InputError(f"stage: the logits do not depend on '{stage}'; name another one")
+    weights_BC11 = gradient_BCHW.float().mean(dim=(2, 3), keepdim=True)
+    maps_BHW = (weights_BC11 * features_BCHW.detach().float()).sum(1).clamp(min=0)
+    largest_B = maps_BHW.amax(dim=(1, 2), keepdim=True)
+    maps_BHW = maps_BHW / torch.where(largest_B > 0, largest_B, 1)
+    size = batch_BCHW.shape[-2:]
+    return F.interpolate(maps_BHW[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def last_map(stages: dict[str, Tensor]) -> str:
+    """The name of the last stage whose output has a height and a width above 1.
+
+    Raises:
+        InputError: there is none.
+    """
+    maps = [name for name, out in stages.items() if out.ndim == 4 and min(out.shape[2:]) > 1]
+    if not maps:
+        raise InputError("stage: no output of this network has a height and a width above 1")
+    return maps[-1]
+
+
+def _scores(logits_BK: Tensor, classes_B: Tensor | None) -> Tensor:
+    """The logit of each image's class, B."""
+    if classes_B is None:
+        return logits_BK.amax(dim=1)
+    count = logits_BK.shape[1]
+    if len(classes_B) != len(logits_BK):
+        raise InputError(f"classes: {len(classes_B)} given for {len(logits_BK)} images")
+    if len(classes_B) and not 0 <= int(classes_B.min()) <= int(classes_B.max()) < count:
+        raise InputError(f"classes: must be from 0 to {count - 1}")
+    return logits_BK.gather(1, classes_B.to(logits_BK.device)[:, None])[:, 0]

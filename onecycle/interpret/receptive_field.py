@@ -1,0 +1,59 @@
+"""How far a unit sees, measured: effective receptive fields.
+
+Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks",
+2016 (arXiv:1701.04128). The theoretical ones are in `models.summary`.
+
+Shapes: B batch, C channels, H height, W width.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onecycle.interpret.stages import with_stages
+
+SHARE = 1 - 0.9545
+"""Pixels with more than this share of the largest influence count as seen, as in Luo et al."""
+
+
+@dataclass(frozen=True)
+class EffectiveField:
+    """What the middle unit of a stage sees of the images.
+
+    Attributes:
+        influence_HW: float64 of the images' size, the largest value 1: how much a change of each
+            pixel changes the unit, on average over images.
+        side: of the square that has as many pixels as count as seen.
+    """
+
+    influence_HW: np.ndarray
+    side: float
+
+
+def effective_receptive_fields(model: nn.Module, batch_BCHW: Tensor) -> dict[str, EffectiveField]:
+    """The effective receptive field of each stage that has a height and a width.
+
+    The gradient of the stage's middle unit, summed over its channels, with respect to the pixels;
+    its size is averaged over images and summed over the pixels' channels. A side of the stage that
+    is even has no middle: the unit after it is taken.
+
+    Args:
+        model: a network with `forward_features`, or any other, whose stages are its leaf modules.
+        batch_BCHW: images as the network takes them; 32 give a smooth picture.
+    """
+    batch_BCHW = batch_BCHW.detach().requires_grad_()
+    _, stages = with_stages(model, batch_BCHW)
+    maps = {name: output for name, output in stages.items() if output.ndim == 4}
+    return {name: _field(output, batch_BCHW) for name, output in maps.items()}
+
+
+def _field(output_BCHW: Tensor, batch_BCHW: Tensor) -> EffectiveField:
+    height, width = output_BCHW.shape[2:]
+    middle = output_BCHW[:, :, height // 2, width // 2].sum()
+    (gradient,) = torch.autograd.grad(middle, batch_BCHW, retain_graph=True)
+    influence_HW = gradient.abs().mean(0).sum(0).double().cpu().numpy()
+    influence_HW /= max(influence_HW.max(), np.finfo(float).tiny)
+    return EffectiveField(influence_HW, math.sqrt(int((influence_HW > SHARE).sum())))

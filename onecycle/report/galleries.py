@@ -1,0 +1,75 @@
+"""The mistakes: images of the top losses and likely label errors, with Grad-CAM to lay over them.
+
+Shapes: N images, M of them with maps, H height, W width, C channels.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from onecycle.evaluate import Evaluation
+from onecycle.plots.heat import overlay
+from onecycle.report import words
+from onecycle.report.files import Files
+from onecycle.report.pictures import sheet
+
+FIRST = 20
+"""Images shown at once; the others on demand."""
+
+SIDE = 64
+"""Pixels to which smaller images are enlarged under a map, which is smoother than their pixels."""
+
+
+def galleries(files: Files) -> dict[str, Any]:
+    """Both lists of images, and the three sheets that show them: plain, and under either map."""
+    evaluation, examples = files.evaluation, files.examples
+    if evaluation is None or examples is None:
+        return {"losses": None, "suspects": None, "mistake_sheets": None}
+    cards = {
+        int(index): _card(files, evaluation, int(index), place)
+        for place, index in enumerate(examples["cam_indices"])
+    }
+    return {
+        "losses": [cards[int(index)] for index in examples["losses"]],
+        "suspects": [cards[int(index)] for index in examples["labels"]],
+        "mistake_sheets": _sheets(examples),
+    }
+
+
+def _card(files: Files, evaluation: Evaluation, index: int, place: int) -> dict[str, Any]:
+    """An image's place on the sheets, and what is said about it."""
+    label, predicted = int(evaluation.labels_N[index]), int(evaluation.predictions_N[index])
+    return {
+        "place": place,
+        "name": files.image_name(index),
+        "actual": files.classes[label],
+        "predicted": files.classes[predicted],
+        "right": label == predicted,
+        "actual_sure": words.sure(float(np.exp(-evaluation.losses_N[index]))),
+        "predicted_sure": words.sure(float(evaluation.confidence_N[index])),
+        "loss": f"{float(evaluation.losses_N[index]):.2f}",
+    }
+
+
+def _sheets(examples: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    """The same images in the same places on each sheet, so that one can stand for another."""
+    places = np.searchsorted(examples["indices"], examples["cam_indices"])
+    images = [_enlarged(image_HWC) for image_HWC in examples["images"][places]]
+    if not images:
+        return None
+    heated = {
+        name: [overlay(image, map_HW / 255) for image, map_HW in zip(images, maps_MHW, strict=True)]
+        for name, maps_MHW in (
+            ("predicted", examples["cam_predicted"]),
+            ("actual", examples["cam_actual"]),
+        )
+    }
+    return {"plain": sheet(images), **{name: sheet(rows) for name, rows in heated.items()}}
+
+
+def _enlarged(image_HWC: np.ndarray) -> np.ndarray:
+    """A small image at a multiple of its size, its pixels as squares."""
+    factor = max(1, SIDE // max(image_HWC.shape[:2]))
+    large_HWC = image_HWC.repeat(factor, axis=0).repeat(factor, axis=1)
+    return np.broadcast_to(large_HWC, (*large_HWC.shape[:2], 3))

@@ -1,0 +1,79 @@
+"""The page: every section's content put into the template."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from onecycle.report.calibration import calibration
+from onecycle.report.card import card
+from onecycle.report.files import Files
+from onecycle.report.galleries import galleries
+from onecycle.report.matrix import matrix
+from onecycle.report.network import network
+from onecycle.report.overview import overview
+from onecycle.report.pictures import embedded_plots
+from onecycle.report.rates import learning_rate
+from onecycle.report.training import training
+from onecycle.run_dir import RunDir, write_atomically
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("onecycle"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+# Read with this module, not at the end of a training during which the package may be upgraded.
+TEMPLATE = _ENVIRONMENT.get_template("report.html.j2")
+PARTS = [_ENVIRONMENT.get_template(name) for name in _ENVIRONMENT.list_templates()]
+
+
+def _source(name: str) -> str:
+    source, _, _ = PackageLoader("onecycle").get_source(_ENVIRONMENT, name)
+    return source
+
+
+STYLE, SCRIPT = _source("report/style.css"), _source("report/script.js")
+
+
+def write_report(run: RunDir, result: Mapping[str, Any] | None = None) -> Path:
+    """Write `report.html` into the run folder, from what is in it alone, and return its path.
+
+    Of an unfinished run the report shows what there is and says so.
+
+    Args:
+        run: the run folder.
+        result: what result.json is about to hold, since it is written last; None: what it holds.
+
+    Raises:
+        InputError: a file of the run is damaged.
+        TrainingError: the file can't be written.
+    """
+    page = TEMPLATE.render(content(Files(run, result)))
+    path = run.path / "report.html"
+    write_atomically(path, page.encode("utf-8", "replace"))
+    return path
+
+
+def content(files: Files) -> dict[str, Any]:
+    """Everything the template shows, as text."""
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    return {
+        "style": STYLE,
+        "script": SCRIPT,
+        "script_hash": f"sha256-{digest}",
+        "plots": embedded_plots(files.run.plots),
+        "card": card(files),
+        "calibration": calibration(files),
+        "network": network(files),
+        **overview(files),
+        **learning_rate(files),
+        **training(files),
+        **matrix(files),
+        **galleries(files),
+    }

@@ -1,0 +1,123 @@
+"""Pictures as a page embeds them: the run's plots, and many small images on one sheet.
+
+Shapes: T tiles, H height, W width, C channels.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+PLOTS = {
+    "lr_range_test": (
+        "Training loss over the learning rate in the range test, with the suggested rates",
+        "The range test: the rate grows step by step and the loss is noted. The band is the span "
+        "of the cycle.",
+    ),
+    "one_cycle": (
+        "Learning rate and momentum over the epochs of the cycle",
+        "Learning rate and momentum at every step.",
+    ),
+    "curves": (
+        "Loss and accuracy after each epoch, train against test",
+        "Train figures are means over an epoch's augmented images while the network changes; test "
+        "figures are taken at the epoch's end on unchanged images.",
+    ),
+    "augmented_samples": (
+        "Training images beside augmented versions of themselves",
+        "Training images, each with versions of it as the network saw them.",
+    ),
+    "misclassified": (
+        "The most confidently wrong test images with predicted and actual class",
+        "The test images that the network is most confidently wrong about: hard images, and "
+        "sometimes wrong labels.",
+    ),
+    "confusion": (
+        "Confusion matrix of actual against predicted classes",
+        "Rows are actual classes, columns predicted ones.",
+    ),
+}
+"""File name of each plot to its alternative text and its caption."""
+
+COLUMNS = 40
+"""Images in a row of a sheet."""
+
+BLOCK = 8
+"""JPEG compresses squares of this side apart, so tiles of whole squares don't bleed."""
+
+SHEET_BYTES = 1_900_000
+"""A sheet's size at the most, unless even the lowest quality is above it."""
+
+QUALITIES = (90, 80, 68, 50)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Many images of one size in one JPEG.
+
+    Attributes:
+        data: base64.
+        columns, rows: of tiles.
+        pixelated: whether the images are so small that their pixels are to stay squares.
+    """
+
+    data: str
+    columns: int
+    rows: int
+    pixelated: bool
+
+
+def sheet(images: Sequence[np.ndarray] | np.ndarray) -> Sheet | None:
+    """The images, row by row in the order given, in the best quality that is small enough.
+
+    Args:
+        images: T of uint8 H W C, all of one shape, 1 or 3 channels.
+    """
+    if not len(images):
+        return None
+    height, width, _ = images[0].shape
+    side = -(-max(height, width) // BLOCK) * BLOCK
+    columns = min(COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    canvas = np.full((rows * side, columns * side, 3), 128, np.uint8)
+    down, right = (side - height) // 2, (side - width) // 2
+    for place, image_HWC in enumerate(images):
+        y, x = (index * side for index in divmod(place, columns))
+        canvas[y + down : y + down + height, x + right : x + right + width] = image_HWC
+    return Sheet(_jpeg(canvas), columns, rows, pixelated=side < 64)
+
+
+def _jpeg(canvas: np.ndarray) -> str:
+    content = b""
+    for quality in QUALITIES:
+        buffer = io.BytesIO()
+        Image.fromarray(canvas).save(buffer, "JPEG", quality=quality, subsampling=0)
+        content = buffer.getvalue()
+        if len(content) <= SHEET_BYTES:
+            break
+    return base64.b64encode(content).decode()
+
+
+def png(pixels: np.ndarray) -> str:
+    """uint8 H W C as a PNG in base64."""
+    buffer = io.BytesIO()
+    grey = pixels.shape[2] == 1
+    Image.fromarray(pixels[..., 0] if grey else pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def embedded_plots(folder: Path) -> dict[str, dict[str, str]]:
+    """The plots that are there, ready to be embedded."""
+    return {
+        name: {
+            "alt": alt,
+            "caption": caption,
+            "data": base64.b64encode(path.read_bytes()).decode(),
+        }
+        for name, (alt, caption) in PLOTS.items()
+        if (path := folder / f"{name}.png").is_file()
+    }

@@ -1,0 +1,58 @@
+"""What a training leaves for its audit: measured while it runs and at its end."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from onecycle import optim
+from onecycle.audit import audit, failures
+from onecycle.data import Splits, duplicates
+from onecycle.loop import Training
+from onecycle.models.summary import summarize
+from onecycle.progress import SILENT, Progress
+from onecycle.run_dir import RunDir
+from onecycle.run_dir.provenance import tensors_sha256
+from onecycle.training.preparation import build
+
+
+def note_start(training: Training) -> None:
+    """Before the first step: are the weights those that the seed gives when asked again?
+
+    They are others where nothing sets the seed, or where the range test has left a trace.
+    """
+    if training.state.step:
+        return
+    train = training.batches.train
+    again = build(training.recipe, train.image_shape[2], len(train.classes))
+    hashes = {tensors_sha256(model.state_dict()) for model in (training.model, again)}
+    training.state.audit["initial_weights_repeat"] = len(hashes) == 1
+
+
+def write_audit(
+    training: Training, splits: Splits, run: RunDir, progress: Progress = SILENT
+) -> None:
+    """Write audit.json: what was measured, and the network as it was built."""
+    layers = summarize(training.model, training.batches.train.image_shape)
+    run.write_json(
+        "audit.json",
+        training.state.audit
+        | {
+            "optimizer": optim.settings(training.optimizer),
+            "duplicates": _duplicates(splits, progress),
+            "network": asdict(layers) | {"image_shape": list(training.batches.train.image_shape)},
+        },
+    )
+
+
+def _duplicates(splits: Splits, progress: Progress) -> dict[str, Any]:
+    """Images of test, and of the validation split, that are in train too; `of` how many."""
+    held_out = {"test": splits.test} | ({"val": splits.val} if splits.val else {})
+    found = duplicates.find({"train": splits.train} | held_out, progress)
+    pairs = {f"train_{name}": len(images) for name, images in held_out.items()}
+    return {pair: found[pair].to_json() | {"of": count} for pair, count in pairs.items()}
+
+
+def note_failures(run: RunDir, result: Mapping[str, Any], progress: Progress) -> None:
+    """Say which lines of the audit fail."""
+    for line in failures(audit(run, result)):
+        progress.note(f"audit: {line.name}: asked {line.asked}; found {line.found}")
