@@ -1,6 +1,6 @@
 """What each of the engine's ways of saving time gives: the step with all of them, and without one.
 
-    python benchmarks/what_each_gave.py        batch 512, full width: three minutes
+    python -m benchmarks.what_each_gave        batch 512, full width: three minutes
 
 All variants take turns on the same training, so that a busy machine slows all of them. Page faults
 are counted by the kernel (of the operating system) and do not depend on the neighbours.
@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from unittest.mock import patch
 
 import torch
-from training_step import layer_by_layer, prepared, training_step
 
+from benchmarks.training_step import layer_by_layer, prepared, training_step
 from onecycle import loop, runtime
 from onecycle.models import fused
 

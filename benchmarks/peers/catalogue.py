@@ -44,9 +44,20 @@ ALL_FACTORS = {
     "fused": (False,),
     "precision": ("fp32",),
     "compiled": (True,),
+    "keeps_memory": (True,),
 }
-IN_FRAMEWORKS = {"workers": (0, 2), "channels_last": (False,), "compiled": (True,)}
-IN_KERAS = {"channels_last": (False,), "precision": ("bf16",), "workers": (2,)}
+IN_FRAMEWORKS = {
+    "workers": (0, 2),
+    "channels_last": (False,),
+    "compiled": (True,),
+    "keeps_memory": (True,),
+}
+IN_KERAS = {
+    "channels_last": (False,),
+    "precision": ("bf16",),
+    "workers": (2,),
+    "keeps_memory": (True,),
+}
 
 KERAS_DEFAULT = Setting(channels_last=True, workers=1)
 KERAS_QUICK = replace(KERAS_DEFAULT, transforms="numpy")
@@ -57,7 +68,7 @@ CONTENDERS = {
         "textbook",
         TEXTBOOK,
         replace(QUICK, precision="fp32", channels_last=False),
-        {"workers": (0, 2), "compiled": (True,)},
+        {"workers": (0, 2), "compiled": (True,), "keeps_memory": (True,)},
     ),
     "bf16": Contender(
         "PyTorch, the same with bf16 and channels_last",

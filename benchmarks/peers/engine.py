@@ -20,7 +20,7 @@ from benchmarks.peers.work import (
     Work,
     load,
 )  # fmt: skip
-from onecycle import Recipe, loop, training
+from onecycle import Recipe, loop, runtime, training
 from onecycle.config import override
 from onecycle.run_dir import RunDir
 
@@ -57,7 +57,7 @@ def train(work: Work, setting: Setting, turns: Turns) -> None:
     turns.about = {"onecycle": onecycle.__version__, "threads": torch.get_num_threads()}
     if job.device.type == "cuda":
         turns.synchronize = torch.cuda.synchronize
-    with tempfile.TemporaryDirectory() as runs:
+    with tempfile.TemporaryDirectory() as runs, runtime.reused_memory():
         readings = TakeTurns(job, RunDir.create(runs, job.recipe), turns)
         job.model.train()
         for step in range(job.total_steps):

@@ -26,6 +26,9 @@ from benchmarks.peers.work import Setting, Work, to_json
 
 LONGEST_TURN = 900.0
 """Seconds after which a contender is given up: it hangs."""
+KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
+"""Have glibc keep freed memory: what `runtime.reused_memory` does for onecycle."""
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -142,9 +145,10 @@ def start(contender: Contender, setting: Setting, work: Work) -> Contestant:
     command = [sys.executable, "-m", "benchmarks.peers.contender", contender.module]
     threads = str(setting.threads) if setting.threads else None
     environment: dict[str, str | None] = dict.fromkeys(THREAD_VARIABLES, threads)
-    return Contestant(
-        [*command, to_json(work), to_json(setting)], environment | contender.environment
-    )
+    environment |= contender.environment
+    if setting.keeps_memory:
+        environment |= KEPT_MEMORY
+    return Contestant([*command, to_json(work), to_json(setting)], environment)
 
 
 @contextmanager

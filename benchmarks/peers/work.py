@@ -62,6 +62,7 @@ class Setting:
         threads: CPU threads for arithmetic; 0: the library's own choice.
         fused: SGD's fused implementation.
         compiled: torch.compile, or Keras's jit_compile.
+        keeps_memory: glibc keeps freed memory for the next step, as onecycle has it do.
     """
 
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -71,6 +72,7 @@ class Setting:
     threads: int = 0
     fused: bool = False
     compiled: bool = False
+    keeps_memory: bool = False
 
     def text(self) -> str:
         """The setting in a few words."""
@@ -79,6 +81,7 @@ class Setting:
         words.append({"pil": "PIL", "numpy": "NumPy"}[self.transforms])
         words += [f"{self.threads} thread{'' if self.threads == 1 else 's'}"] * bool(self.threads)
         words += ["fused SGD"] * self.fused + ["compiled"] * self.compiled
+        words += ["memory kept"] * self.keeps_memory
         return ", ".join(words)
 
 
