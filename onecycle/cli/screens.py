@@ -266,6 +266,9 @@ def trained(result: Mapping[str, Any]) -> None:
         "run folder": str(run),
         "report": f"open {run}/report.html",
     }
+    if allowed := result.get("allowed_differences"):
+        changed = ", ".join(dict.fromkeys(entry["what"] for entry in allowed))
+        pairs["resumed with"] = f"other {changed}: these are not the bits of the run as it began"
     _print_pairs(f"{result['recipe']} on {result['data']}, {result['epochs']} epochs", pairs)
 
 
