@@ -111,15 +111,15 @@ def _same_optimizer(evidence: Evidence, found: Mapping[str, Any]) -> Line:
 
 def _equal(tested: Mapping[str, Any], trained: Mapping[str, Any], key: str) -> bool:
     one, other = tested.get(key), trained.get(key)
-    pairs: list[tuple[Any, Any]] = [(one, other)]
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        pairs = list(zip(one, other, strict=True))
-    return all(
-        math.isclose(a, b, rel_tol=1e-9)
-        if isinstance(a, float | int) and isinstance(b, float | int)
-        else a == b
-        for a, b in pairs
-    )
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return _same(one, other)
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, float | int) and isinstance(other, float | int):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return one == other
 
 
 def _told(settings: Mapping[str, Any]) -> str:
