@@ -48,12 +48,12 @@ def some_images(count: int = 6, mean: tuple[float, ...] = GREY) -> work.Images:
 
 def test_plain_network_is_onecycles_function() -> None:
     torch.manual_seed(0)
-    plain = network.PlainResNet(width=0.125)
-    ours = models.build("custom-resnet", classes=10, width=0.125)
+    plain = network.PlainResNet(width=0.125).double()
+    ours = models.build("custom-resnet", classes=10, width=0.125).double()
     pairs = zip(plain.state_dict().values(), ours.state_dict().values(), strict=True)
     for theirs, own in pairs:
         own.copy_(theirs)
-    batch_BCHW = torch.randn(8, 3, 32, 32)
+    batch_BCHW = torch.randn(8, 3, 32, 32, dtype=torch.float64)
     results = []
     for model in (plain, ours):
         logits_BK = model(batch_BCHW)

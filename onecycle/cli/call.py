@@ -78,7 +78,9 @@ class Call:
     def answer(self, value: Mapping[str, Any], show: Callable[[], None]) -> None:
         """Give the result: as JSON if asked for, else as `show` draws it."""
         if self.options.json:
-            write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+            text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            # A file name whose bytes are no text holds lone surrogates; JSON has an escape for them.
+            write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
         else:
             show()
 

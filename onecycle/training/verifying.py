@@ -15,6 +15,7 @@ from onecycle.errors import InputError, Interrupted
 from onecycle.loop import State, Training
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.training.auditing import note_start
 from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import Signals, noted_signals
 
@@ -85,6 +86,7 @@ def verify(run: str | Path, *, threads: int = 0, progress: Progress = SILENT) ->
     if before is not None:
         restore(training, before, folder)
     from_step = training.state.step
+    note_start(training)
     with tempfile.TemporaryDirectory(prefix="onecycle-") as scratch:
         replayed = RunDir.create(scratch, training.recipe)
         _replay(training, newest.step, replayed, progress)
