@@ -8,6 +8,7 @@ import torch
 from onecycle import plots
 from onecycle.data.augment import Draws, augment
 from onecycle.evaluate import Evaluation
+from onecycle.examples import gather
 from onecycle.loop import Training
 from onecycle.lr_finder import LRFinding
 from onecycle.run_dir import RunDir
@@ -91,9 +92,16 @@ def augmented(training: Training, indices: np.ndarray, version: int) -> np.ndarr
 
 
 def mistakes(
-    training: Training, evaluation: Evaluation, examples: Mapping[str, np.ndarray]
+    training: Training, evaluation: Evaluation, examples: Mapping[str, np.ndarray] | None = None
 ) -> plots.Figure:
-    """The test images that the network is most confidently wrong about, and where it looked."""
+    """The test images that the network is most confidently wrong about, and where it looked.
+
+    Args:
+        training: at its end.
+        evaluation: of the test split.
+        examples: what examples.npz holds; None: it is gathered here.
+    """
+    examples = gather(training, evaluation) if examples is None else examples
     test, wrong = training.test, examples["wrong"]
     places = np.searchsorted(examples["cam_indices"], wrong)
     return plots.misclassified(
