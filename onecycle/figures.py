@@ -8,7 +8,7 @@ import torch
 from onecycle import plots
 from onecycle.data.augment import Draws, augment
 from onecycle.evaluate import Evaluation
-from onecycle.examples import gather
+from onecycle.interpret import most_confidently_wrong
 from onecycle.loop import Training
 from onecycle.lr_finder import LRFinding
 from onecycle.run_dir import RunDir
@@ -97,20 +97,22 @@ def mistakes(
     """The test images that the network is most confidently wrong about, and where it looked.
 
     Args:
-        training: at its end.
+        training: for its test images; its network is not used.
         evaluation: of the test split.
-        examples: what examples.npz holds; None: it is gathered here.
+        examples: what examples.npz holds; None: the images alone, without Grad-CAM maps.
     """
-    examples = gather(training, evaluation) if examples is None else examples
-    test, wrong = training.test, examples["wrong"]
-    places = np.searchsorted(examples["cam_indices"], wrong)
+    test, wrong, maps = training.test, most_confidently_wrong(evaluation, 20), None
+    if examples is not None:
+        wrong = examples["wrong"]
+        places = np.searchsorted(examples["cam_indices"], wrong)
+        maps = examples["cam_predicted"][places] / 255
     return plots.misclassified(
         np.asarray(test.images_NHWC[wrong]),
         [test.classes[label] for label in evaluation.labels_N[wrong]],
         [test.classes[label] for label in evaluation.predictions_N[wrong]],
         [float(value) for value in evaluation.confidence_N[wrong]],
         [test.names[index] for index in wrong],
-        examples["cam_predicted"][places] / 255,
+        maps,
     )
 
 
