@@ -8,6 +8,7 @@ import torch
 from onecycle import plots
 from onecycle.data.augment import Draws, augment
 from onecycle.evaluate import Evaluation
+from onecycle.interpret import most_confidently_wrong
 from onecycle.loop import Training
 from onecycle.lr_finder import LRFinding
 from onecycle.run_dir import RunDir
@@ -91,18 +92,27 @@ def augmented(training: Training, indices: np.ndarray, version: int) -> np.ndarr
 
 
 def mistakes(
-    training: Training, evaluation: Evaluation, examples: Mapping[str, np.ndarray]
+    training: Training, evaluation: Evaluation, examples: Mapping[str, np.ndarray] | None = None
 ) -> plots.Figure:
-    """The test images that the network is most confidently wrong about, and where it looked."""
-    test, wrong = training.test, examples["wrong"]
-    places = np.searchsorted(examples["cam_indices"], wrong)
+    """The test images that the network is most confidently wrong about, and where it looked.
+
+    Args:
+        training: for its test images; its network is not used.
+        evaluation: of the test split.
+        examples: what examples.npz holds; None: the images alone, without Grad-CAM maps.
+    """
+    test, wrong, maps = training.test, most_confidently_wrong(evaluation, 20), None
+    if examples is not None:
+        wrong = examples["wrong"]
+        places = np.searchsorted(examples["cam_indices"], wrong)
+        maps = examples["cam_predicted"][places] / 255
     return plots.misclassified(
         np.asarray(test.images_NHWC[wrong]),
         [test.classes[label] for label in evaluation.labels_N[wrong]],
         [test.classes[label] for label in evaluation.predictions_N[wrong]],
         [float(value) for value in evaluation.confidence_N[wrong]],
         [test.names[index] for index in wrong],
-        examples["cam_predicted"][places] / 255,
+        maps,
     )
 
 
