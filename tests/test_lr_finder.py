@@ -213,6 +213,16 @@ def test_the_recommended_rate_is_a_factor_times_the_end_of_the_floor(batch_size,
     assert found.lr_max == pytest.approx(factor * curve.lr[curve.floor_end])
 
 
+def test_no_rate_above_those_tried_is_recommended_where_the_loss_never_rose():
+    """A short test at a small width: still falling at rate 10, where 25 would diverge."""
+    lr = np.logspace(-7, 1, 100)
+    loss = 2.3 - np.clip(np.log10(lr / 0.01), 0, None) / 3
+    curve = LRCurve(tuple(lr), tuple(loss), stopped="completed", batch_size=512)
+    assert curve.lr[curve.floor_end] == pytest.approx(10)
+    assert suggest(curve).lr_max == pytest.approx(10)
+    assert suggest(replace(curve, stopped="diverged")).lr_max == pytest.approx(25)
+
+
 def test_on_a_flat_curve_the_batch_size_does_not_count():
     lr = np.logspace(-7, 1, 100)
     loss = 2.3 + 0.01 * np.random.default_rng(0).normal(size=100) + 0.2 * (lr > 0.1)

@@ -79,7 +79,7 @@ class Call:
         """Give the result: as JSON if asked for, else as `show` draws it."""
         if self.options.json:
             text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-            # Bytes of a file name that are no text are lone surrogates; JSON has an escape for them.
+            # Bytes of a name that are no text are lone surrogates; JSON has an escape for them.
             write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
         else:
             show()

@@ -153,9 +153,11 @@ def recommended(curve: LRCurve) -> float:
     The floor's end is steadier than its lowest point, which noise moves about. The ramp shows what
     rate the network bears, and says little of how much noise in the gradient a whole cycle bears;
     hence the batch size. Factors and exponent are those of least regret over the development
-    problems of `benchmarks/lr_finder_regret`.
+    problems of `benchmarks/lr_finder_regret`. Where the ramp came to its end before the loss blew
+    up, no rate above those tried is recommended.
     """
-    return curve.lr[curve.floor_end] * recommended_factor(curve)
+    rate = curve.lr[curve.floor_end] * recommended_factor(curve)
+    return min(rate, curve.lr[-1]) if curve.stopped == "completed" else rate
 
 
 def recommended_factor(curve: LRCurve) -> float:
