@@ -30,7 +30,8 @@ GPU_READING_INTERVAL = 20
 class Stop(Protocol):
     """Tells the loop that a signal asks it to stop."""
 
-    signal_number: int | None
+    @property
+    def signal_number(self) -> int | None: ...
 
 
 @dataclass
