@@ -49,7 +49,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
         kept["--print-config"] = ""
     free = [flag for flag in own if flag not in kept]
     odd = st.sampled_from(["--no-nesterov", "--no-json", "--epoch", "-x", "--data=", "-h"])
-    flag = st.sampled_from(free) | odd if free else odd
+    flag = st.integers(0, 15).flatmap(lambda n: st.sampled_from(free) if n and free else odd)
     words = [name]
     if draw(st.integers(0, 9)):
         meant = {"RECIPE": sorted(RECIPES), "RUN": ["RUN"], "NAME|PATH": ["shapes"]}
