@@ -78,9 +78,7 @@ class Call:
     def answer(self, value: Mapping[str, Any], show: Callable[[], None]) -> None:
         """Give the result: as JSON if asked for, else as `show` draws it."""
         if self.options.json:
-            text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-            # Bytes of a name that are no text are lone surrogates; JSON has an escape for them.
-            write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+            write_json(value)
         else:
             show()
 
@@ -88,6 +86,22 @@ class Call:
 def write(text: str) -> None:
     """Print the text on standard output, as it is."""
     sys.stdout.write(text)
+
+
+def write_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object on standard output, in UTF-8 whatever the locale, as JSON is.
+
+    File names in a locale that is not UTF-8 come as their bytes, and bytes that are no text in
+    UTF-8 either as the escapes that JSON has for lone surrogates.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    names = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    output = names.encode("utf-8", "backslashreplace")
+    sys.stdout.flush()
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.buffer.write(output)
+    else:  # a text stream that someone put in its place
+        sys.stdout.write(output.decode("utf-8"))
 
 
 def call_of(given: Given, command_line: tuple[str, ...], started: float) -> Call:
