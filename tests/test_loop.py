@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from onecycle import loop, models, optim
+from onecycle.applied import is_looked_at
 from onecycle.config import Recipe, override
 from onecycle.data import shapes
 from onecycle.data.batches import Batches
@@ -179,7 +180,10 @@ class Transfers(TorchDispatchMode):
 
 
 def test_a_step_never_waits_for_the_device(monkeypatch):
-    """On the meta device, which has no values: reading one back would be an error, too."""
+    """On the meta device, which has no values: reading one back would be an error, too.
+
+    The ten steps whose images the audit looks at are left out.
+    """
     device = torch.device("meta")
     model, _, batches = small(RECIPE)
     model = model.to(device)
@@ -190,9 +194,10 @@ def test_a_step_never_waits_for_the_device(monkeypatch):
     monkeypatch.setattr(loop.Readings, "add", lambda _, *reading: kept.append(reading))
     readings = loop.Readings(training, None, None)
     model.train()
-    loop.do_step(training, 0, readings)
+    loop.do_step(training, 1, readings)
+    looked_at = [step for step in range(8) if is_looked_at(step, training.total_steps)]
     with Transfers() as counted:
-        for step in (1, 2, 3):
+        for step in sorted({*range(1, 7)} - {*looked_at})[:3]:
             loop.do_step(training, step, readings)
     assert counted.read_back == 0
     assert (

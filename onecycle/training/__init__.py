@@ -27,7 +27,7 @@ from onecycle.run_dir.provenance import tensors_sha256
 from onecycle.training import conditions
 from onecycle.training.auditing import note_failures, note_start, write_audit
 from onecycle.training.preparation import build, load, note_uneven_classes, prepare
-from onecycle.training.rates import range_test, resolve_rates
+from onecycle.training.rates import range_test, resolve_rates, set_aside_if_damaged
 from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import noted_signals
 from onecycle.training.verifying import Verification, verify
@@ -132,6 +132,7 @@ def resume(
         checkpoint = folder.checkpoint_to_go_on_from(progress)
         if checkpoint is not None:
             restore(training, checkpoint, folder, allowed)
+        set_aside_if_damaged(folder)
         conditions.record_resumption(folder, training.state.step, allowed)
         folder.cut_back(checkpoint)
         return _carry_out(training, splits, folder, progress)

@@ -63,6 +63,13 @@ def found_rates(run: RunDir) -> dict[str, float] | None:
         return None
 
 
+def set_aside_if_damaged(run: RunDir) -> None:
+    """Give a record of the range test that can't be read another name, so that a run can end."""
+    if found_rates(run) is None:
+        path = run.path / "lr_range_test.json"
+        path.replace(path.with_name(f"{path.name}.damaged"))
+
+
 def with_rates(recipe: Recipe, found: Mapping[str, float]) -> Recipe:
     """The recipe with found rates in place of words, as far as there are any."""
     words = [name for name in ("lr_max", "lr_min") if isinstance(getattr(recipe, name), str)]
