@@ -37,10 +37,12 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr-max", type=float, default=0.2)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--paths", nargs="+", choices=PATHS, default=list(PATHS))
     options = parser.parse_args()
-    found: dict[str, list[dict[str, float]]] = {path: [] for path in PATHS}
-    for seed in range(options.seeds):
-        for path in PATHS:
+    found: dict[str, list[dict[str, float]]] = {path: [] for path in options.paths}
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        for path in found:
             found[path].append(train(options, path, seed))
             print(f"seed {seed} {path:14} {found[path][-1]}", file=sys.stderr, flush=True)
     for figure in ("test_accuracy", "train_loss"):
@@ -74,11 +76,11 @@ def train(options: argparse.Namespace, path: str, seed: int) -> dict[str, float]
 
 def report(figure: str, found: dict[str, list[float]]) -> None:
     """Each path's mean and spread, and the paired difference to the layers with its interval."""
-    print(f"\n{figure}, n = {len(found['layers'])} seeds")
+    print(f"\n{figure}, n = {len(next(iter(found.values())))} seeds")
     for path, values in found.items():
         mean, spread = statistics.fmean(values), statistics.stdev(values)
         line = f"  {path:14} {mean:.4f} +- {spread:.4f}"
-        if path != "layers":
+        if path != "layers" and "layers" in found:
             pairs = [one - two for one, two in zip(values, found["layers"], strict=True)]
             low, high = interval(pairs)
             line += f"   difference {statistics.fmean(pairs):+.4f}, 95 % [{low:+.4f}, {high:+.4f}]"
