@@ -50,32 +50,27 @@ SECTIONS = (
         markdown=True,
     ),
     Section(
-        "Against a plain loop",
-        "benchmarks.engine_against_plain_loop",
-        arguments=("--steps", "2", "--turns", "5"),
-        quick=("--steps", "2", "--turns", "2", "--width", "0.125", "--batch-size", "32"),
-    ),
-    Section(
         "Where the time of a step goes",
         "benchmarks.training_step",
+        arguments=("--turns", "6"),
         quick=("--turns", "2", "--width", "0.125", "--batch-size", "32"),
     ),
     Section(
         "The same with micro-batches of 128",
         "benchmarks.training_step",
-        arguments=("--micro-batch", "128", "--turns", "6"),
+        arguments=("--micro-batch", "128", "--turns", "4"),
         quick=("--turns", "2", "--width", "0.125", "--batch-size", "32", "--micro-batch", "16"),
     ),
     Section(
         "What each way of saving time gives",
         "benchmarks.what_each_gave",
-        arguments=("--turns", "6"),
+        arguments=("--turns", "4"),
         quick=("--turns", "2", "--width", "0.125", "--batch-size", "32"),
     ),
     Section(
         "Whether the speed holds",
         "benchmarks.scaling",
-        arguments=("--turns", "4"),
+        arguments=("--turns", "3"),
         quick=("--turns", "2", "--width", "0.05"),
     ),
 )

@@ -1,14 +1,18 @@
 """What each of the engine's ways of saving time gives: the step with all of them, and without one.
 
-    python -m benchmarks.what_each_gave        batch 512, full width: three minutes
+    python -m benchmarks.what_each_gave        batch 512, full width: some minutes
 
-All variants take turns on the same training, so that a busy machine slows all of them. Page faults
-are counted by the kernel (of the operating system) and do not depend on the neighbours.
+Variants take turns, so that a busy machine slows all of them. How freed memory is kept can't be
+undone within a process, so that with and without it are processes of their own, again and again.
+Page faults are counted by the operating system and do not depend on the neighbours.
 """
 
 import argparse
+import json
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,6 +24,9 @@ from benchmarks.training_step import layer_by_layer, prepared, training_step
 from onecycle import loop, runtime
 from onecycle.models import fused
 
+STEPS = 2
+"""Timed at a time."""
+
 Variant = Callable[[loop.Training], AbstractContextManager[None]]
 
 
@@ -28,30 +35,73 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--child", choices=("kept", "given back"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.micro_batch = 0
+    if options.child:
+        print(json.dumps(child(options)))
+        return
     job = prepared(options)
     print(f"machine  {runtime.cpu_model()}, {torch.get_num_threads()} threads")
     print(f"work     width {options.width:g}, batch {options.batch_size}, {job.recipe.precision}")
+    operations(job, options)
+    memory(options)
+
+
+def operations(job: loop.Training, options: argparse.Namespace) -> None:
     speeds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    faults: dict[str, list[int]] = {name: [] for name in VARIANTS}
-    for turn in range(options.turns + 1):
-        for name, variant in VARIANTS.items():
-            with variant(job):
-                training_step(job, turn)  # settles the memory
-                before, started = page_faults(), time.perf_counter()
-                training_step(job, turn)
-                speed = options.batch_size / (time.perf_counter() - started)
-            if turn:
-                speeds[name].append(speed)
-                faults[name].append(page_faults() - before)
+    with runtime.reused_memory():
+        for turn in range(options.turns + 1):
+            for name, variant in VARIANTS.items():
+                with variant(job):
+                    speed, _ = measured(job, options)
+                if turn:  # the first one warms up
+                    speeds[name].append(speed)
+    print("\noperations, turn by turn")
     for name, found in speeds.items():
-        ratios = [one / two for one, two in zip(found, speeds["all"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        print(
-            f"{name:34} {statistics.median(found):5.0f} images/s, against all {middle:.2f} "
-            f"({low:.2f} to {high:.2f}), {statistics.median(faults[name]):8,.0f} page faults a step"
-        )
+        tell(name, found, speeds["all"])
+
+
+def memory(options: argparse.Namespace) -> None:
+    speeds: dict[str, list[float]] = {"kept": [], "given back": []}
+    faults: dict[str, list[float]] = {"kept": [], "given back": []}
+    for _ in range(max(2, options.turns // 2)):
+        for name in speeds:
+            words = ("--child", name, "--batch-size", options.batch_size, "--width", options.width)
+            command = [sys.executable, "-m", "benchmarks.what_each_gave", *map(str, words)]
+            found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+            speeds[name].append(found[0])
+            faults[name].append(found[1])
+    print("\nfreed memory, a process each time")
+    for name, found in speeds.items():
+        tell(name, found, speeds["kept"])
+        print(f"{'':32} {statistics.median(faults[name]):9,.0f} page faults a step")
+
+
+def child(options: argparse.Namespace) -> tuple[float, float]:
+    job = prepared(options)
+    with runtime.reused_memory() if options.child == "kept" else nullcontext():
+        measured(job, options)
+        return measured(job, options)
+
+
+def measured(job: loop.Training, options: argparse.Namespace) -> tuple[float, float]:
+    """Images per second, and page faults a step, after a step that settles the memory."""
+    training_step(job, 0)
+    before, started = page_faults(), time.perf_counter()
+    for step in range(STEPS):
+        training_step(job, step)
+    seconds = time.perf_counter() - started
+    return STEPS * options.batch_size / seconds, (page_faults() - before) / STEPS
+
+
+def tell(name: str, found: list[float], base: list[float]) -> None:
+    ratios = [one / two for one, two in zip(found, base, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    print(
+        f"{name:32} {statistics.median(found):5.0f} images/s, against the first "
+        f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    )
 
 
 def page_faults() -> int:
@@ -59,43 +109,15 @@ def page_faults() -> int:
 
 
 @contextmanager
-def all_of_them(_: loop.Training) -> Iterator[None]:
-    with runtime.reused_memory():
-        yield
-
-
-@contextmanager
-def without_kernels(job: loop.Training) -> Iterator[None]:
-    with runtime.reused_memory(), layer_by_layer(job.model, on=True):
-        yield
-
-
-@contextmanager
 def without_products(_: loop.Training) -> Iterator[None]:
-    with (
-        runtime.reused_memory(),
-        patch.object(fused, "SMALL_MAP", 0),
-        patch.object(fused, "SMALL_MAP_BACKWARD", 0),
-    ):
-        yield
-
-
-def without_memory(_: loop.Training) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
-@contextmanager
-def without_any(job: loop.Training) -> Iterator[None]:
-    with layer_by_layer(job.model, on=True):
+    with patch.object(fused, "SMALL_MAP", 0), patch.object(fused, "SMALL_MAP_BACKWARD", 0):
         yield
 
 
 VARIANTS: dict[str, Variant] = {
-    "all": all_of_them,
-    "without kernels and products": without_kernels,
+    "all": lambda _: nullcontext(),
     "without products for small maps": without_products,
-    "without reused memory": without_memory,
-    "without any (PyTorch's layers)": without_any,
+    "PyTorch's layers": lambda job: layer_by_layer(job.model, on=True),
 }
 
 if __name__ == "__main__":

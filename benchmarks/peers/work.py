@@ -14,7 +14,7 @@ PADDING, FLIP, CUTOUT = 4, 0.5, 8
 """The brief's transforms: pixels of padding, probability of a mirror image, side of the square."""
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
-LR_MIN, LR_MAX = 0.01, 0.05
+LR_MIN, LR_MAX = 0.001, 0.005
 PEAK_SHARE = 0.2
 """The one-cycle policy: from `LR_MIN` to `LR_MAX` in this share of the steps, and back."""
 
