@@ -26,13 +26,18 @@ training.figures.write = training.write_report = lambda *_: None
 """Pictures take most of a tiny run's time."""
 
 SERVER = """
-import io, json, os, sys, traceback
+import contextlib, io, json, os, sys, traceback
 from onecycle import figures, report, terminal, training
 from onecycle.cli import commands, main, screens
-import encodings.cp437  # of zip files; a child that is another user may not find it any more
+# A child that is another user may not find what is imported late: the codec of zip files, what a
+# checkpoint is read with, the parser of the flags.
+import encodings.cp437
+import safetensors.torch
 import torch
 import tyro
 
+with contextlib.redirect_stdout(io.StringIO()):
+    main(["train", "demo", "--seed", "1", "--print-config"])
 torch.optim.SGD([torch.zeros(1)])  # has torch import its compiler, which takes seconds
 for line in sys.stdin:
     job = json.loads(line)
