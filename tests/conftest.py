@@ -5,9 +5,11 @@ import os
 os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib, here or in a subprocess
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+from browsing import Visits, running_browser
 from hypothesis import HealthCheck, settings
 from trained import Forks
 
@@ -46,3 +48,19 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     found = Forks(tmp_path_factory.mktemp("forks"))
     yield found
     found.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real browser; of one module, since its event loop would be in the way of other tests'."""
+    with running_browser() as running:
+        yield running
+
+
+@pytest.fixture
+def opened(browser: Any, address: str) -> Iterator[Visits]:
+    """Opens the page at the module's `address`; it may have asked for nothing, and said nothing."""
+    visits = Visits(browser, address)
+    yield visits
+    visits.close()
+    assert set(visits.heard) <= {address}, "a request or a message in the console"
