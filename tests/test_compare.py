@@ -27,6 +27,7 @@ from onecycle.experiments.marked import END
 COUNT = 200
 """Test images of the runs here."""
 index_N = np.arange(COUNT)
+GO_ON = "onecycle resume goes on with it"
 
 
 class Answer(NamedTuple):
@@ -210,6 +211,14 @@ def test_different_data_are_compared_only_with_a_word(tmp_path: Path) -> None:
     assert "the runs are of different data" in to_html(found).replace("The runs", "the runs")
 
 
+def test_a_single_run_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", index_N >= 20)
+    told = "there is one run only, so nothing is compared; name two or more"
+    assert compare([tmp_path / "a"]).notes == (told,)
+    assert compare([tmp_path / "a", tmp_path / "a" / ""]).notes == (told,)  # the same one twice
+    assert ask("compare a").out.endswith(f"note: {told}\n")
+
+
 def test_machines_and_versions_that_differ_are_told(tmp_path: Path) -> None:
     write_run(tmp_path / "a", index_N >= 20)
     run = onecycle.run_dir.RunDir(write_run(tmp_path / "b", index_N >= 20, cutout=0))  # pyright: ignore[reportAttributeAccessIssue]
@@ -268,7 +277,11 @@ def remove(run: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "name", "told"),
     [
-        (remove, "result.json", "it has not finished (2 of 2 epochs)"),
+        (
+            remove,
+            "result.json",
+            f"it has not finished (2 of 2 epochs); {GO_ON}",
+        ),
         (damage, "result.json", "result.json: is damaged"),
         (damage, "recipe.toml", "recipe.toml: not valid TOML"),
         (damage, "predictions.npz", "predictions.npz: is damaged"),
@@ -299,6 +312,9 @@ MISTAKES = {
     "compare ''": "RUN...: is empty; see onecycle compare --help",
     "compare nowhere": "run: there is no folder 'nowhere'; name a run or a folder of runs",
     "compare .": "run: there are no runs in '.'; name a run or a folder of runs",
+    "compare here.txt": "run: 'here.txt' is a file; name a run or a folder of runs",
+    "compare runs --html .": "--html: '.' is a folder; name a file",
+    "compare runs --html README.md": "--html: 'README.md' is no HTML file; end its name in .html",
     "compare runs --json --csv": "--csv: goes not with --json; give one",
     "compare runs --check": "--check: says what --update FILE would change; give both",
     "compare runs --html": "--html: has no value; give text",
@@ -310,10 +326,16 @@ MISTAKES = {
 
 @pytest.mark.parametrize("line", MISTAKES)
 def test_a_mistake_is_one_line(line: str) -> None:
+    for name in ("here.txt", "README.md"):
+        Path(name).write_text("as it was")
     answer = ask(line)
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(f"onecycle: error: {MISTAKES[line]}")
     assert answer.err.count("\n") == 1
+    assert {path.name: path.read_text() for path in Path().iterdir()} == {
+        "here.txt": "as it was",
+        "README.md": "as it was",
+    }
 
 
 # ----------------------------------------------------------------------------------------- forms
@@ -328,6 +350,26 @@ def test_the_screen_fits_80_columns_and_shows_the_figures(trials: Path) -> None:
     assert "A 3 90.00 ± 0.00 89.50 ± 0.50 88.26 to 90.74 89.50 60 s 1,000" in flat
     assert "B − A −14.00 −15.13 to −12.87 Welch < 0.001 A is better" in flat
     assert "Of 200 test images, 0 are wrong in all 6 runs and 2 in one run only" in flat
+
+
+@pytest.mark.parametrize("columns", [30, 40, 50, 64, 80, 120])
+def test_on_every_screen_words_and_figures_stay_whole(
+    columns: int, trials: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    changes = {"label_smoothing": 0.1, "weight_decay": 1e-3, "crop_padding": 2, "batch_size": 64}
+    other = np.array([f"other/{index}" for index in range(COUNT)])
+    far = {"data_fingerprint": "f" * 16}
+    write_run(trials / "c", index_N >= 30, figures=far, names=other, **changes)
+    out = ask("compare runs").out
+    assert max(map(cell_len, out.splitlines()[1:])) <= columns
+    words = set(out.replace(":", " ").split())
+    assert words >= {"label_smoothing", "crop_padding", "batch_size", "0.1", "images/s"}
+    assert words >= {"89.50", "better", "−14.00", "Welch"}
+    assert words >= {"tested", "different", "images"}
+    if columns >= 40:  # a figure and its spread on one line
+        assert "89.50 ± 0.50" in out
+        assert "−15.13 to −12.87" in out
 
 
 def test_odd_names_reach_no_terminal_and_no_document(tmp_path: Path) -> None:
@@ -408,8 +450,8 @@ def test_the_page_is_whole_and_safe(trials: Path) -> None:
     assert "script" not in page.tags
     assert all(source.startswith(("#", "data:image/png")) for source in page.sources)
     assert "alert(1)" in page.words
-    for row in ("A 3 90.00 ± 0.00 89.50 ± 0.50 88.26 to 90.74", "B − A −14.00", "a-0 0 90.00"):
-        assert row in page.words
+    figures, pair = "A 3 90.00 ± 0.00 89.50 ± 0.50 88.26 to 90.74", "B − A A is better −14.00"
+    assert all(row in page.words for row in (figures, pair, "a-0 0 90.00"))
     assert text == to_html(compare("runs"))  # the same bytes again
 
 
@@ -453,9 +495,10 @@ def test_a_marked_table_is_rewritten_and_checked(trials: Path) -> None:
     file.write_bytes(DOCUMENT.encode())
     stale = ask("compare --update README.md --check")
     assert (stale.code, stale.out) == (1, "")
-    assert stale.err == (
-        "onecycle: error: README.md: is stale; write it anew with: "
-        "onecycle compare --update README.md\n"
+    told = "onecycle: error: README.md: is stale; write it anew with: onecycle compare"
+    assert stale.err == f"{told} --update README.md\n"
+    assert ask("compare runs/a-0 --update README.md --check").err == (
+        f"{told} RUN... --update README.md, with these runs\n"
     )
     assert file.read_bytes() == DOCUMENT.encode()
     assert ask("compare --update README.md").code == 0
@@ -542,4 +585,4 @@ def test_trained_runs_are_grouped_by_what_was_asked_for(tmp_path: Path) -> None:
         assert np.array_equal(read.test.predicted_N, run.evaluation.predictions_N)
     (runs[2].path / "result.json").unlink()
     (line,) = compare(tmp_path).left_out
-    assert str(line) == f"{runs[2].path}: left out: it has not finished (1 of 1 epochs)"
+    assert str(line) == f"{runs[2].path}: left out: it has not finished (1 of 1 epochs); {GO_ON}"

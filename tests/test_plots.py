@@ -409,6 +409,22 @@ def test_compared_draws_the_mean_of_each_groups_runs_and_what_they_span() -> Non
         assert drawn.get_color() == shown.get_color()
 
 
+def test_a_loss_that_blew_up_leaves_the_others_legible() -> None:
+    blown = metrics(6)
+    blown[0]["test_loss"] = 4000.0
+    figure = plots.compared({"A: one": [blown], "B: other": [metrics(6)]})
+    assert_legible(figure)
+    loss = figure.axes[1]
+    assert loss.get_yscale() == "log"
+    assert loss.get_title("left") == "Test loss (logarithmic)"
+    losses = [row["test_loss"] for row in metrics(6)]
+    bottom, top = loss.transData.transform([(1, min(losses)), (1, max(losses))])[:, 1]
+    assert top - bottom > 0.05 * loss.get_window_extent().height
+    assert plots.compared({"A": [metrics(6)]}).axes[1].get_yscale() == "linear"
+    perfect = [row | {"test_loss": 0.0} for row in metrics(6)]
+    assert plots.compared({"A": [blown], "B": [perfect]}).axes[1].get_yscale() == "linear"
+
+
 def test_no_two_of_many_groups_look_alike() -> None:
     figure = plots.compared({f"{index}: {'long ' * 40}": [metrics(2)] for index in range(24)})
     assert_legible(figure)

@@ -49,9 +49,11 @@ class Call:
         """Where the file named by an option is to be written; None where none is.
 
         Raises:
-            InputError: its folder is not there.
+            InputError: its folder is not there, or it is a folder itself.
         """
         name = getattr(self.options, option)
+        if name and Path(name).is_dir():
+            raise InputError(f"{spelled(option)}: '{name}' is a folder; name a file")
         if name and not Path(name).parent.is_dir():
             raise InputError(
                 f"{spelled(option)}: there is no folder '{Path(name).parent}'; make it first"

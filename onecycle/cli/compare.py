@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 MOST_PAIRS = 15
 """Pairs that the screen shows; of more, those with the first recipe."""
+IN_PROSE = ("verdict",)
+"""Columns whose cells may take several lines."""
+GAP = 3
+"""Cells between two columns."""
 
 
 def compare(call: Call) -> None:
@@ -24,7 +28,7 @@ def compare(call: Call) -> None:
     if call.options.update:
         _update(call)
         return
-    page = call.place("html")
+    page = _place_of_page(call)
     from onecycle.experiments import compare
 
     comparison = compare(call.given.operands)
@@ -61,6 +65,18 @@ def _check_flags(call: Call) -> None:
         raise InputError("compare: needs RUN...; see onecycle compare --help")
 
 
+def _place_of_page(call: Call) -> Path | None:
+    """Where the page is written; never over a Markdown file that was meant for --update.
+
+    Raises:
+        InputError: there is no such place, or its name is no HTML file's.
+    """
+    page = call.place("html")
+    if page and page.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--html: '{page}' is no HTML file; end its name in .html")
+    return page
+
+
 def _update(call: Call) -> None:
     """Write a file's marked tables anew, or say whether that would change them."""
     from onecycle.experiments import rewrite
@@ -70,7 +86,9 @@ def _update(call: Call) -> None:
     if before == after:
         write(f"{file} is up to date\n")
     elif call.options.check:
-        raise StaleError(f"{file}: is stale; write it anew with: onecycle compare --update {file}")
+        runs, these = ("RUN... ", ", with these runs") if call.given.operands else ("", "")
+        remedy = f"write it anew with: onecycle compare {runs}--update {file}{these}"
+        raise StaleError(f"{file}: is stale; {remedy}")
     else:
         _write_text(Path(file), after)
         write(f"{file} is written anew\n")
@@ -107,10 +125,8 @@ def _show(comparison: "Comparison", page: Path | None) -> None:
     screen.print()
     told = tables.recipes(comparison)
     if len(told.headings) > 1:
-        screen.print(_grid(told))
-        screen.print()
-    screen.print(_grid(tables.figures(comparison)))
-    screen.print()
+        _show_table(told)
+    _show_table(tables.figures(comparison))
     screen.print(tables.legend(comparison), style="dim")
     screen.print()
     _show_pairs(comparison)
@@ -134,10 +150,28 @@ def _show_pairs(comparison: "Comparison") -> None:
     if len(pairs) > MOST_PAIRS:
         pairs = [pair for pair in pairs if pair.first == comparison.groups[0].letter]
     screen.print("differences in test accuracy", style="bold")
-    screen.print(_grid(tables.differences(comparison, pairs)))
+    _show_table(tables.differences(comparison, pairs))
     if hidden := len(comparison.pairs) - len(pairs):
         screen.print(f"and {hidden} other pairs: --markdown, --html and --json have them")
-    screen.print()
+        screen.print()
+
+
+def _show_table(table: "Table") -> None:
+    """The table as it is, else turned, else row by row: whatever the screen has the width for."""
+    from onecycle.cli.screens import console
+
+    screen = console()
+    for form in (table, table.turned):
+        if sum(_widths(form)) + GAP * (len(form.headings) - 1) <= screen.width:
+            screen.print(_grid(form))
+            screen.print()
+            return
+    for row in table.rows:
+        screen.print(_line(row[0]), style="bold")
+        for heading, cell in zip(table.headings[1:], row[1:], strict=True):
+            if cell:
+                screen.print(_line(f"{heading}: {cell}"))
+        screen.print()
 
 
 def _grid(table: "Table") -> "Grid":
@@ -145,11 +179,25 @@ def _grid(table: "Table") -> "Grid":
     from rich.table import Table as Grid
 
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading, number in zip(table.headings, table.numbers, strict=True):
-        grid.add_column(heading, justify="right" if number else "left", overflow="fold")
+    columns = zip(table.headings, table.numbers, _widths(table), strict=True)
+    for heading, number, width in columns:
+        justify = "right" if number else "left"
+        grid.add_column(heading, justify=justify, min_width=width, no_wrap=heading not in IN_PROSE)
     for row in table.rows:
         grid.add_row(*map(_line, row))
     return grid
+
+
+def _widths(table: "Table") -> list[int]:
+    """Cells that each column takes at the least: prose breaks between words, all else nowhere."""
+    from rich.cells import cell_len
+
+    columns = zip(table.headings, *(map(_line, row) for row in table.rows), strict=True)
+    parts = [
+        [word for cell in cells for word in cell.split()] if cells[0] in IN_PROSE else cells
+        for cells in columns
+    ]
+    return [max(map(cell_len, cells)) for cells in parts]
 
 
 def _line(text: str) -> str:

@@ -13,6 +13,8 @@ from onecycle.experiments.pairs import MCNEMAR, WELCH, Pair, compare_pairs
 from onecycle.experiments.reading import FinishedRun, LeftOut, read_runs
 from onecycle.experiments.words import count_text, list_text
 
+ALONE = "there is one run only, so nothing is compared; name two or more"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -78,7 +80,7 @@ def compare(runs: str | Path | Iterable[str | Path]) -> Comparison:
         groups=tuple(groups),
         pairs=tuple(pairs),
         mistakes=find_mistakes(groups),
-        notes=(*_notes(groups, pairs), *repeated),
+        notes=(*_notes(groups, pairs), *repeated, *([ALONE] if len(found) == 1 else [])),
         left_out=tuple(left_out),
     )
 

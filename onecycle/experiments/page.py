@@ -31,7 +31,7 @@ def to_html(comparison: Comparison) -> str:
         subject=tables.subject(comparison),
         recipes=tables.recipes(comparison),
         figures=tables.figures(comparison),
-        differences=tables.differences(comparison, comparison.pairs),
+        differences=_verdict_first(tables.differences(comparison, comparison.pairs)),
         legend=tables.legend(comparison),
         notes=comparison.notes,
         left_out=[(run.path.name, run.reason) for run in comparison.left_out],
@@ -39,6 +39,16 @@ def to_html(comparison: Comparison) -> str:
         mistakes=_mistakes(comparison),
         mistakes_told=tables.mistakes_told(comparison),
         runs=_runs(comparison),
+    )
+
+
+def _verdict_first(table: tables.Table) -> tables.Table:
+    """The same table with its last column behind the names: what a phone shows of it."""
+    order = [0, len(table.headings) - 1, *range(1, len(table.headings) - 1)]
+    return tables.Table(
+        [table.headings[place] for place in order],
+        [[row[place] for place in order] for row in table.rows],
+        [table.numbers[place] for place in order],
     )
 
 

@@ -148,7 +148,8 @@ def run_folders(place: str | Path) -> list[Path]:
     place = Path(place)
     try:
         if not place.is_dir():
-            raise InputError(f"run: there is no folder '{place}'; name a run or a folder of runs")
+            what = f"'{place}' is a file" if place.exists() else f"there is no folder '{place}'"
+            raise InputError(f"run: {what}; name a run or a folder of runs")
         found = sorted(_walk(place, DEEPEST))
     except OSError as error:
         reason = f"can't look into '{place}': {error.strerror}"
@@ -175,7 +176,8 @@ def read_run(path: Path) -> FinishedRun | LeftOut:
         recipe, result = folder.read_recipe(), folder.result()
         epochs = folder.read_rows("metrics.jsonl")
         if result is None:
-            return LeftOut(path, f"it has not finished ({len(epochs)} of {recipe.epochs} epochs)")
+            done = f"{len(epochs)} of {recipe.epochs} epochs"
+            return LeftOut(path, f"it has not finished ({done}); onecycle resume goes on with it")
         _check(path / "result.json", result, NUMBERS)
         for row in epochs:
             _check(path / "metrics.jsonl", row, CURVES)

@@ -35,6 +35,12 @@ class Table:
     rows: list[list[str]]
     numbers: list[bool]
 
+    @property
+    def turned(self) -> "Table":
+        """The same cells with columns as rows."""
+        columns = [list(cells) for cells in zip(self.headings, *self.rows, strict=True)]
+        return Table(columns[0], columns[1:], [False] + [True] * len(self.rows))
+
 
 def figures(comparison: "Comparison") -> Table:
     """A row for each group: its letter and its figures."""

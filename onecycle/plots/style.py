@@ -26,6 +26,11 @@ INK, QUIET, FAINT, GRID = "#22262b", "#5b6570", "#9aa3ad", "#e6e9ed"
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00",
 )  # fmt: skip
+VARIABLES = {
+    INK: "ink", QUIET: "faint", FAINT: "faint", GRID: "line", BLUE: "blue", ORANGE: "orange",
+    GREEN: "green", PURPLE: "purple", SKY: "sky", RED: "red",
+}  # fmt: skip
+"""What a page calls these colours, so that it can make them fit its paper."""
 
 WIDTH = 8.0
 """Inches of a figure that fills the report's column: 1200 pixels."""
@@ -111,7 +116,8 @@ def svg(figure: Figure) -> str:
     """`figure` as an SVG element to put into a page: no background, letters as shapes.
 
     Inks and lines that belong to the paper are the page's CSS variables `--ink`, `--faint` and
-    `--line`, with their colours here where it has none. Equal figures give equal text.
+    `--line`, and the palette's colours `--blue`, `--orange` and so on, with what they are here
+    where the page has none. Equal figures give equal text.
     """
     buffer = io.StringIO()
     with rc_context(STYLE | {"svg.hashsalt": "onecycle", "svg.fonttype": "path"}):
@@ -120,9 +126,8 @@ def svg(figure: Figure) -> str:
         )
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    for colours, variable in (((INK,), "ink"), ((QUIET, FAINT), "faint"), ((GRID,), "line")):
-        for colour in colours:
-            text = text.replace(colour, f"var(--{variable}, {colour})")
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable}, {colour})")
     return text
 
 
