@@ -28,7 +28,10 @@ PER_CELL = 24
 """Images kept for each cell of the confusion matrix, at the most."""
 
 MOST = 2400
-"""Images kept for all cells together; with more, each cell gets its first, then its second, …"""
+"""Images kept for all cells together; with more, each cell gets its first, then its second, …
+
+The largest cells come first, so that of thousands of cells those have images that matter.
+"""
 
 LOSSES, LABELS, WRONG = 100, 40, 20
 """Images kept of the top losses, the likely label errors, and the most confidently wrong."""
@@ -72,8 +75,9 @@ def images_of_cells(evaluation: Evaluation, most: int = MOST) -> np.ndarray:
     Of errors the most confident first; of correct ones the least confident.
     """
     order, rank_N = ranked_in_cells(evaluation)
+    size_N = evaluation.confusion_KK[evaluation.labels_N, evaluation.predictions_N]
     chosen = order[rank_N[order] < PER_CELL]
-    chosen = chosen[np.argsort(rank_N[chosen], kind="stable")][:most]
+    chosen = chosen[np.lexsort((-size_N[chosen], rank_N[chosen]))][:most]
     return np.sort(chosen)
 
 

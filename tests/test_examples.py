@@ -39,6 +39,16 @@ def test_every_cell_gets_its_share(count, classes, most, seed):
         assert set(shown[label, predicted]) == set(ranked[: len(shown[label, predicted])])
 
 
+def test_the_largest_cells_come_first():
+    given_ = evaluation(300, 6, 1)
+    cell_N = given_.labels_N * 6 + given_.predictions_N
+    cells, sizes = np.unique(cell_N, return_counts=True)
+    most = len(cells) // 2
+    kept = cell_N[images_of_cells(given_, most)]
+    assert len(set(kept)) == most  # one image each
+    assert sizes[np.isin(cells, kept)].min() >= sizes[~np.isin(cells, kept)].max()
+
+
 def test_places_in_a_cell_count_from_zero():
     given_ = evaluation(300, 3, 0)
     order, rank_N = ranked_in_cells(given_)
