@@ -425,6 +425,21 @@ def test_a_loss_that_blew_up_leaves_the_others_legible() -> None:
     assert plots.compared({"A": [blown], "B": [perfect]}).axes[1].get_yscale() == "linear"
 
 
+def test_a_loss_that_blew_up_leaves_a_runs_curves_legible() -> None:
+    blown = metrics(6, val=True)
+    blown[0]["test_loss"] = 1477.0
+    figure = plots.curves(blown)
+    assert_legible(figure)
+    loss = figure.axes[0]
+    assert loss.get_yscale() == "log"
+    assert "logarithmic" in says(figure)
+    losses = [row["train_loss"] for row in blown]
+    bottom, top = loss.transData.transform([(1, min(losses)), (1, max(losses))])[:, 1]
+    assert top - bottom > 0.05 * loss.get_window_extent().height
+    learned = [row | {"train_loss": 2.3 * 0.3 ** row["epoch"]} for row in metrics(12)]
+    assert plots.curves(learned).axes[0].get_yscale() == "linear"
+
+
 def test_no_two_of_many_groups_look_alike() -> None:
     figure = plots.compared({f"{index}: {'long ' * 40}": [metrics(2)] for index in range(24)})
     assert_legible(figure)

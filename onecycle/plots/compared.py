@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from onecycle.plots import style
 from onecycle.plots.style import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, WIDTH
@@ -19,8 +19,6 @@ LINE = 0.2
 """Inches of a line of the legend."""
 LONGEST = 7.2
 """Inches of the longest name in the legend."""
-FAR = 20
-"""Losses that are this many times apart are drawn on a logarithmic axis."""
 
 Epochs = Sequence[Mapping[str, float]]
 
@@ -77,23 +75,14 @@ def _finish(axes: Axes, what: str) -> None:
     axes.set_title(f"Test {what}")
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
     low, high = axes.get_ylim()
-    if what == "loss" and _far_apart(axes):
-        axes.set_yscale("log")
+    if what == "loss" and style.logarithmic_if_blown(axes):
         axes.set_title("Test loss (logarithmic)")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
     elif what == "loss":
         axes.set_ylim(0, high)
         axes.yaxis.set_major_formatter(style.Ticks())
     else:
         axes.set_ylim(max(low, 0), min(high, 1))
         axes.yaxis.set_major_formatter(style.Ticks(percent=True))
-
-
-def _far_apart(axes: Axes) -> bool:
-    """Whether a loss that blew up in some epoch would press all others onto the axis."""
-    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.get_lines()])
-    return drawn.min() > 0 and drawn.max() > FAR * drawn.min()
 
 
 def _draw_legend(figure: Figure, names: Sequence[str], looks: Sequence[tuple[str, object]]) -> None:

@@ -62,7 +62,9 @@ def _draw_panel(axes: Axes, metrics: Sequence[Mapping[str, float]], what: str) -
     axes.set_xlim(epochs[0] - aside, epochs[-1] + aside)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
     low, high = axes.get_ylim()
-    if what == "loss":
+    if what == "loss" and style.logarithmic_if_blown(axes):
+        _say(axes, "mean per image, logarithmic")
+    elif what == "loss":
         axes.set_ylim(0, high)
         axes.yaxis.set_major_formatter(style.Ticks())
         _say(axes, "mean per image")
@@ -80,10 +82,12 @@ def _label_ends(axes: Axes, what: str) -> None:
     """The last value of each line, in its colour, beside its end, clear of the others."""
     lines = [line for line in axes.get_lines() if math.isfinite(_last(line)[1])]
     lines.sort(key=lambda line: _last(line)[1])
-    low, high = axes.get_ylim()
+    scale = axes.yaxis.get_transform()  # even steps on paper, whatever the axis
+    low, high = scale.transform(np.array(axes.get_ylim())).tolist()
     distance = 1.45 * style.TEXT / 72 / PANEL * (high - low)
-    heights = style.spread([_last(line)[1] for line in lines], distance, low, high)
-    for line, height in zip(lines, heights, strict=True):
+    ends = scale.transform(np.array([_last(line)[1] for line in lines])).tolist()
+    heights = scale.inverted().transform(np.array(style.spread(ends, distance, low, high)))
+    for line, height in zip(lines, heights.tolist(), strict=True):
         epoch, value = _last(line)
         number = f"{100 * value:.2f} %" if what == "accuracy" else _loss_text(value)
         axes.annotate(

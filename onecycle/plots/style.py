@@ -14,13 +14,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
-from matplotlib.ticker import Formatter
+from matplotlib.ticker import Formatter, NullFormatter
 
 INK, QUIET, FAINT, GRID = "#22262b", "#5b6570", "#9aa3ad", "#e6e9ed"
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED = (
@@ -35,6 +36,8 @@ VARIABLES = {
 WIDTH = 8.0
 """Inches of a figure that fills the report's column: 1200 pixels."""
 DPI = 150
+BLOWN = 25.0
+"""A loss above this has blown up: guessing among 1,000 classes gives 6.9 nats."""
 MARGIN = 0.16
 """Inches between the figure's edge and what stands nearest to it."""
 HEADING = 0.72
@@ -254,6 +257,21 @@ class Ticks(Formatter):
 
     def __call__(self, value: float, pos: int | None = None) -> str:
         return self.format_ticks([value])[0]
+
+
+def logarithmic_if_blown(axes: Axes) -> bool:
+    """Make the upright axis logarithmic if a loss on it has blown up, and say whether.
+
+    It would else press all others onto the axis.
+    """
+    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.get_lines()])
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn) or drawn.min() <= 0 or drawn.max() <= BLOWN:
+        return False
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    return True
 
 
 def percent_text(share: float, decimals: int = 1) -> str:
