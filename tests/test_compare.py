@@ -525,6 +525,22 @@ def test_a_marked_table_names_its_runs_relative_to_its_file(trials: Path) -> Non
     assert str(trials) not in text
 
 
+def test_a_file_behind_a_link_is_written_and_the_link_stays(trials: Path) -> None:
+    Path("docs").mkdir()
+    file, link = Path("docs/results.md"), Path("link.md")
+    file.write_text(f"<!-- onecycle compare: ../runs -->\n{END}\n")
+    file.chmod(0o640)
+    link.symlink_to(file)
+    assert ask("compare --update link.md").code == 0
+    assert link.is_symlink()
+    assert "2 recipes, 6 runs" in file.read_text(encoding="utf-8")
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert ask("compare runs/a-0 runs/b-0 --update link.md").code == 0
+    assert file.read_text(encoding="utf-8").startswith(
+        "<!-- onecycle compare: ../runs/a-0 ../runs/b-0 -->"
+    )
+
+
 def test_several_tables_in_one_file(trials: Path) -> None:
     file = Path("two.md")
     one = f"<!-- onecycle compare: 'runs/a-0' runs/a-1 -->\n{END}\n"

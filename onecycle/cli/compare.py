@@ -90,7 +90,10 @@ def _update(call: Call) -> None:
         remedy = f"write it anew with: onecycle compare {runs}--update {file}{these}"
         raise StaleError(f"{file}: is stale; {remedy}")
     else:
-        _write_text(Path(file), after)
+        real = Path(file).resolve()  # a link stays one
+        mode = real.stat().st_mode
+        _write_text(real, after)
+        real.chmod(mode)
         write(f"{file} is written anew\n")
 
 

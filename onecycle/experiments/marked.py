@@ -72,6 +72,7 @@ def rewrite(path: str | Path, runs: Sequence[str | Path] = ()) -> tuple[str, str
     """
     path = Path(path)
     before = _read(path)
+    folder = (path.resolve() if path.is_symlink() else path).parent
     marked = find_marked(before, str(path))
     if runs and len(marked) > 1:
         raise InputError(
@@ -81,12 +82,12 @@ def rewrite(path: str | Path, runs: Sequence[str | Path] = ()) -> tuple[str, str
     after = before
     for table in reversed(marked):  # from the end, so that places stay
         if runs:
-            head = _head([os.path.relpath(run, path.parent) for run in runs])
+            head = _head([os.path.relpath(run, folder) for run in runs])
             begin = after.rindex("<!--", 0, table.start)
             places: Sequence[str | Path] = runs
         else:
             head, begin = "", table.start
-            places = [path.parent / place for place in table.places]
+            places = [folder / place for place in table.places]
         content = compare(places).to_markdown().strip()
         after = f"{after[:begin]}{head}\n\n{content}\n\n{after[table.end :]}"
     return before, after
