@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onecycle import loop
 from onecycle.interpret import grad_cam
-from onecycle.loop import Training
 from onecycle.run_dir import RunDir
+from onecycle.state import Training, load_model
 from onecycle.training import prepare
 
 SHARE = 0.2
@@ -71,7 +70,7 @@ def main(folder: str) -> None:
     checkpoint = run.newest_checkpoint()
     if checkpoint is None:
         sys.exit(f"{folder}: has no checkpoint")
-    loop.load_model(training.model, checkpoint.tensors)
+    load_model(training.model, checkpoint.tensors)
     print(f"{len(training.test):,} test images, {SHARE:.0%} of the pixels blacked out")
     for stage in ("layer1", "layer2", "layer3"):
         found = scores(training, stage)

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from onecycle import examples, figures, loop
+from onecycle import examples, figures
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir
+from onecycle.state import load_model
 from onecycle.training import prepare
 
 
@@ -31,7 +32,7 @@ def main(folder: str) -> None:
     checkpoint = run.newest_checkpoint()
     if checkpoint is None:
         sys.exit(f"{folder}: has no checkpoint")
-    loop.load_model(training.model, checkpoint.tensors)
+    load_model(training.model, checkpoint.tensors)
     evaluation = timed("evaluation, not counted below", lambda: training.evaluate(training.test))
     started = time.perf_counter()
     shown = timed("thumbnails, Grad-CAM, fields", lambda: examples.gather(training, evaluation))

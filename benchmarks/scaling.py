@@ -25,6 +25,7 @@ from onecycle import evaluate, loop, models, optim, runtime, training
 from onecycle.config import Recipe
 from onecycle.data import shapes
 from onecycle.data.image_set import ImageSet
+from onecycle.state import Training
 
 DRAWN = 10_000
 
@@ -43,7 +44,7 @@ def main() -> None:
         forward(options.width, options.turns)
 
 
-def job_of(width: float, batch_size: int, train: ImageSet | None = None) -> loop.Training:
+def job_of(width: float, batch_size: int, train: ImageSet | None = None) -> Training:
     recipe = Recipe(
         data="shapes", train_limit=max(2 * batch_size, 100), test_limit=2000, epochs=2, width=width,
         batch_size=batch_size, nesterov=True, weight_decay=5e-4, head_scale=0.125, lr_max=0.1,
@@ -57,7 +58,7 @@ def job_of(width: float, batch_size: int, train: ImageSet | None = None) -> loop
     return job
 
 
-def speed(job: loop.Training, images: int, first: int) -> float:
+def speed(job: Training, images: int, first: int) -> float:
     """Images per second over steps of about `images` in all."""
     size = job.recipe.batch_size
     steps = max(1, images // size)
@@ -151,7 +152,7 @@ def batch_sizes(width: float, turns: int) -> None:
         print(line(f"{size}", found["engine"], found["plain"]))
 
 
-def plain_loop(job: loop.Training) -> Callable[[int], float]:
+def plain_loop(job: Training) -> Callable[[int], float]:
     """Forward, backward and SGD by PyTorch's own layers on one ready batch; images per second."""
     model = models.build("custom-resnet", classes=10, width=job.recipe.width)
     model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -21,13 +21,14 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.training_step import layer_by_layer, prepared, training_step
-from onecycle import loop, runtime
+from onecycle import runtime
 from onecycle.models import fused
+from onecycle.state import Training
 
 STEPS = 2
 """Timed at a time."""
 
-Variant = Callable[[loop.Training], AbstractContextManager[None]]
+Variant = Callable[[Training], AbstractContextManager[None]]
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
     memory(options)
 
 
-def operations(job: loop.Training, options: argparse.Namespace) -> None:
+def operations(job: Training, options: argparse.Namespace) -> None:
     speeds: dict[str, list[float]] = {name: [] for name in VARIANTS}
     with runtime.reused_memory():
         for turn in range(options.turns + 1):
@@ -85,7 +86,7 @@ def child(options: argparse.Namespace) -> tuple[float, float]:
         return measured(job, options)
 
 
-def measured(job: loop.Training, options: argparse.Namespace) -> tuple[float, float]:
+def measured(job: Training, options: argparse.Namespace) -> tuple[float, float]:
     """Images per second, and page faults a step, after a step that settles the memory."""
     training_step(job, 0)
     before, started = page_faults(), time.perf_counter()
@@ -109,7 +110,7 @@ def page_faults() -> int:
 
 
 @contextmanager
-def without_products(_: loop.Training) -> Iterator[None]:
+def without_products(_: Training) -> Iterator[None]:
     with patch.object(fused, "SMALL_MAP", 0), patch.object(fused, "SMALL_MAP_BACKWARD", 0):
         yield
 

@@ -19,7 +19,7 @@ from onecycle.interpret import (
     most_confidently_wrong,
     top_losses,
 )
-from onecycle.loop import Training
+from onecycle.state import Training
 
 TILE = 64
 """Pixels of a thumbnail's longer side, at the most."""

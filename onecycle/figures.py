@@ -9,9 +9,9 @@ from onecycle import plots
 from onecycle.data.augment import Draws, augment
 from onecycle.evaluate import Evaluation
 from onecycle.interpret import most_confidently_wrong
-from onecycle.loop import Training
 from onecycle.lr_finder import LRFinding
 from onecycle.run_dir import RunDir
+from onecycle.state import Training
 
 SAMPLES = 8
 """Images shown in augmented_samples.png."""

@@ -5,25 +5,20 @@ Shapes: B batch, C channels, H height, W width, K classes.
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from onecycle import optim, runtime, schedule
-from onecycle.applied import Applied, applied_to, is_looked_at
+from onecycle import optim, runtime
 from onecycle.config import Recipe
-from onecycle.data.batches import Batches, Images
-from onecycle.data.image_set import ImageSet
 from onecycle.errors import Interrupted, TrainingError
-from onecycle.evaluate import Evaluation, predict
+from onecycle.evaluate import Evaluation
 from onecycle.progress import SILENT, Progress
-from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.run_dir import RunDir
+from onecycle.state import Training
 
 GPU_READING_INTERVAL = 20
 """Steps between reading losses back from a GPU, which makes the host wait for it."""
@@ -34,177 +29,6 @@ class Stop(Protocol):
 
     @property
     def signal_number(self) -> int | None: ...
-
-
-@dataclass
-class State:
-    """Where a training stands, apart from its tensors. Everything else follows from the step.
-
-    `loss_sum`, `correct` and `seen` are over the current epoch's batches so far. `total_seconds`
-    are those of the processes before this one that worked on the run. `best_val_accuracy` is the
-    best `Training.score` on the validation split. `audit` holds what has been measured about the
-    training so far: `applied`, the counts of `applied.Applied`, and `initial_weights_repeat`.
-    """
-
-    step: int = 0
-    loss_sum: float = 0.0
-    correct: int = 0
-    seen: int = 0
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-    total_seconds: float = 0.0
-    best_test_accuracy: float = -1.0
-    best_epoch: int = 0
-    best_val_accuracy: float = -1.0
-    audit: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Training:
-    """All that a training works on, resolved: no `auto` is left in its recipe."""
-
-    recipe: Recipe
-    model: nn.Module
-    optimizer: Optimizer
-    batches: Batches
-    test: ImageSet
-    val: ImageSet | None
-    device: torch.device
-    state: State = field(default_factory=State)
-    started: float = field(default_factory=time.perf_counter)
-    _on_device: dict[int, Images] = field(default_factory=dict, repr=False)
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole training."""
-        return self.recipe.epochs * self.batches.steps_per_epoch
-
-    @property
-    def peak_step(self) -> int:
-        """The step (0-based) at which the rate peaks."""
-        return schedule.peak_step(self.recipe.resolved_peak_epoch, self.batches.steps_per_epoch)
-
-    @cached_property
-    def class_weights_K(self) -> Tensor | None:
-        """Weight of each class in the loss, float32 on the device; None where all count the same.
-
-        A function of the recipe and the train split, so a resumed run has the same ones.
-        """
-        if self.recipe.class_weights == "none":
-            return None
-        weights_K = torch.from_numpy(self.batches.train.balanced_weights())
-        return weights_K.to(self.device, torch.float32)
-
-    def total_seconds(self) -> float:
-        """Time since the command began, with that of earlier processes on the same run."""
-        return self.state.total_seconds + time.perf_counter() - self.started
-
-    def rates(self, step: int) -> tuple[float, float]:
-        """Learning rate and momentum of `step`."""
-        return rates(self.recipe, step, self.batches.steps_per_epoch)
-
-    def look_at(self, step: int, batch_BCHW: Tensor) -> None:
-        """On a few steps, measure what was really done to the images, for the audit."""
-        if is_looked_at(step, self.total_steps):
-            so_far = Applied(**self.state.audit.get("applied", {}))
-            found = so_far + applied_to(self.batches, step, batch_BCHW)
-            self.state.audit["applied"] = found.to_json()
-
-    def evaluate(self, image_set: ImageSet, *, mirrored: bool = False) -> Evaluation:
-        """The model's evaluation on a set, whose pixels stay on the device from then on."""
-        mean, std = self.batches.mean, self.batches.std
-        logits_NK = predict(
-            self.model,
-            image_set,
-            mean=mean,
-            std=std,
-            device=self.device,
-            precision=self.recipe.precision,
-            mirrored=mirrored,
-            images=self._images(image_set),
-        )
-        return Evaluation(logits_NK, image_set.labels_N)
-
-    def _images(self, image_set: ImageSet) -> Images:
-        """The set's pixels where batches are cut from them, made once."""
-        if id(image_set) not in self._on_device:
-            images = Images(image_set.images_NHWC, self.device, self.batches.mean, self.batches.std)
-            self._on_device[id(image_set)] = images
-        return self._on_device[id(image_set)]
-
-    def test_batch(self, indices_B: np.ndarray) -> Tensor:
-        """Images of the test split as the network takes them: float32 B C H W, not augmented."""
-        return self._images(self.test).normalised(indices_B).permute(0, 3, 1, 2)
-
-    def score(self, evaluation: Evaluation) -> float:
-        """The figure that tells a better network: accuracy, the balanced one if the loss is."""
-        balanced = self.recipe.class_weights == "balanced"
-        return evaluation.balanced_accuracy if balanced else evaluation.accuracy
-
-    def checkpoint_due(self, saved: float) -> bool:
-        """Whether the last checkpoint, at the `time.perf_counter()` `saved`, is old enough."""
-        seconds = 60 * self.recipe.checkpoint_minutes
-        return 0 < seconds <= time.perf_counter() - saved
-
-    def checkpoint(self) -> Checkpoint:
-        """Everything that going on needs."""
-        tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
-        for index, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items() if v is not None}
-        state = asdict(self.state) | {"total_seconds": self.total_seconds()}
-        return Checkpoint(self.state.step, tensors, state)
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where `checkpoint` was taken."""
-        load_model(self.model, checkpoint.tensors)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        optimizer_state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in checkpoint.tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".", 2)
-                laid_out = _laid_out_like(parameters[int(index)], tensor)
-                optimizer_state.setdefault(int(index), {})[key] = laid_out
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
-        self.state = State(**checkpoint.state)
-
-
-def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """`tensor` in the memory order of its parameter, which fused optimizers take for granted."""
-    if tensor.shape != parameter.shape:  # a step counter
-        return tensor
-    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
-
-
-def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy a checkpoint's `model.…` tensors into the model."""
-    prefix = "model."
-    model.load_state_dict(
-        {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    )
-
-
-def rates(recipe: Recipe, step: int, steps_per_epoch: int) -> tuple[float, float]:
-    """The resolved recipe's learning rate and momentum at `step` (0-based)."""
-    cycle: dict[str, Any] = {
-        "total_steps": recipe.epochs * steps_per_epoch,
-        "peak_step": schedule.peak_step(recipe.resolved_peak_epoch, steps_per_epoch),
-        "anneal": recipe.anneal,
-        "three_phase": recipe.three_phase,
-    }
-    lr = schedule.one_cycle(
-        step,
-        lr_min=recipe.lr_min,  # pyright: ignore[reportArgumentType] - resolved: a number
-        lr_max=recipe.lr_max,  # pyright: ignore[reportArgumentType]
-        lr_final=recipe.lr_final,  # pyright: ignore[reportArgumentType]
-        **cycle,
-    )
-    if not recipe.cycle_momentum:
-        return lr, recipe.momentum
-    momentum = schedule.one_cycle_momentum(
-        step, base_momentum=recipe.base_momentum, max_momentum=recipe.max_momentum, **cycle
-    )
-    return lr, momentum
 
 
 def train_step(
@@ -227,15 +51,9 @@ def train_step(
     the same computation as without.
     """
     optimizer.zero_grad(set_to_none=True)
-    losses, hits = zip(
-        *(
-            _backward(model, part_BCHW, part_B, share, recipe, class_weights_K)
-            for part_BCHW, part_B, share in _micro_batches(
-                batch_BCHW, labels_B, recipe, class_weights_K
-            )
-        ),
-        strict=True,
-    )
+    parts = _micro_batches(batch_BCHW, labels_B, recipe, class_weights_K)
+    done = [_backward(model, *part, recipe, class_weights_K) for part in parts]
+    losses, hits = zip(*done, strict=True)
     if recipe.l1:
         (recipe.l1 * optim.l1_norm(model)).backward()
     optimizer.step()
@@ -328,23 +146,11 @@ def do_step(training: Training, step: int, readings: "Readings") -> None:
 
 def close_epoch(training: Training, run: RunDir, progress: Progress) -> None:
     """Evaluate, write the epoch's row, and save."""
-    state = training.state
-    lr, momentum = training.rates(state.step - 1)
-    started = time.perf_counter()
+    state, started = training.state, time.perf_counter()
     test = training.evaluate(training.test)
     val = training.evaluate(training.val) if training.val else None
     state.eval_seconds += time.perf_counter() - started
-    row: dict[str, float] = {
-        "epoch": state.step // training.batches.steps_per_epoch,
-        "step": state.step,
-        "lr": lr,
-        "momentum": momentum,
-        "train_loss": state.loss_sum / state.seen,
-        "train_accuracy": state.correct / state.seen,
-        **_figures("test", test),
-        **(_figures("val", val) if val else {}),
-    }
-    row["seconds"] = state.train_seconds + state.eval_seconds
+    row = _row(training, test, val)
     if test.accuracy > state.best_test_accuracy:
         state.best_test_accuracy, state.best_epoch = test.accuracy, int(row["epoch"])
     state.loss_sum, state.correct, state.seen = 0.0, 0, 0
@@ -356,6 +162,23 @@ def close_epoch(training: Training, run: RunDir, progress: Progress) -> None:
     progress.epoch(row)
 
 
+def _row(training: Training, test: Evaluation, val: Evaluation | None) -> dict[str, float]:
+    """The epoch's row of metrics.jsonl."""
+    state = training.state
+    lr, momentum = training.rates(state.step - 1)
+    return {
+        "epoch": state.step // training.batches.steps_per_epoch,
+        "step": state.step,
+        "lr": lr,
+        "momentum": momentum,
+        "train_loss": state.loss_sum / state.seen,
+        "train_accuracy": state.correct / state.seen,
+        **_figures("test", test),
+        **(_figures("val", val) if val else {}),
+        "seconds": state.train_seconds + state.eval_seconds,
+    }
+
+
 def _figures(split: str, evaluation: Evaluation) -> dict[str, float]:
     """A split's part of an epoch's row. Class weights are left out: each image counts once."""
     return {
@@ -363,6 +186,17 @@ def _figures(split: str, evaluation: Evaluation) -> dict[str, float]:
         f"{split}_accuracy": evaluation.accuracy,
         f"{split}_balanced_accuracy": evaluation.balanced_accuracy,
     }
+
+
+class _Pending(NamedTuple):
+    """A step's results, of which `loss` and `correct` are still on the device."""
+
+    step: int
+    lr: float
+    momentum: float
+    loss: Tensor
+    correct: Tensor
+    images: int
 
 
 class Readings:
@@ -374,14 +208,14 @@ class Readings:
 
     def __init__(self, training: Training, run: RunDir, progress: Progress) -> None:
         self._training, self._run, self._progress = training, run, progress
-        self._pending: list[tuple[int, float, float, Tensor, Tensor, int]] = []
+        self._pending: list[_Pending] = []
         self._interval = 1 if training.device.type == "cpu" else GPU_READING_INTERVAL
 
     def add(
         self, step: int, lr: float, momentum: float, loss: Tensor, correct: Tensor, count: int
     ) -> None:
         """Take a step's results; they are read back when enough are pending."""
-        self._pending.append((step, lr, momentum, loss, correct, count))
+        self._pending.append(_Pending(step, lr, momentum, loss, correct, count))
         if len(self._pending) >= self._interval:
             self.flush()
 
@@ -389,33 +223,34 @@ class Readings:
         """Write what is pending to steps.jsonl, add it to the epoch's sums and report it."""
         if not self._pending:
             return
-        losses = torch.stack([entry[3] for entry in self._pending]).tolist()
-        hits = torch.stack([entry[4] for entry in self._pending]).tolist()
-        state = self._training.state
-        for (step, lr, momentum, _, _, count), loss, correct in zip(
-            self._pending, losses, hits, strict=True
-        ):
-            if not math.isfinite(loss):
-                self._refuse(step, lr)
-            self._run.append(
-                "steps.jsonl", {"step": step, "lr": lr, "momentum": momentum, "loss": loss}
-            )
-            state.loss_sum += loss * count
-            state.correct += int(correct)
-            state.seen += count
-            self._progress.advance(
-                1,
-                images=count,
-                step=step + 1,
-                epoch=(step + 1) / self._training.batches.steps_per_epoch,
-                loss=state.loss_sum / state.seen,
-                accuracy=state.correct / state.seen,
-                lr=lr,
-            )
+        losses = torch.stack([pending.loss for pending in self._pending]).tolist()
+        hits = torch.stack([pending.correct for pending in self._pending]).tolist()
+        for pending, loss, correct in zip(self._pending, losses, hits, strict=True):
+            self._log(pending, loss)
+            self._report(pending, loss, int(correct))
         self._pending.clear()
 
-    def _refuse(self, step: int, lr: float) -> None:
-        raise TrainingError(
-            f"the loss became non-finite at step {step} (lr {lr:.3g}); try a lower lr_max"
-            f"{', a lower l1' if self._training.recipe.l1 else ''} or precision fp32"
+    def _log(self, pending: _Pending, loss: float) -> None:
+        step, lr = pending.step, pending.lr
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became non-finite at step {step} (lr {lr:.3g}); try a lower lr_max"
+                f"{', a lower l1' if self._training.recipe.l1 else ''} or precision fp32"
+            )
+        row = {"step": step, "lr": lr, "momentum": pending.momentum, "loss": loss}
+        self._run.append("steps.jsonl", row)
+
+    def _report(self, pending: _Pending, loss: float, correct: int) -> None:
+        state = self._training.state
+        state.loss_sum += loss * pending.images
+        state.correct += correct
+        state.seen += pending.images
+        self._progress.advance(
+            1,
+            images=pending.images,
+            step=pending.step + 1,
+            epoch=(pending.step + 1) / self._training.batches.steps_per_epoch,
+            loss=state.loss_sum / state.seen,
+            accuracy=state.correct / state.seen,
+            lr=pending.lr,
         )

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from onecycle import examples, loop, runtime, training
+from onecycle import examples, optim, runtime, training
 from onecycle.audit import audit, failures
 from onecycle.audit.rates import schedule
 from onecycle.config import Recipe, override
@@ -105,7 +105,7 @@ def test_a_schedule_with_annihilation_and_a_momentum_cycled_by_accident(tmp_path
         lr = np.interp(step, [0, peak, total], [high / 25, high, high / 25 / 1e4])
         return float(lr), float(np.interp(step, [0, peak, total], [0.95, 0.85, 0.95]))
 
-    patch(loop, "rates", faulty)
+    patch(optim, "rates", faulty)
     wanted = {"Learning rate in the optimizer", "Momentum in the optimizer"}
     names = failed(tmp_path, override(RECIPE, lr_max=0.05))
     assert names - {"Optimizer of the range test"} == wanted | {"Rate of the last step"}
@@ -200,7 +200,7 @@ def test_a_group_whose_rate_is_not_set(tmp_path, patch):
             group |= {"momentum": momentum, "lr": lr}
         optimizer.param_groups[-1]["lr"] = 0.0123
 
-    patch(loop.optim, "set_rates", faulty)
+    patch(optim, "set_rates", faulty)
     assert "Learning rate in the optimizer" in failed(tmp_path, override(RECIPE, lr_max=0.05))
 
 
@@ -219,6 +219,6 @@ def test_the_schedule_computed_anew_is_the_trainings(
     lr, momentum = schedule(recipe, per_epoch)
     if three and 2 * max(0, round(recipe.resolved_peak_epoch * per_epoch) - 1) > len(lr) - 1:
         return  # the training refuses it
-    wanted = [loop.rates(recipe, step, per_epoch) for step in range(epochs * per_epoch)]
+    wanted = [optim.rates(recipe, step, per_epoch) for step in range(epochs * per_epoch)]
     np.testing.assert_allclose(lr, [rate for rate, _ in wanted], rtol=1e-9)
     np.testing.assert_allclose(momentum, [value for _, value in wanted], rtol=1e-9)

@@ -32,7 +32,7 @@ from benchmarks.peers import (
     work,
 )
 from benchmarks.peers.turns import Turns
-from onecycle import loop, models
+from onecycle import models, optim
 from onecycle.data import augment
 from onecycle.errors import InputError
 
@@ -135,7 +135,7 @@ def test_rates_are_those_of_the_peers(tmp_path: Path) -> None:
     theirs, ours = [], []
     for step in range(100):
         theirs.append(sgd.param_groups[0]["lr"])
-        ours.append(loop.rates(recipe, step, steps_per_epoch=5)[0])
+        ours.append(optim.rates(recipe, step, steps_per_epoch=5)[0])
         sgd.step()
         schedule.step()
     np.testing.assert_allclose(ours, theirs, rtol=0.03)

@@ -21,6 +21,7 @@ from onecycle.data import load_splits
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import Interrupted
 from onecycle.progress import Progress
+from onecycle.state import Training
 from onecycle.training import proving
 
 COUNTS = (3, 12, 4, 1)
@@ -156,7 +157,7 @@ def test_without_weights_the_loss_is_pytorchs_to_the_bit():
 # ------------------------------------------------------------------------------------ a training
 
 
-def begun(folder: Path, **changes) -> loop.Training:
+def begun(folder: Path, **changes) -> Training:
     return training.prepare(override(BALANCED, data=str(folder), **changes))[0]
 
 

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import onecycle
-from onecycle import loop, training
+from onecycle import training
 from onecycle.config import Recipe
 from onecycle.data.image_set import ImageSet, Splits
 from onecycle.errors import InputError
 from onecycle.interpret import effective_receptive_fields, grad_cam
 from onecycle.models import build
 from onecycle.run_dir import RunDir
+from onecycle.state import load_model
 from onecycle.training import preparation
 
 
@@ -166,7 +167,7 @@ def test_blacking_out_what_speaks_for_the_class_costs_more_than_chance(tmp_path,
     assert run.result["test_accuracy"] > 0.9
     it, _ = training.prepare(recipe)
     checkpoint = RunDir.open(run.path).newest_checkpoint()
-    loop.load_model(it.model, checkpoint.tensors)
+    load_model(it.model, checkpoint.tensors)
     found = scores_without_a_fifth(it.model, it.test_batch(np.arange(200)), splits.test.labels_N)
     assert found["map"] < found["random"] - 0.05
     assert found["map"] < found["shuffled"] - 0.05

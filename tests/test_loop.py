@@ -14,8 +14,8 @@ from onecycle.applied import is_looked_at
 from onecycle.config import Recipe, override
 from onecycle.data import shapes
 from onecycle.data.batches import Batches
-from onecycle.loop import Training
 from onecycle.progress import SILENT
+from onecycle.state import Training
 
 CPU = torch.device("cpu")
 
@@ -54,7 +54,7 @@ def losses(recipe: Recipe, steps: int) -> list[float]:
     model, optimizer, batches = small(recipe)
     found = []
     for step in range(steps):
-        optim.set_rates(optimizer, *loop.rates(recipe, step, batches.steps_per_epoch))
+        optim.set_rates(optimizer, *optim.rates(recipe, step, batches.steps_per_epoch))
         loss, _ = loop.train_step(model, optimizer, *batches.cut(step), recipe)
         found.append(loss.item())
     return found
@@ -159,7 +159,7 @@ def test_a_compiled_network_takes_the_same_steps():
     model.compile(dynamic=False, backend="aot_eager")
     found = []
     for step in range(4):
-        optim.set_rates(optimizer, *loop.rates(RECIPE, step, batches.steps_per_epoch))
+        optim.set_rates(optimizer, *optim.rates(RECIPE, step, batches.steps_per_epoch))
         found.append(loop.train_step(model, optimizer, *batches.cut(step), RECIPE)[0].item())
     assert found == pytest.approx(plain, rel=1e-4)
     assert "prep.conv.weight" in model.state_dict()
@@ -251,10 +251,10 @@ class Operations(TorchDispatchMode):
 def test_rates_follow_the_brief():
     """24 epochs of 98 steps, the peak at step 489, no annihilation."""
     recipe = Recipe(lr_max=0.4, lr_min=0.01, lr_final=0.01)
-    assert loop.rates(recipe, 0, 98) == (0.01, 0.9)
-    assert loop.rates(recipe, 489, 98)[0] == 0.4
-    assert loop.rates(recipe, 488, 98)[0] < 0.4 > loop.rates(recipe, 490, 98)[0]
-    assert loop.rates(recipe, 2351, 98)[0] == pytest.approx(0.01, rel=1e-12)
+    assert optim.rates(recipe, 0, 98) == (0.01, 0.9)
+    assert optim.rates(recipe, 489, 98)[0] == 0.4
+    assert optim.rates(recipe, 488, 98)[0] < 0.4 > optim.rates(recipe, 490, 98)[0]
+    assert optim.rates(recipe, 2351, 98)[0] == pytest.approx(0.01, rel=1e-12)
     cycled = override(recipe, cycle_momentum=True)
-    assert loop.rates(cycled, 489, 98)[1] == pytest.approx(0.85)
-    assert loop.rates(cycled, 0, 98)[1] == pytest.approx(0.95)
+    assert optim.rates(cycled, 489, 98)[1] == pytest.approx(0.85)
+    assert optim.rates(cycled, 0, 98)[1] == pytest.approx(0.95)

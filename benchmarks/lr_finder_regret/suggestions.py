@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.lr_finder_regret.trainings import Bench
 from onecycle import loop, optim, runtime
-from onecycle.loop import Training
 from onecycle.lr_finder import LRCurve, lr_range_test
+from onecycle.state import Training
 
 REPEATS = 3
 """Range tests of every library, each from another initialization and with other batches."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.lr_finder_regret.problems import CLASSES, Problem, network
 from onecycle import loop, optim, runtime, training
 from onecycle.config import override
-from onecycle.loop import State, Training
+from onecycle.state import State, Training
 from onecycle.training.preparation import placed
 
 LOW_SHARE = 100.0

@@ -23,6 +23,7 @@ from benchmarks.peers.work import (
 from onecycle import Recipe, loop, runtime, training
 from onecycle.config import override
 from onecycle.run_dir import RunDir
+from onecycle.state import Training
 
 
 def recipe(work: Work, setting: Setting) -> Recipe:
@@ -68,7 +69,7 @@ def train(work: Work, setting: Setting, turns: Turns) -> None:
 class TakeTurns(loop.Readings):
     """The training's own readings, of which each step's loss and images are passed on."""
 
-    def __init__(self, job: loop.Training, run: RunDir, turns: Turns) -> None:
+    def __init__(self, job: Training, run: RunDir, turns: Turns) -> None:
         super().__init__(job, run, onecycle.Progress())
         self._turns = turns
 

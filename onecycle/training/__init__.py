@@ -17,13 +17,13 @@ from onecycle.config import Recipe, override
 from onecycle.data import Splits
 from onecycle.errors import InputError, Interrupted
 from onecycle.evaluate import Evaluation
-from onecycle.loop import Training
 from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
 from onecycle.progress import SILENT, Logged, Progress
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.provenance import tensors_sha256
+from onecycle.state import Training, load_model
 from onecycle.training import conditions
 from onecycle.training.auditing import note_failures, note_start, write_audit
 from onecycle.training.preparation import build, load, note_uneven_classes, prepare
@@ -177,7 +177,7 @@ def evaluate_run(
     recipe = override(recipe, data=data or recipe.data, device=_present(recipe.device, progress))
     training, splits = prepare(recipe, threads=threads, progress=progress)
     _check_same_classes(folder, splits)
-    loop.load_model(training.model, checkpoint.tensors)
+    load_model(training.model, checkpoint.tensors)
     with runtime.reused_memory():
         evaluation = training.evaluate(splits.test)
     return {

@@ -12,9 +12,9 @@ from onecycle import kernels, runtime
 from onecycle.config import FIELDS, Recipe, override
 from onecycle.data import Splits
 from onecycle.errors import InputError
-from onecycle.loop import Training
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir, environment, package_versions
+from onecycle.state import Training
 from onecycle.training.rates import found_rates, with_rates
 
 WITHOUT_INFLUENCE = frozenset({"data", "checkpoint_minutes"})

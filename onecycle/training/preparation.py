@@ -8,8 +8,8 @@ from onecycle.config import Recipe, override
 from onecycle.data import Splits, load_splits
 from onecycle.data.batches import Batches
 from onecycle.errors import InputError
-from onecycle.loop import Training
 from onecycle.progress import SILENT, Progress
+from onecycle.state import Training
 
 UNEVEN = 2.0
 """Images in the largest class of the train split over those in the smallest from which it's said"""

@@ -12,10 +12,10 @@ from onecycle.config import Recipe, override
 from onecycle.data import stratified
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError, Interrupted
-from onecycle.loop import State, Training
 from onecycle.lr_finder import Proof, prove
 from onecycle.lr_finder.proof import expected_cost
 from onecycle.progress import Progress
+from onecycle.state import State, Training
 from onecycle.training.preparation import build, placed
 from onecycle.training.signals import Signals
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from onecycle import loop, optim, runtime
 from onecycle.config import Recipe, override
 from onecycle.errors import InputError, Interrupted
-from onecycle.loop import Training
 from onecycle.lr_finder import LRCurve, LRFinding, Proof, lr_range_test, suggest
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir
+from onecycle.state import Training
 from onecycle.training.preparation import build, placed
 from onecycle.training.proving import prove_lr_max
 from onecycle.training.signals import Signals

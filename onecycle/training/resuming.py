@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from onecycle.data import Splits
 from onecycle.errors import InputError
-from onecycle.loop import Training
 from onecycle.progress import Progress
 from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.state import Training
 from onecycle.training.conditions import (
     Difference,
     differences,

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from onecycle import loop
 from onecycle.errors import InputError, Interrupted
-from onecycle.loop import State, Training
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.state import State, Training
 from onecycle.training.auditing import note_start
 from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import Signals, noted_signals

@@ -1,0 +1,171 @@
+"""What a training works on, where it stands, and how both are kept in a checkpoint.
+
+Shapes: B batch, C channels, H height, W width, K classes, N images.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from onecycle import optim, schedule
+from onecycle.applied import Applied, applied_to, is_looked_at
+from onecycle.config import Recipe
+from onecycle.data.batches import Batches, Images
+from onecycle.data.image_set import ImageSet
+from onecycle.evaluate import Evaluation, predict
+from onecycle.run_dir import Checkpoint
+
+
+@dataclass
+class State:
+    """Where a training stands, apart from its tensors. Everything else follows from the step.
+
+    `loss_sum`, `correct` and `seen` are over the current epoch's batches so far. `total_seconds`
+    are those of the processes before this one that worked on the run. `best_val_accuracy` is the
+    best `Training.score` on the validation split. `audit` holds what has been measured about the
+    training so far: `applied`, the counts of `applied.Applied`, and `initial_weights_repeat`.
+    """
+
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    total_seconds: float = 0.0
+    best_test_accuracy: float = -1.0
+    best_epoch: int = 0
+    best_val_accuracy: float = -1.0
+    audit: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Training:
+    """All that a training works on, resolved: no `auto` is left in its recipe."""
+
+    recipe: Recipe
+    model: nn.Module
+    optimizer: Optimizer
+    batches: Batches
+    test: ImageSet
+    val: ImageSet | None
+    device: torch.device
+    state: State = field(default_factory=State)
+    started: float = field(default_factory=time.perf_counter)
+    _on_device: dict[int, Images] = field(default_factory=dict, repr=False)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.recipe.epochs * self.batches.steps_per_epoch
+
+    @property
+    def peak_step(self) -> int:
+        """The step (0-based) at which the rate peaks."""
+        return schedule.peak_step(self.recipe.resolved_peak_epoch, self.batches.steps_per_epoch)
+
+    @cached_property
+    def class_weights_K(self) -> Tensor | None:
+        """Weight of each class in the loss, float32 on the device; None where all count the same.
+
+        A function of the recipe and the train split, so a resumed run has the same ones.
+        """
+        if self.recipe.class_weights == "none":
+            return None
+        weights_K = torch.from_numpy(self.batches.train.balanced_weights())
+        return weights_K.to(self.device, torch.float32)
+
+    def total_seconds(self) -> float:
+        """Time since the command began, with that of earlier processes on the same run."""
+        return self.state.total_seconds + time.perf_counter() - self.started
+
+    def rates(self, step: int) -> tuple[float, float]:
+        """Learning rate and momentum of `step`."""
+        return optim.rates(self.recipe, step, self.batches.steps_per_epoch)
+
+    def look_at(self, step: int, batch_BCHW: Tensor) -> None:
+        """On a few steps, measure what was really done to the images, for the audit."""
+        if is_looked_at(step, self.total_steps):
+            so_far = Applied(**self.state.audit.get("applied", {}))
+            found = so_far + applied_to(self.batches, step, batch_BCHW)
+            self.state.audit["applied"] = found.to_json()
+
+    def evaluate(self, image_set: ImageSet, *, mirrored: bool = False) -> Evaluation:
+        """The model's evaluation on a set, whose pixels stay on the device from then on."""
+        mean, std = self.batches.mean, self.batches.std
+        logits_NK = predict(
+            self.model,
+            image_set,
+            mean=mean,
+            std=std,
+            device=self.device,
+            precision=self.recipe.precision,
+            mirrored=mirrored,
+            images=self._images(image_set),
+        )
+        return Evaluation(logits_NK, image_set.labels_N)
+
+    def _images(self, image_set: ImageSet) -> Images:
+        """The set's pixels where batches are cut from them, made once."""
+        if id(image_set) not in self._on_device:
+            images = Images(image_set.images_NHWC, self.device, self.batches.mean, self.batches.std)
+            self._on_device[id(image_set)] = images
+        return self._on_device[id(image_set)]
+
+    def test_batch(self, indices_B: np.ndarray) -> Tensor:
+        """Images of the test split as the network takes them: float32 B C H W, not augmented."""
+        return self._images(self.test).normalised(indices_B).permute(0, 3, 1, 2)
+
+    def score(self, evaluation: Evaluation) -> float:
+        """The figure that tells a better network: accuracy, the balanced one if the loss is."""
+        balanced = self.recipe.class_weights == "balanced"
+        return evaluation.balanced_accuracy if balanced else evaluation.accuracy
+
+    def checkpoint_due(self, saved: float) -> bool:
+        """Whether the last checkpoint, at the `time.perf_counter()` `saved`, is old enough."""
+        seconds = 60 * self.recipe.checkpoint_minutes
+        return 0 < seconds <= time.perf_counter() - saved
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that going on needs."""
+        tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items() if v is not None}
+        state = asdict(self.state) | {"total_seconds": self.total_seconds()}
+        return Checkpoint(self.state.step, tensors, state)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to where `checkpoint` was taken."""
+        load_model(self.model, checkpoint.tensors)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        optimizer_state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in checkpoint.tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".", 2)
+                laid_out = _laid_out_like(parameters[int(index)], tensor)
+                optimizer_state.setdefault(int(index), {})[key] = laid_out
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
+        self.state = State(**checkpoint.state)
+
+
+def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """`tensor` in the memory order of its parameter, which fused optimizers take for granted."""
+    if tensor.shape != parameter.shape:  # a step counter
+        return tensor
+    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+
+
+def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy a checkpoint's `model.…` tensors into the model."""
+    prefix = "model."
+    model.load_state_dict(
+        {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    )
