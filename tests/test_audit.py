@@ -129,7 +129,7 @@ def test_a_first_rate_never_searched_for_and_a_range_test_that_leaves_a_trace(tm
 
 
 def test_a_range_test_with_another_optimizer_and_test_images_in_train(tmp_path, patch):
-    one, load, set_rates = rates._one_range_test, preparation.load, rates.optim.set_rates
+    one, load, set_rates = rates._one_range_test, preparation.splits_of, rates.optim.set_rates
 
     def with_another(trial, *arguments):
         other = torch.optim.SGD(trial.model.parameters(), lr=0.0, momentum=0.0, weight_decay=1e-2)
@@ -145,7 +145,7 @@ def test_a_range_test_with_another_optimizer_and_test_images_in_train(tmp_path, 
         return replace(splits, test=replace(splits.test, images_NHWC=pixels))
 
     patch(rates, "_one_range_test", with_another)
-    patch(preparation, "load", with_copies)
+    patch(preparation, "splits_of", with_copies)
     assert failed(tmp_path) == {"Optimizer of the range test", "Test images in train"}
 
 

@@ -156,7 +156,7 @@ def test_blacking_out_what_speaks_for_the_class_costs_more_than_chance(tmp_path,
     Also against regions of like shape: the maps of other images.
     """
     splits = Splits(marked(400, 0), marked(200, 1), None, "marks", "0" * 16)
-    monkeypatch.setattr(preparation, "load", lambda *_: splits)
+    monkeypatch.setattr(preparation, "splits_of", lambda *_: splits)
     monkeypatch.setattr(training.figures, "write", lambda *_: None)
     monkeypatch.setattr(training, "write_report", lambda *_: None)
     recipe = Recipe(

@@ -1,5 +1,6 @@
 """Image sets and splits against NumPy and brute force."""
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onecycle.data import image_set, load_splits, stratified
+from onecycle import data
+from onecycle.config import FIELDS, Recipe
+from onecycle.data import image_set, load_splits, splits_of, stratified
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError
 
@@ -97,3 +100,21 @@ def test_a_source_that_is_not_there_is_refused_in_one_line(source, message):
     with pytest.raises(InputError, match=message) as error:
         load_splits(source)
     assert "\n" not in str(error.value)
+
+
+def test_a_recipes_images_are_those_of_its_settings(monkeypatch):
+    """Every setting of images that a recipe has is handed on."""
+    recipe = Recipe(
+        data="cifar100", label_set="coarse", image_size=16, resize="squash", on_bad_image="skip",
+        train_limit=200, test_limit=20, val_fraction=0.25, split_seed=3,
+    )  # fmt: skip
+    handed_on = {}
+    monkeypatch.setattr(
+        data, "load_splits", lambda source, **settings: handed_on.update(settings, data=source)
+    )
+    splits_of(recipe)
+    settings = {"data", *(FIELDS.keys() & inspect.signature(load_splits).parameters.keys())}
+    assert len(settings) == 9
+    assert {name: handed_on[name] for name in settings} == {
+        name: getattr(recipe, name) for name in settings
+    }

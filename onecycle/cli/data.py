@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from onecycle.data import Splits
-    from onecycle.progress import Progress
 
 GB = 10**9
 
@@ -29,35 +28,17 @@ def data(call: Call) -> None:
     sheet = call.place("contact_sheet")
     with call.progress() as progress:
         from onecycle.cli import screens
+        from onecycle.data import splits_of
         from onecycle.data.describe import describe_data
         from onecycle.data.folder.words import in_words
 
-        splits = _splits(call, progress)
+        splits = splits_of(override(Recipe(data=call.operand), **call.given.values), progress)
         found = describe_data(splits, progress=progress).to_json()
         left_out = in_words(splits.left_out) if splits.left_out else ""
         if sheet:
             _draw(splits, sheet)
             found["contact_sheet"] = str(sheet)
     call.answer(found, lambda: screens.data(found, left_out))
-
-
-def _splits(call: Call, progress: "Progress") -> "Splits":
-    """The images that are named, in the splits that the flags make."""
-    from onecycle.data import load_splits
-
-    recipe = override(Recipe(data=call.operand), **call.given.values)
-    return load_splits(
-        recipe.data,
-        label_set=recipe.label_set,
-        image_size=recipe.image_size,
-        resize=recipe.resize,
-        on_bad_image=recipe.on_bad_image,
-        train_limit=recipe.train_limit,
-        test_limit=recipe.test_limit,
-        val_fraction=recipe.val_fraction,
-        split_seed=recipe.split_seed,
-        progress=progress,
-    )
 
 
 def _draw(splits: "Splits", path: "Path") -> None:

@@ -1,12 +1,12 @@
-"""Images by name or path: `load_splits`."""
+"""Images by name or path, `load_splits`, or as a recipe wants them, `splits_of`."""
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from onecycle.config import nearest_or_all
+from onecycle.config import Recipe, nearest_or_all
 from onecycle.data import cifar, folder, shapes
 from onecycle.data.image_set import ImageSet, LeftOut, Splits, fingerprint
 from onecycle.errors import InputError
@@ -15,7 +15,7 @@ from onecycle.progress import SILENT, Progress
 BUILT_IN = ("cifar10", "cifar100", "shapes")
 """Names that need no path."""
 
-__all__ = ["BUILT_IN", "ImageSet", "LeftOut", "Splits", "load_splits"]
+__all__ = ["BUILT_IN", "ImageSet", "LeftOut", "Splits", "load_splits", "splits_of"]
 
 
 def load_splits(
@@ -59,51 +59,107 @@ def load_splits(
     official = cifar.recognise(source)
     if official is None and label_set != "fine":
         raise InputError(f"label_set: {source} has no {label_set} labels; CIFAR-100 alone has")
-    left_out = LeftOut()
     if source == "shapes":
-        kind = "drawn shapes"
-        train, test = shapes.load(
-            train=train_limit or 10_000,
-            test=test_limit or 2_000,
-            size=image_size or 32,
-            progress=progress,
-        )
+        found = _drawn(train_limit, test_limit, image_size, progress)
     elif official is not None:
-        kind = f"{official.title}, official archive, {official.form.capitalize()} form"
-        train, test = cifar.load(
-            source,
-            official,
-            label_set=label_set,
-            image_size=image_size,
-            cache_dir=cache_dir,
-            progress=progress,
-        )
-        train = _limited(train, train_limit, split_seed, "train_limit")
-        test = _limited(test, test_limit, split_seed, "test_limit")
+        found = _official(source, official, label_set, image_size, cache_dir, progress)
     elif Path(source).exists():
-        train, test, left_out = folder.load(
-            source,
-            image_size=image_size,
-            resize=resize,
-            on_bad_image=on_bad_image,
-            split_seed=split_seed,
-            cache_dir=cache_dir,
-            progress=progress,
-        )
-        kind = "table of images" if Path(source).is_file() else _kind_of_folder(test)
-        train = _limited(train, train_limit, split_seed, "train_limit")
-        test = _limited(test, test_limit, split_seed, "test_limit")
+        found = _own(source, image_size, resize, on_bad_image, split_seed, cache_dir, progress)
     else:
         raise InputError(
             f"data: there is no path '{source}', and no built-in set of that name; "
             + nearest_or_all(source, BUILT_IN)
         )
-    val = None
-    if val_fraction > 0:
-        chosen = stratified(train.labels_N, val_fraction, split_seed, "validation")
-        _check_each_class(train, chosen, "val_fraction")
-        val, train = train.take(np.flatnonzero(chosen)), train.take(np.flatnonzero(~chosen))
-    return Splits(train, test, val, source, fingerprint(train, test, val), kind, left_out)
+    train = _limited(found.train, train_limit, split_seed, "train_limit")
+    test = _limited(found.test, test_limit, split_seed, "test_limit")
+    train, val = _validation_apart(train, val_fraction, split_seed)
+    return Splits(
+        train, test, val, source, fingerprint(train, test, val), found.kind, found.left_out
+    )
+
+
+def splits_of(recipe: Recipe, progress: Progress = SILENT) -> Splits:
+    """The recipe's images: `load_splits` by its settings.
+
+    Raises:
+        InputError: as in `load_splits`.
+    """
+    return load_splits(
+        recipe.data,
+        label_set=recipe.label_set,
+        image_size=recipe.image_size,
+        resize=recipe.resize,
+        on_bad_image=recipe.on_bad_image,
+        train_limit=recipe.train_limit,
+        test_limit=recipe.test_limit,
+        val_fraction=recipe.val_fraction,
+        split_seed=recipe.split_seed,
+        progress=progress,
+    )
+
+
+# ----------------------------------------------------------------------------------------- sources
+
+
+class _Found(NamedTuple):
+    """All images of a source, and what it is in words."""
+
+    kind: str
+    train: ImageSet
+    test: ImageSet
+    left_out: LeftOut = LeftOut()
+
+
+def _drawn(train: int, test: int, image_size: int, progress: Progress) -> _Found:
+    """Shapes, as many as are asked for."""
+    drawn = shapes.load(
+        train=train or 10_000, test=test or 2_000, size=image_size or 32, progress=progress
+    )
+    return _Found("drawn shapes", *drawn)
+
+
+def _official(
+    source: str,
+    archive: cifar.Archive,
+    label_set: str,
+    image_size: int,
+    cache_dir: Path | None,
+    progress: Progress,
+) -> _Found:
+    """CIFAR, fetched or from an archive."""
+    train, test = cifar.load(
+        source,
+        archive,
+        label_set=label_set,
+        image_size=image_size,
+        cache_dir=cache_dir,
+        progress=progress,
+    )
+    kind = f"{archive.title}, official archive, {archive.form.capitalize()} form"
+    return _Found(kind, train, test)
+
+
+def _own(
+    source: str,
+    image_size: int,
+    resize: Literal["crop", "squash"],
+    on_bad_image: str,
+    split_seed: int,
+    cache_dir: Path | None,
+    progress: Progress,
+) -> _Found:
+    """A folder or table of one's own images."""
+    train, test, left_out = folder.load(
+        source,
+        image_size=image_size,
+        resize=resize,
+        on_bad_image=on_bad_image,
+        split_seed=split_seed,
+        cache_dir=cache_dir,
+        progress=progress,
+    )
+    kind = "table of images" if Path(source).is_file() else _kind_of_folder(test)
+    return _Found(kind, train, test, left_out)
 
 
 def _kind_of_folder(test: ImageSet) -> str:
@@ -114,6 +170,9 @@ def _kind_of_folder(test: ImageSet) -> str:
     if all(name.startswith("test/") for name in test.names):
         return "class folders"
     return f"class folders, {100 * folder.TEST_FRACTION:.0f} % of each class set apart to test"
+
+
+# ----------------------------------------------------------------------------------------- choices
 
 
 def stratified(labels_N: np.ndarray, fraction: float, seed: int, stream: str) -> np.ndarray:
@@ -163,6 +222,17 @@ def _exactly(chosen_N: np.ndarray, labels_N: np.ndarray, count: int) -> np.ndarr
             label = int(np.argmin(np.where(spare > 0, kept, np.iinfo(np.int64).max)))
             chosen_N[np.flatnonzero(~chosen_N & (labels_N == label))[0]] = True
     return np.flatnonzero(chosen_N)
+
+
+def _validation_apart(
+    train: ImageSet, fraction: float, seed: int
+) -> tuple[ImageSet, ImageSet | None]:
+    """What is left of the train split, and the validation split: None where the share is 0."""
+    if fraction <= 0:
+        return train, None
+    chosen_N = stratified(train.labels_N, fraction, seed, "validation")
+    _check_each_class(train, chosen_N, "val_fraction")
+    return train.take(np.flatnonzero(~chosen_N)), train.take(np.flatnonzero(chosen_N))
 
 
 def _check_each_class(train: ImageSet, chosen_N: np.ndarray, name: str) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from onecycle import examples, figures, loop, runtime
 from onecycle.config import Recipe, override
-from onecycle.data import Splits
+from onecycle.data import Splits, splits_of
 from onecycle.errors import InputError, Interrupted
 from onecycle.evaluate import Evaluation
 from onecycle.lr_finder import LRFinding
@@ -26,7 +26,7 @@ from onecycle.run_dir.provenance import tensors_sha256
 from onecycle.state import Training, load_model
 from onecycle.training import conditions
 from onecycle.training.auditing import note_failures, note_start, write_audit
-from onecycle.training.preparation import build, load, note_uneven_classes, prepare
+from onecycle.training.preparation import build, note_uneven_classes, prepare
 from onecycle.training.rates import range_test, resolve_rates, set_aside_if_damaged
 from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import noted_signals
@@ -196,7 +196,7 @@ def describe(recipe: Recipe) -> Summary:
             classes = 20
         shape = (recipe.image_size or side, recipe.image_size or side, channels)
     else:
-        splits = load(recipe, SILENT)
+        splits = splits_of(recipe)
         shape, classes = splits.train.image_shape, len(splits.train.classes)
     return summarize(build(recipe, shape[2], classes), shape)
 

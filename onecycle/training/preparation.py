@@ -5,7 +5,7 @@ from torch import nn
 
 from onecycle import kernels, models, optim, runtime
 from onecycle.config import Recipe, override
-from onecycle.data import Splits, load_splits
+from onecycle.data import Splits, splits_of
 from onecycle.data.batches import Batches
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
@@ -24,7 +24,7 @@ def prepare(
     device = runtime.resolve_device(recipe.device)
     precision = runtime.resolve_precision(recipe.precision, device)
     note_missing_kernels(device, precision, progress)
-    splits = load(recipe, progress)
+    splits = splits_of(recipe, progress)
     mean, std = _statistics(recipe, splits)
     recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
     _, _, channels = splits.train.image_shape
@@ -44,22 +44,6 @@ def prepare(
     optimizer = optim.build(model, recipe)
     training = Training(recipe, model, optimizer, batches, splits.test, splits.val, device)
     return training, splits
-
-
-def load(recipe: Recipe, progress: Progress) -> Splits:
-    """The recipe's images."""
-    return load_splits(
-        recipe.data,
-        label_set=recipe.label_set,
-        image_size=recipe.image_size,
-        resize=recipe.resize,
-        on_bad_image=recipe.on_bad_image,
-        train_limit=recipe.train_limit,
-        test_limit=recipe.test_limit,
-        val_fraction=recipe.val_fraction,
-        split_seed=recipe.split_seed,
-        progress=progress,
-    )
 
 
 def build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = None) -> nn.Module:
