@@ -82,16 +82,14 @@ def lr_range_test(
     if step is None:
         step = _training_step(model, optimizer, loss_fn, supply, accumulate, autocast, scaler)
     if validation is not None:
-        if loss_fn is None:
-            raise InputError("validation: needs loss_fn to measure its loss; pass loss_fn")
-        step = _validated(step, model, loss_fn, list(validation), autocast)
+        step = _validated(step, model, loss_fn, validation, autocast)
     others = [scaler] if scaler is not None else []
     with untouched(model, optimizer, *others):
-        curve = _climb(step, optimizer, steps, lr_start, lr_end, ramp, progress)
+        curve = _curve(step, optimizer, steps, lr_start, lr_end, ramp, progress)
     return replace(curve, batch_size=batch_size or supply.largest * accumulate)
 
 
-def _climb(
+def _curve(
     step: Callable[[int], Tensor | float],
     optimizer: Optimizer,
     steps: int,
@@ -100,31 +98,52 @@ def _climb(
     ramp: Literal["exponential", "linear"],
     progress: Progress,
 ) -> LRCurve:
-    """The ramp itself."""
-    lrs: list[float] = []
-    losses: list[float] = []
-    ratios = _ratios(optimizer)
-    watch = _Divergence()
-    stopped = "completed"
+    """The curve of the whole ramp, or of as much of it as was climbed."""
+    lrs = [
+        range_test_lr(index, steps=steps, lr_start=lr_start, lr_end=lr_end, ramp=ramp)
+        for index in range(steps)
+    ]
     progress.start("range test", steps)
-    for index in range(steps):
-        lr = range_test_lr(index, steps=steps, lr_start=lr_start, lr_end=lr_end, ramp=ramp)
+    losses, stopped = _climb(step, optimizer, lrs, progress)
+    progress.finish()
+    _check_losses(losses, stopped, lr_start)
+    return LRCurve(
+        tuple(lrs[: len(losses)]),
+        tuple(losses),
+        ramp,
+        stopped,
+        steps,
+        adaptive=_is_adaptive(optimizer),
+        optimizer=optim.settings(optimizer),
+    )
+
+
+def _climb(
+    step: Callable[[int], Tensor | float],
+    optimizer: Optimizer,
+    lrs: list[float],
+    progress: Progress,
+) -> tuple[list[float], str]:
+    """The loss at each of the rising rates, and why there are no more."""
+    losses: list[float] = []
+    ratios, watch = _ratios(optimizer), _Divergence()
+    for index, lr in enumerate(lrs):
         _set_lr(optimizer, lr, ratios)
         try:
             loss = float(step(index))
         except StopIteration:
-            stopped = "out of batches"
-            break
+            return losses, "out of batches"
         if not math.isfinite(loss):
-            stopped = "non-finite"
-            break
-        lrs.append(lr)
+            return losses, "non-finite"
         losses.append(loss)
         progress.advance(1, loss=loss, lr=lr)
         if watch.diverged(loss):
-            stopped = "diverged"
-            break
-    progress.finish()
+            return losses, "diverged"
+    return losses, "completed"
+
+
+def _check_losses(losses: list[float], stopped: str, lr_start: float) -> None:
+    """Refuse what is no curve."""
     if not losses and stopped == "non-finite":
         raise TrainingError(
             f"range test: the loss is not finite at the first step (lr {lr_start:g}); "
@@ -134,15 +153,6 @@ def _climb(
         raise InputError(
             f"batches: {len(losses)} gave a loss, and a range test needs at least 2; give more"
         )
-    return LRCurve(
-        tuple(lrs),
-        tuple(losses),
-        ramp,
-        stopped,
-        steps,
-        adaptive=_is_adaptive(optimizer),
-        optimizer=optim.settings(optimizer),
-    )
 
 
 def _is_adaptive(optimizer: Optimizer) -> bool:
@@ -213,16 +223,19 @@ def _training_step(
                 loss = loss_fn(model(inputs), targets) / accumulate
             (scaler.scale(loss) if scaler is not None else loss).backward()
             total += loss.item()
-        if not math.isfinite(total):
-            return total
-        if scaler is not None:
-            scaler.step(optimizer)
-            scaler.update()
-        else:
-            optimizer.step()
+        if math.isfinite(total):
+            _update(optimizer, scaler)
         return total
 
     return step
+
+
+def _update(optimizer: Optimizer, scaler: "torch.amp.GradScaler | None") -> None:
+    if scaler is None:
+        optimizer.step()
+    else:
+        scaler.step(optimizer)
+        scaler.update()
 
 
 class _Supply:
@@ -263,12 +276,15 @@ def _size(targets: Tensor) -> int:
 def _validated(
     step: Callable[[int], Tensor | float],
     model: nn.Module,
-    loss_fn: LossFunction,
-    validation: list[Batch],
+    loss_fn: LossFunction | None,
+    validation: Iterable[Batch],
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> Callable[[int], float]:
     """`step`, but answering with the mean loss over the validation batches afterwards."""
-    if not validation:
+    if loss_fn is None:
+        raise InputError("validation: needs loss_fn to measure its loss; pass loss_fn")
+    held_out = list(validation)
+    if not held_out:
         raise InputError("validation: no batches; give at least one")
 
     def validated(index: int) -> float:
@@ -277,7 +293,7 @@ def _validated(
         was_training = model.training
         model.eval()
         with torch.no_grad(), autocast():
-            losses = [loss_fn(model(inputs), targets).item() for inputs, targets in validation]
+            losses = [loss_fn(model(inputs), targets).item() for inputs, targets in held_out]
         model.train(was_training)
         return sum(losses) / len(losses)
 
