@@ -42,6 +42,12 @@ def two_threads() -> None:
     torch.set_num_threads(2)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def two_threads_for_the_fixtures_of_a_module() -> None:
+    """They come before the one above, and their trainings are compared with those of tests."""
+    torch.set_num_threads(2)
+
+
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """Real processes at little cost."""

@@ -189,9 +189,9 @@ def test_figures_that_are_not_those_of_the_predictions(tmp_path, patch):
 
 
 def test_a_seed_that_is_never_set(tmp_path, patch):
+    """The peak is given: by chance, the range test can find one that ends in NaN."""
     patch(runtime, "seed_of", lambda *_: int.from_bytes(os.urandom(7), "little"))
-    names = failed(tmp_path)
-    assert "Seed" in names
+    assert "Seed" in failed(tmp_path, override(RECIPE, lr_max=0.05))
 
 
 def test_a_group_whose_rate_is_not_set(tmp_path, patch):
