@@ -1,6 +1,7 @@
 """The cache: what is ours, what is used, how large it gets; killed and simultaneous processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,12 @@ from small_folders import Told, load, make_flat, paint
 
 from onecycle.data import cache
 from onecycle.errors import InputError
+from onecycle.kernels import compiling
+
+needs_compiler = pytest.mark.skipif(
+    sys.platform != "linux" or not any(map(shutil.which, compiling.COMPILERS)),
+    reason="there is no C compiler",
+)
 
 DECODED = [f"folder-{index:032x}" for index in range(4)]
 
@@ -125,6 +132,9 @@ OTHERS = [
     "cifar-10-python.tar.gz.bak",
     "cifar-10-binary.tar",
     "x.tmp",
+    "kernels-0123.so",
+    "kernels-" + "g" * 16 + ".so",
+    "kernels-" + "0" * 16 + ".so.bak",
     "seal.json",
     ".hidden",
 ]
@@ -150,6 +160,45 @@ def test_clean_removes_all_that_is_ours_and_nothing_else(tmp_path):
     assert cache.clean(tmp_path) == cache.Cleaned(5, size + 250, 0)
     assert sorted(tmp_path.rglob("*")) == theirs
     assert cache.clean(tmp_path) == cache.Cleaned(0, 0, 0)
+
+
+@needs_compiler
+def test_clean_removes_compiled_kernels(tmp_path, monkeypatch):
+    """As they are really compiled; those that are in use go on, and others are made anew."""
+    monkeypatch.setenv("ONECYCLE_CACHE", str(tmp_path))
+    in_use = compiling.library("FLOAT", "this cpu")
+    (compiled,) = tmp_path.iterdir()
+    shutil.copy(compiled, tmp_path / f"kernels-{'0' * 16}.so")  # of an older source, say
+    size = size_of(tmp_path)
+    assert cache.clean(keep_bytes=size) == cache.Cleaned(0, 0, size)
+    assert cache.clean() == cache.Cleaned(2, size, 0)
+    assert list(tmp_path.iterdir()) == []
+    assert in_use.block_rows() == 512
+    assert compiling.library("FLOAT", "this cpu").block_rows() == 512
+
+
+@pytest.mark.parametrize("end", ["tmp", "o"])
+def test_kernels_that_are_being_compiled_stay(end, tmp_path):
+    """What a killed compilation has left goes; no compiler takes longer than its limit."""
+    path = tmp_path / f"kernels-{'0' * 16}.so.0123abcd.{end}"
+    path.write_bytes(bytes(10))
+    assert cache.clean(tmp_path) == cache.Cleaned(0, 0, 10)
+    age(path, 3 * compiling.SECONDS)
+    assert cache.clean(tmp_path) == cache.Cleaned(1, 10, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cleaning_needs_no_torch(tmp_path):
+    code = (
+        "import sys; from onecycle.cli import main; main(['data', '--clean']); "
+        "print('torch' in sys.modules)"
+    )
+    (tmp_path / f"kernels-{'0' * 16}.so").write_bytes(bytes(10))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
+        env=os.environ | {"ONECYCLE_CACHE": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout == "1 entry removed, 10 B freed, 0 B kept\nFalse\n"
 
 
 def test_clean_of_no_cache_at_all_is_nothing(tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
 """The cache: where it lies, decoded images in it, its bound, and cleaning it.
 
 Everything in it has a name that only this program gives: `folder-<32 hex>`, `cifar10-<16 hex>`,
-the archives by their published names, and what belongs to them (`.part`, `.lock`, `.tmp`). Whatever
-else lies there is someone else's and is left alone. Everything can be made anew.
+the archives by their published names, and what belongs to them (`.part`, `.lock`, `.tmp`); and
+`kernels-<16 hex>.so`, which `kernels.compiling` keeps here. Whatever else lies there is someone
+else's and is left alone. Everything can be made anew.
 """
 
 import errno
@@ -12,7 +13,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,12 @@ _DECODED = re.compile(r"folder-[0-9a-f]{32}|cifar100?-[0-9a-f]{16}")
 _TEMPORARY = re.compile(rf"({_DECODED.pattern})\.[0-9a-f]{{8}}\.tmp")
 _LOCK = re.compile(rf"({_DECODED.pattern})\.lock")
 _DOWNLOAD = re.compile(r"(cifar-100?-(?:python|binary)\.tar\.gz)(?:\.part)?")
+_KERNELS = re.compile(r"kernels-[0-9a-f]{16}\.so")
+_HALF_COMPILED = re.compile(rf"{_KERNELS.pattern}\.[0-9a-f]{{8}}\.(?:tmp|o)")
+
+_ABANDONED = 120.0
+"""Seconds after which half-compiled kernels are a killed process's: longer than any compiler is
+waited for. They have no lock."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,8 @@ class Cleaned:
     """What `clean` did.
 
     Attributes:
-        removed: entries: decoded sets, archives, parts of archives, remains of killed processes.
+        removed: entries: decoded sets, archives, parts of archives, compiled kernels, remains of
+            killed processes.
         freed_bytes: what they took up.
         kept_bytes: what the others take up.
     """
@@ -179,17 +188,18 @@ def _checksum(path: Path) -> str:
 def clean(cache_dir: Path | None = None, *, keep_bytes: int = 0) -> Cleaned:
     """Remove what was used least recently, until what remains takes up `keep_bytes` at most.
 
-    Entries are decoded sets, downloaded archives and parts of them. Remains of killed processes go
-    in any case. What another process is fetching or decoding stays, and so does everything that
-    this program has not made. A process that has a removed set open keeps its images.
+    Entries are decoded sets, downloaded archives and parts of them, and compiled kernels, which
+    count as used when they were compiled. Remains of killed processes go in any case. What another
+    process is fetching, decoding or compiling stays, and so does everything that this program has
+    not made. A process that has a removed set or kernels open keeps them.
 
     Args:
         cache_dir: the cache; None: the user's.
         keep_bytes: how much may stay; 0: nothing.
     """
     folder = cache_folder(cache_dir)
-    remains = _entries(folder, _TEMPORARY)
-    entries = [*_entries(folder, _DECODED), *_entries(folder, _DOWNLOAD)]
+    remains = _entries(folder, _TEMPORARY, _HALF_COMPILED)
+    entries = _entries(folder, _DECODED, _DOWNLOAD, _KERNELS)
     gone = _sweep(folder) + _reduce(entries, keep_bytes)
     kept = [entry for entry in (*remains, *entries) if entry not in gone]
     return Cleaned(
@@ -223,8 +233,11 @@ def make_room(newest: Path) -> None:
 
 
 def _sweep(folder: Path) -> list[_Entry]:
-    """Remove what killed processes left: half-made sets, which are answered, and their locks."""
+    """Remove what killed processes left: the half-made, which is answered, and locks."""
     gone = [entry for entry in _entries(folder, _TEMPORARY) if _remove_unless_in_use(entry.path)]
+    for entry in _entries(folder, _HALF_COMPILED):
+        if time.time() - entry.used > _ABANDONED and _remove(entry.path):
+            gone.append(entry)
     for entry in _entries(folder, _LOCK):
         _remove_unless_in_use(entry.path)
     return gone
@@ -243,20 +256,24 @@ def _reduce(entries: list[_Entry], keep_bytes: int) -> list[_Entry]:
     return gone
 
 
-def _entries(folder: Path, names: re.Pattern[str]) -> list[_Entry]:
+def _entries(folder: Path, *names: re.Pattern[str]) -> list[_Entry]:
     """What lies in the cache under such names; links are not ours."""
     found = []
     with suppress(OSError):
         for path in folder.iterdir():
-            if names.fullmatch(path.name) and not path.is_symlink() and _is_ours(path):
+            if _matches(path, names) and not path.is_symlink() and _is_ours(path):
                 with suppress(OSError):  # another process has removed it
                     found.append(_entry(path))
     return found
 
 
+def _matches(path: Path, names: Iterable[re.Pattern[str]]) -> bool:
+    return any(name.fullmatch(path.name) for name in names)
+
+
 def _is_ours(path: Path) -> bool:
-    """Downloads and locks are files; a decoded set is a folder of such files as it consists of."""
-    if _DOWNLOAD.fullmatch(path.name) or _LOCK.fullmatch(path.name):
+    """A decoded set is a folder of such files as it consists of; all else are files."""
+    if not _matches(path, (_DECODED, _TEMPORARY)):
         return path.is_file()
     return path.is_dir() and {file.name for file in path.iterdir()} <= _FILES
 
