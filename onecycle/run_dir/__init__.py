@@ -6,9 +6,8 @@ holds the folder's own path, so that a run can be moved or copied.
 """
 
 import os
-import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from io import FileIO
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.lib.npyio import NpzFile
 
 from onecycle.config import Recipe, read_recipe, to_toml
@@ -25,6 +23,7 @@ from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import checkpoints, logs
 from onecycle.run_dir.checkpoints import CHECKPOINTS_KEPT, Checkpoint
 from onecycle.run_dir.files import beside, encode_json, read_json, write_atomically, writing
+from onecycle.run_dir.ownership import owned
 from onecycle.run_dir.provenance import environment, package_versions
 
 __all__ = [
@@ -239,41 +238,13 @@ class RunDir:
         if self._locked:
             yield
             return
-        lock = self._acquire()
-        owner = self.path / ".owner"
-        try:
+        with owned(self.path):
             self._locked = True
-            _remove_remains(self.path)
-            write_atomically(owner, f"process {os.getpid()} on {platform.node()}".encode())
-            yield
-        finally:
-            self._locked = False
-            self._close_logs()
-            with suppress(OSError):
-                owner.unlink()
-            # The lock's file stays: were it removed, two processes could hold two of them.
-            lock.release()
-
-    def _acquire(self) -> FileLock:
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(
-                f"{self.path}: {self._owner()} is working on this run; wait for it or stop it"
-            ) from None
-        except (OSError, NotImplementedError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(
-                f"{self.path}: can't be locked: {reason}; copy the run to a folder of your own"
-            ) from None
-        return lock
-
-    def _owner(self) -> str:
-        try:
-            return (self.path / ".owner").read_text(encoding="utf-8")
-        except (OSError, ValueError):
-            return "another process"
+            try:
+                yield
+            finally:
+                self._locked = False
+                self._close_logs()
 
     def _close_logs(self) -> None:
         for file in self._logs.values():
@@ -349,11 +320,3 @@ def _arrays(archive: object) -> dict[str, np.ndarray]:
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise ValueError("not all its members are arrays")
     return arrays
-
-
-def _remove_remains(path: Path) -> None:
-    """Remove what killed processes left of files that they were writing."""
-    for folder in (path, path / "plots"):
-        for remains in folder.glob(".*.tmp"):
-            with suppress(OSError):
-                remains.unlink()
