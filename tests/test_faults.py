@@ -338,7 +338,7 @@ def jumping(*arguments):
     shift -= 86_400.0
     close_epoch(*arguments)
 time.time = lambda: real() + shift
-run_dir.datetime = training.datetime = Shifted
+run_dir.datetime = training.results.datetime = Shifted
 loop.close_epoch = jumping
 """
 

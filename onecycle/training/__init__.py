@@ -3,14 +3,11 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from onecycle import examples, figures, loop, runtime
 from onecycle.config import Recipe, override
@@ -22,12 +19,12 @@ from onecycle.models.summary import Summary, summarize
 from onecycle.progress import SILENT, Logged, Progress
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir
-from onecycle.run_dir.provenance import tensors_sha256
 from onecycle.state import Training, load_model
 from onecycle.training import conditions
 from onecycle.training.auditing import note_failures, note_start, write_audit
 from onecycle.training.preparation import build, note_uneven_classes, prepare
 from onecycle.training.rates import range_test, resolve_rates, set_aside_if_damaged
+from onecycle.training.results import summary_of, test_figures, validation, weights_sha256
 from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import noted_signals
 from onecycle.training.verifying import Verification, verify
@@ -184,7 +181,7 @@ def evaluate_run(
         "run": str(folder.path),
         "data": recipe.data,
         "data_fingerprint": splits.fingerprint,
-        **_test_figures(training, evaluation),
+        **test_figures(training, evaluation),
     }
 
 
@@ -224,14 +221,14 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
             labels=evaluation.labels_N,
             names=np.array(training.test.names),
             classes=np.array(training.test.classes),
-            **_validation(training),
+            **validation(training),
         )
         write_audit(training, splits, run, progress)
         progress.start("drawing plots and report", 1, "stage")
         shown = examples.gather(training, evaluation)
         run.save_arrays("examples.npz", **shown)
         figures.write(run, training, evaluation, shown)
-        result = _result(training, splits, evaluation, run)
+        result = summary_of(training, splits, evaluation, run)
         if allowed := conditions.allowed_differences(run):
             result["allowed_differences"] = allowed
         write_report(run, result)
@@ -239,82 +236,6 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
         run.write_result(result)  # last: its presence means that the run is finished
         progress.finish()
         return Run(run.path, result)
-
-
-def _validation(training: Training) -> dict[str, np.ndarray]:
-    """The validation split's logits and labels, by which a temperature can be fitted."""
-    if training.val is None:
-        return {}
-    evaluation = training.evaluate(training.val)
-    return {"val_logits": evaluation.logits_NK, "val_labels": evaluation.labels_N}
-
-
-def _result(
-    training: Training, splits: Splits, evaluation: Evaluation, run: RunDir
-) -> dict[str, Any]:
-    """The summary that result.json holds."""
-    recipe, state = training.recipe, training.state
-    last = run.read_rows("metrics.jsonl")[-1]
-    images = recipe.epochs * len(splits.train)
-    return {
-        "recipe": recipe.recipe,
-        "data": recipe.data,
-        "data_fingerprint": splits.fingerprint,
-        "model": recipe.model,
-        "parameters": sum(p.numel() for p in training.model.parameters()),
-        "seed": recipe.seed,
-        "device": recipe.device,
-        "precision": recipe.precision,
-        "torch": torch.__version__,
-        "epochs": recipe.epochs,
-        "steps": training.total_steps,
-        "batch_size": recipe.batch_size,
-        "lr_min": recipe.lr_min,
-        "lr_max": recipe.lr_max,
-        "lr_final": recipe.lr_final,
-        "peak_step": training.peak_step,
-        "train_images": len(splits.train),
-        "train_loss": last["train_loss"],
-        "train_accuracy": last["train_accuracy"],
-        **_test_figures(training, evaluation),
-        **{name: value for name, value in last.items() if name.startswith("val_")},
-        "best_test_accuracy": state.best_test_accuracy,
-        "best_epoch": state.best_epoch,
-        "train_seconds": state.train_seconds,
-        "eval_seconds": state.eval_seconds,
-        "total_seconds": training.total_seconds(),
-        "images_per_second": images / state.train_seconds,
-        "peak_memory_bytes": runtime.peak_memory_bytes(training.device),
-        "weights_sha256": weights_sha256(training.model),
-        "finished": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-    }
-
-
-def _test_figures(training: Training, evaluation: Evaluation) -> dict[str, Any]:
-    """What the network reaches on the test split, and how even that split's classes are."""
-    counts_K = training.test.class_counts()
-    return {
-        "test_images": len(training.test),
-        "test_class_sizes": [int(counts_K.min()), int(counts_K.max())],
-        "test_loss": evaluation.loss,
-        "test_accuracy": evaluation.accuracy,
-        "test_balanced_accuracy": evaluation.balanced_accuracy,
-        **_with_mirrored(training, evaluation),
-    }
-
-
-def _with_mirrored(training: Training, evaluation: Evaluation) -> dict[str, float]:
-    """Test accuracy with test-time augmentation, if asked for: mean logits with the mirror."""
-    if not training.recipe.tta:
-        return {}
-    mirrored = training.evaluate(training.test, mirrored=True)
-    both_NK = (evaluation.logits_NK + mirrored.logits_NK) / 2
-    return {"test_accuracy_tta": Evaluation(both_NK, evaluation.labels_N).accuracy}
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """SHA-256 of the raw bytes of all parameters and buffers in name order, in hex."""
-    return tensors_sha256(model.state_dict())
 
 
 def _present(device: str, progress: Progress) -> str:
