@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from onecycle.config import Recipe, unknown_name
+from onecycle.config import Recipe
+from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
 
 

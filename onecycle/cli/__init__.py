@@ -21,7 +21,8 @@ from onecycle import __version__
 from onecycle.cli.call import call_of
 from onecycle.cli.commands import COMMANDS
 from onecycle.cli.flags import parse
-from onecycle.config import Recipe, unknown_name
+from onecycle.config import Recipe
+from onecycle.config.names import unknown_name
 from onecycle.errors import InputError, Interrupted, StaleError, TrainingError
 from onecycle.recipes import RECIPES
 

@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from onecycle.config import Recipe, nearest_or_all
+from onecycle.config import Recipe
+from onecycle.config.names import nearest_or_all
 from onecycle.data import cifar, folder, shapes
 from onecycle.data.image_set import ImageSet, LeftOut, Splits, fingerprint
 from onecycle.errors import InputError

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onecycle.config import nearest_or_all
+from onecycle.config.names import nearest_or_all
 from onecycle.errors import InputError
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from onecycle import runtime
-from onecycle.config import unknown_name
+from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
 from onecycle.models.resnet import CustomResNet
 
