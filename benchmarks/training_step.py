@@ -27,6 +27,7 @@ from onecycle.kernels import state
 from onecycle.models import fused
 from onecycle.models.resnet import ConvBlock
 from onecycle.models.summary import summarize
+from onecycle.state import Training
 
 SIDE = 4096
 """Of the matrices whose product is the machine's rate."""
@@ -52,7 +53,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepared(options: argparse.Namespace) -> loop.Training:
+def prepared(options: argparse.Namespace) -> Training:
     recipe = Recipe(
         data="shapes", train_limit=2 * options.batch_size, test_limit=10, epochs=10,
         batch_size=options.batch_size, micro_batch=options.micro_batch, width=options.width,
@@ -90,7 +91,7 @@ class Machine:
         product = min(repeated(matrix_product(precision), 8))
         return cls(2 * SIDE**3 / product / 1e9, 2 * source.nbytes / copy / 1e9)
 
-    def tell(self, job: loop.Training) -> None:
+    def tell(self, job: Training) -> None:
         recipe = job.recipe
         threads = torch.get_num_threads()
         print(f"machine    {runtime.cpu_model()}, {threads} threads, torch {torch.__version__}")
@@ -107,7 +108,7 @@ def matrix_product(precision: str) -> Callable[[], Tensor]:
     return lambda: one @ two
 
 
-def whole_step(job: loop.Training, turns: int) -> None:
+def whole_step(job: Training, turns: int) -> None:
     """The step with everything, and the plain layers' step, each beside a matrix product."""
     product = matrix_product(job.recipe.precision)
     operations = operations_per_image(job) * job.recipe.batch_size
@@ -139,12 +140,12 @@ def quartiles(values: list[float]) -> str:
     return f"{low:.2f} to {high:.2f}"
 
 
-def training_step(job: loop.Training, step: int) -> None:
+def training_step(job: Training, step: int) -> None:
     batch_BCHW, labels_B = job.batches.cut(step)
     loop.train_step(job.model, job.optimizer, batch_BCHW, labels_B, job.recipe)[0].item()
 
 
-def operations_per_image(job: loop.Training) -> float:
+def operations_per_image(job: Training) -> float:
     """Forward, and twice as much backward; two per multiply-accumulate."""
     return 6.0 * summarize(job.model, job.batches.train.image_shape).macs
 
@@ -159,7 +160,7 @@ def layer_by_layer(model: nn.Module, *, on: bool) -> Iterator[None]:
         hook.remove()
 
 
-def stages(job: loop.Training, turns: int) -> None:
+def stages(job: Training, turns: int) -> None:
     recipe, model = job.recipe, job.model
     batch_BCHW, labels_B = job.batches.cut(0)
     times: dict[str, list[float]] = {}
@@ -192,7 +193,7 @@ def stages(job: loop.Training, turns: int) -> None:
         print(f"  {name:28} {median * 1e3:8.1f} ms {median / total:6.1%}")
 
 
-def layers(job: loop.Training, machine: Machine, turns: int) -> None:
+def layers(job: Training, machine: Machine, turns: int) -> None:
     """Every block's convolution and what follows it, forward and backward, by themselves."""
     size = job.recipe.micro_batch or job.recipe.batch_size
     print(f"\nlayers, {size} images, best of {turns}: convolutions in GFLOP/s and of the product's")
@@ -206,7 +207,7 @@ def layers(job: loop.Training, machine: Machine, turns: int) -> None:
         print(f"  {name:20} {measured(block, batch_BCHW, kernels, machine, turns)}")
 
 
-def blocks(job: loop.Training, size: int) -> Iterator[tuple[str, ConvBlock, Tensor]]:
+def blocks(job: Training, size: int) -> Iterator[tuple[str, ConvBlock, Tensor]]:
     """Each block with an input of its shape, in the training's precision."""
     found: list[tuple[str, ConvBlock, Tensor]] = []
 

@@ -22,6 +22,7 @@ import torch
 
 from benchmarks.training_step import layer_by_layer, prepared, training_step
 from onecycle import runtime
+from onecycle.kernels import amx
 from onecycle.models import fused
 from onecycle.state import Training
 
@@ -110,14 +111,21 @@ def page_faults() -> int:
 
 
 @contextmanager
-def without_products(_: Training) -> Iterator[None]:
-    with patch.object(fused, "SMALL_MAP", 0), patch.object(fused, "SMALL_MAP_BACKWARD", 0):
+def small_maps_by_pytorch(_: Training) -> Iterator[None]:
+    with patch.object(fused, "SMALL_MAP", 0):
+        yield
+
+
+@contextmanager
+def convolutions_by_pytorch(_: Training) -> Iterator[None]:
+    with patch.object(amx, "find", lambda: "switched off"):
         yield
 
 
 VARIANTS: dict[str, Variant] = {
     "all": lambda _: nullcontext(),
-    "without products for small maps": without_products,
+    "PyTorch's for small maps": small_maps_by_pytorch,
+    "all convolutions PyTorch's": convolutions_by_pytorch,
     "PyTorch's layers": lambda job: layer_by_layer(job.model, on=True),
 }
 

@@ -65,6 +65,11 @@ def cpu_model() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def cpu_identity() -> str:
+    """What tells this CPU from others that may not run code compiled for it: model and flags."""
+    return f"{cpu_model()} {sorted(cpu_flags())}"
+
+
 def has_native_bf16(device: torch.device) -> bool:
     """Whether bfloat16 matrix products run in hardware on `device`."""
     if device.type == "cuda":

@@ -99,14 +99,6 @@ def test_rounding_to_bfloat16_is_pytorchs():
     assert torch.equal(found, (low.float().relu() + high.float()).to(torch.bfloat16))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_neighbourhoods_are_unfolded_images(dtype):
-    x = images(3, 5, 4, 7, dtype=dtype)
-    expected = F.unfold(x.float(), 3, padding=1).view(3, 5, 9, 28).permute(0, 3, 2, 1)
-    found = kernels(dtype).neighbourhoods(x)
-    assert torch.equal(found.float(), expected.reshape(84, 45))
-
-
 def test_sums_do_not_depend_on_the_number_of_threads():
     x, gradient = images(40, 24, 16, 16, dtype=torch.float32), images(40, 24, 16, 16, seed=1)
     vectors = [torch.rand(24, generator=torch.Generator().manual_seed(s)) for s in range(3)]
@@ -141,26 +133,6 @@ def test_gradients_in_float64(pool, residual):
         )  # fmt: skip
 
     assert torch.autograd.gradcheck(block, (x, added, weight, bias))
-
-
-def test_the_small_maps_convolution_has_the_convolutions_gradients():
-    for side in (4, 8):  # all of it a product, and only the weights' gradient
-        x = images(5, 6, side, side).requires_grad_()
-        weight = images(7, 6, 3, 3, seed=1).requires_grad_()
-        found = fused._SmallMapConv.apply(x, weight, kernels(torch.float64))
-        expected = F.conv2d(x, weight, padding=1)
-        torch.testing.assert_close(found, expected)
-        gradient = images(*expected.shape, seed=2)
-        for one, two in zip(
-            torch.autograd.grad(found, (x, weight), gradient),
-            torch.autograd.grad(expected, (x, weight), gradient),
-            strict=True,
-        ):
-            torch.testing.assert_close(one, two)
-        assert torch.autograd.gradcheck(
-            lambda x, w: fused._SmallMapConv.apply(x, w, kernels(torch.float64)),
-            (images(2, 2, side, side).requires_grad_(), images(2, 2, 3, 3).requires_grad_()),
-        )
 
 
 def test_scattered_tensors_are_refused():

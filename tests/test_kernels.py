@@ -1,5 +1,6 @@
 """Compiling the kernels on this machine: what is kept, what is refused, and how it fails."""
 
+import ctypes
 import os
 import stat
 import subprocess
@@ -14,6 +15,10 @@ from onecycle.errors import KernelsUnavailable
 from onecycle.kernels import compiling
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compiled on Linux only")
+
+
+def compile_(cpu: str) -> ctypes.CDLL:
+    return compiling.library(compiling.NORMS, cpu, "ELEMENT_FLOAT")
 
 
 @pytest.fixture
@@ -34,9 +39,9 @@ def compilations(monkeypatch) -> list[str]:
 
 
 def test_a_library_is_compiled_once_and_kept(cache, compilations):
-    first = compiling.library("FLOAT", "this cpu")
+    first = compile_("this cpu")
     assert len(compilations) == 2  # compiled, linked
-    assert compiling.library("FLOAT", "this cpu").block_rows() == first.block_rows() == 512
+    assert compile_("this cpu").block_rows() == first.block_rows() == 512
     assert len(compilations) == 2
     [kept] = cache.iterdir()
     assert kept.name.startswith("kernels-")
@@ -44,38 +49,38 @@ def test_a_library_is_compiled_once_and_kept(cache, compilations):
 
 
 def test_another_cpu_gets_its_own(cache, compilations):
-    compiling.library("FLOAT", "one")
-    compiling.library("FLOAT", "another")
+    compile_("one")
+    compile_("another")
     assert len(list(cache.iterdir())) == 2
 
 
 @pytest.mark.parametrize("open_to_others", ["folder", "file"])
 def test_code_that_others_could_have_written_is_not_opened(cache, compilations, open_to_others):
-    compiling.library("FLOAT", "this cpu")
+    compile_("this cpu")
     [kept] = cache.iterdir()
     kept.unlink()
     kept.write_bytes(b"code of someone else")
     (cache if open_to_others == "folder" else kept).chmod(0o777)
-    assert compiling.library("FLOAT", "this cpu").block_rows() == 512
+    assert compile_("this cpu").block_rows() == 512
     assert len(compilations) == 4
 
 
 def test_a_cache_that_cannot_be_made_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("ONECYCLE_CACHE", str(tmp_path / "file" / "cache"))
-    assert compiling.library("FLOAT", "this cpu").block_rows() == 512
+    assert compile_("this cpu").block_rows() == 512
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
 def test_a_damaged_library_is_made_anew(cache, compilations, damage):
-    compiling.library("FLOAT", "this cpu")
+    compile_("this cpu")
     [kept] = cache.iterdir()
     content = bytearray(kept.read_bytes())
     content[5000] ^= 1
     kept.unlink()  # the open one stays as it is
     kept.write_bytes(content if damage == "flipped" else content[:9000])
     kept.chmod(0o700)
-    assert compiling.library("FLOAT", "this cpu").block_rows() == 512
+    assert compile_("this cpu").block_rows() == 512
     assert len(compilations) == 4
 
 
@@ -83,7 +88,7 @@ def test_without_a_compiler(cache, monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(KernelsUnavailable, match="no C compiler"):
-        compiling.library("FLOAT", "this cpu")
+        compile_("this cpu")
 
 
 def test_a_compiler_that_fails_leaves_nothing_behind(cache, tmp_path, monkeypatch):
@@ -92,7 +97,7 @@ def test_a_compiler_that_fails_leaves_nothing_behind(cache, tmp_path, monkeypatc
     compiler.chmod(0o700)
     monkeypatch.setenv("CC", str(compiler))
     with pytest.raises(KernelsUnavailable, match="no such instruction"):
-        compiling.library("FLOAT", "this cpu")
+        compile_("this cpu")
     assert list(cache.iterdir()) == []
 
 

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from onecycle import runtime
 from onecycle.errors import KernelsUnavailable
-from onecycle.kernels import compiling
+from onecycle.kernels import amx, compiling
+from onecycle.kernels.calling import call
 
 SWITCH = "ONECYCLE_KERNELS"
 """Environment variable: `off` leaves everything to PyTorch's operations."""
@@ -36,19 +37,26 @@ def find(dtype: torch.dtype) -> "Kernels | str":
         return f"switched off by {SWITCH}"
     if dtype not in ELEMENTS:
         return f"none for {dtype}"
-    cpu = f"{runtime.cpu_model()} {sorted(runtime.cpu_flags())}"
+    element = f"ELEMENT_{ELEMENTS[dtype]}"
     try:
-        return Kernels(compiling.library(ELEMENTS[dtype], cpu), dtype)
+        library = compiling.library(compiling.NORMS, runtime.cpu_identity(), element)
+        return Kernels(library, dtype)
     except KernelsUnavailable as reason:
         return str(reason)
 
 
 def state(device: torch.device, precision: str) -> str:
-    """What a training's blocks run on: `compiled`, or `pytorch` with the reason in brackets."""
+    """What a training's blocks run on: `compiled`, or `pytorch` with the reason in brackets.
+
+    In bf16 `compiled, convolutions too` where the CPU has AMX.
+    """
     if device.type != "cpu":
         return f"pytorch ({device.type})"
     found = find(torch.bfloat16 if precision == "bf16" else torch.float32)
-    return f"pytorch ({found})" if isinstance(found, str) else "compiled"
+    if isinstance(found, str):
+        return f"pytorch ({found})"
+    convolutions = precision == "bf16" and not isinstance(amx.find(), str)
+    return "compiled, convolutions too" if convolutions else "compiled"
 
 
 @dataclass(frozen=True)
@@ -131,13 +139,6 @@ class Kernels:
         self._call("pool_norm_relu_backward", *tensors, *shape, *vectors_C)
         return dx_BCHW
 
-    def neighbourhoods(self, x_BCHW: Tensor) -> Tensor:
-        """The 3 x 3 pixels around each pixel, zeros beyond the border: M x 9C, ordered H W C."""
-        batch, channels, height, width = x_BCHW.shape
-        columns = x_BCHW.new_empty((batch * height * width, 9 * channels))
-        self._call("neighbourhoods", x_BCHW, batch, height, width, channels, columns)
-        return columns
-
     def _activations(self, *shape_BCHW: int) -> Tensor:
         return torch.empty(shape_BCHW, dtype=self.dtype, memory_format=torch.channels_last)
 
@@ -147,22 +148,9 @@ class Kernels:
         return torch.empty(blocks, 2, channels, dtype=self.real)
 
     def _call(self, name: str, *arguments: Tensor | int | None) -> None:
-        self.library[name](*map(_argument, arguments))
+        call(self.library, name, *arguments)
 
 
 def _rows(x_BCHW: Tensor) -> tuple[int, int]:
     batch, channels, height, width = x_BCHW.shape
     return batch * height * width, channels
-
-
-def _argument(value: Tensor | int | None) -> ctypes.c_void_p | ctypes.c_int64:
-    if isinstance(value, int):
-        return ctypes.c_int64(value)
-    if value is None:
-        return ctypes.c_void_p(None)
-    order = torch.channels_last if value.ndim == 4 else torch.contiguous_format
-    if value.device.type != "cpu" or not value.is_contiguous(memory_format=order):
-        raise ValueError(
-            "kernels take dense tensors on the CPU, activations in channels_last order"
-        )
-    return ctypes.c_void_p(value.data_ptr())

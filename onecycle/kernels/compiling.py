@@ -20,7 +20,11 @@ from pathlib import Path
 from onecycle.errors import KernelsUnavailable
 from onecycle.places import cache_folder
 
-SOURCE = Path(__file__).with_name("kernels.c")
+NORMS = Path(__file__).with_name("kernels.c")
+"""Compiled with one of ELEMENT_BF16, ELEMENT_FLOAT and ELEMENT_DOUBLE."""
+
+CONVOLUTION = Path(__file__).with_name("convolution.c")
+"""Needs a CPU with AMX."""
 
 FLAGS = (
     "-O3",
@@ -39,12 +43,13 @@ SECONDS = 60.0
 """Longest wait for the compiler, which takes one or two."""
 
 
-def library(element: str, cpu: str) -> ctypes.CDLL:
-    """The kernels for one element type, compiled if they are not in the cache yet.
+def library(source: Path, cpu: str, *macros: str) -> ctypes.CDLL:
+    """The functions of one source, compiled if they are not in the cache yet.
 
     Args:
-        element: `BF16`, `FLOAT` or `DOUBLE`.
+        source: `NORMS` or `CONVOLUTION`.
         cpu: what tells this CPU from others; code for another one may not run here.
+        macros: names defined for the compiler.
 
     Raises:
         KernelsUnavailable: no compiler, it fails, or the library can't be opened.
@@ -52,18 +57,18 @@ def library(element: str, cpu: str) -> ctypes.CDLL:
     if platform.system() != "Linux":
         raise KernelsUnavailable(f"not tried on {platform.system()} yet")
     compiler = _compiler()
-    name = f"kernels-{_key(compiler, element, cpu)}.so"
+    name = f"kernels-{_key(compiler, source, cpu, macros)}.so"
     with suppress(OSError, RuntimeError):  # a cache that can't be used is done without
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         place = folder / name
         if _is_ours(folder):
             if not _is_whole(place):
-                _compile(compiler, element, place)
+                _compile(compiler, source, macros, place)
             if _is_ours(place):
                 return _open(place)
     with tempfile.TemporaryDirectory(prefix="onecycle-") as private:
-        _compile(compiler, element, place := Path(private) / name)
+        _compile(compiler, source, macros, place := Path(private) / name)
         return _open(place)  # stays open when its file is gone
 
 
@@ -74,21 +79,22 @@ def _compiler() -> str:
     raise KernelsUnavailable("no C compiler found (gcc)")
 
 
-def _key(compiler: str, element: str, cpu: str) -> str:
+def _key(compiler: str, source: Path, cpu: str, macros: tuple[str, ...]) -> str:
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    parts = (SOURCE.read_bytes(), version, repr((compiler, FLAGS, element, cpu)).encode())
+    parts = (source.read_bytes(), version, repr((compiler, FLAGS, cpu, macros)).encode())
     digest = hashlib.sha256()
     for part in parts:
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:16]
 
 
-def _compile(compiler: str, element: str, place: Path) -> None:
+def _compile(compiler: str, source: Path, macros: tuple[str, ...], place: Path) -> None:
     """Compile beside `place`, then rename, so that a library is there whole or not at all."""
     partial = place.with_name(f"{place.name}.{secrets.token_hex(4)}.tmp")
     compiled = partial.with_suffix(".o")
     try:
-        _run(compiler, *FLAGS, f"-DELEMENT_{element}", "-c", str(SOURCE), "-o", str(compiled))
+        defined = [f"-D{name}" for name in macros]
+        _run(compiler, *FLAGS, *defined, "-c", str(source), "-o", str(compiled))
         # Linked without OpenMP's library: the one that PyTorch has loaded serves, with its threads.
         _run(compiler, "-shared", str(compiled), "-o", str(partial))
         code = partial.read_bytes()

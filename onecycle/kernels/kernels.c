@@ -246,24 +246,3 @@ void pool_norm_relu_backward(const element *restrict gradient, const element *re
         }
     }
 }
-
-/* columns[M][3][3][C]: what a 3 x 3 convolution with padding 1 sees at each of the M = B * H * W
-   pixels, so that its weights' gradient is one matrix product. */
-void neighbourhoods(const element *restrict x, int64_t B, int64_t H, int64_t W, int64_t C,
-                    element *restrict columns) {
-    size_t pixel = C * sizeof(element);
-#pragma omp parallel for schedule(static)
-    for (int64_t line = 0; line < B * H; line++) {
-        int64_t image = line / H, i = line % H;
-        for (int64_t j = 0; j < W; j++) {
-            element *out = columns + (line * W + j) * 9 * C;
-            for (int64_t k = 0; k < 9; k++, out += C) {
-                int64_t row = i + k / 3 - 1, column = j + k % 3 - 1;
-                if (row < 0 || row >= H || column < 0 || column >= W)
-                    memset(out, 0, pixel);
-                else
-                    memcpy(out, x + ((image * H + row) * W + column) * C, pixel);
-            }
-        }
-    }
-}

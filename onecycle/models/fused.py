@@ -1,10 +1,12 @@
-"""Max pooling, batch norm, ReLU and a residual addition as one differentiable operation.
+"""A convolutional block as two differentiable operations of compiled kernels.
 
-Layer by layer they take a dozen passes over the activations, forward and backward; here it is five
-(Ioffe and Szegedy, 2015, for the norm and its gradient). What they compute is the same, with one
-rounding to bfloat16 in place of one after each layer.
+One is the convolution, in bfloat16 on CPUs with AMX; elsewhere PyTorch's serves. The other is max
+pooling, batch norm, ReLU and a residual addition: layer by layer they take a dozen passes over the
+activations, forward and backward, here it is five (Ioffe and Szegedy, 2015, for the norm and its
+gradient). What is computed is the same, with one rounding to bfloat16 in place of one after each
+layer, and none of the gradient of the convolution's weights.
 
-Shapes: B batch, C channels, H height, W width.
+Shapes: B batch, C channels (K out of a convolution), H height, W width.
 """
 
 from typing import Any
@@ -14,15 +16,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from onecycle import runtime
-from onecycle.kernels import Kernels, find
+from onecycle.kernels import Kernels, amx, find
 
-SMALL_MAP, SMALL_MAP_BACKWARD = 16, 64
-"""Pixels of a map up to which a convolution is faster as a matrix product, on CPUs with AMX.
+SMALL_MAP = 64
+"""Pixels of a map up to which a whole convolution is faster on AMX by kernels of our own than by
+oneDNN; the gradient of the weights is at any size."""
 
-Up to the first, all of it is; up to the second, the gradient of the weights. oneDNN goes along the
-rows of an image there, which fill a tile of AMX to a quarter or less, where a product goes over all
-pixels of the batch."""
+FEW_IMAGES = 16
+"""Below this many, oneDNN is faster: the tiles of our kernels go along the images."""
 
 
 def kernels_for(batch_BCHW: Tensor, norm: nn.BatchNorm2d) -> Kernels | None:
@@ -42,11 +43,13 @@ def kernels_for(batch_BCHW: Tensor, norm: nn.BatchNorm2d) -> Kernels | None:
 def conv3x3(batch_BCHW: Tensor, conv: nn.Conv2d, kernels: Kernels) -> Tensor:
     """The convolution `conv`, in channels_last order and in the type of the kernels."""
     batch_BCHW = batch_BCHW.to(kernels.dtype).contiguous(memory_format=torch.channels_last)
-    weight = conv.weight.to(kernels.dtype)
-    if _has_small_map(batch_BCHW, conv):
-        return _SmallMapConv.apply(batch_BCHW, weight, kernels)  # pyright: ignore[reportReturnType]
+    convolutions = _convolutions_for(batch_BCHW, conv)
+    if convolutions is not None:
+        return _Conv3x3.apply(batch_BCHW, conv.weight, convolutions)  # pyright: ignore[reportReturnType]
     with torch.autocast("cpu", enabled=False):
-        output = F.conv2d(batch_BCHW, weight, conv.bias, conv.stride, conv.padding)
+        output = F.conv2d(
+            batch_BCHW, conv.weight.to(kernels.dtype), conv.bias, conv.stride, conv.padding
+        )
     return output.contiguous(memory_format=torch.channels_last)
 
 
@@ -84,15 +87,15 @@ def norm_relu(
     return kernels.norm_relu(batch_BCHW, scale_C, shift_C, residual_BCHW)
 
 
-def _has_small_map(batch_BCHW: Tensor, conv: nn.Conv2d) -> bool:
-    """Whether matrix products do some of the convolution's work faster than oneDNN."""
-    _, _, height, width = batch_BCHW.shape
-    return (
-        batch_BCHW.dtype == torch.bfloat16
-        and height * width <= SMALL_MAP_BACKWARD
-        and conv.bias is None
-        and "amx_bf16" in runtime.cpu_flags()
-    )
+def _convolutions_for(batch_BCHW: Tensor, conv: nn.Conv2d) -> amx.Convolutions | None:
+    """The convolutions on AMX, if they can do some of this one's work."""
+    fits = conv.in_channels % amx.TILE_CHANNELS == conv.out_channels % amx.TILE_CHANNELS == 0
+    if batch_BCHW.dtype != torch.bfloat16 or conv.bias is not None or not fits:
+        return None
+    if len(batch_BCHW) < FEW_IMAGES:
+        return None
+    found = amx.find()
+    return found if isinstance(found, amx.Convolutions) else None
 
 
 def _factors(
@@ -179,17 +182,20 @@ class _NormRelu(torch.autograd.Function):
         return dx_BCHW, weight_gradient_C, bias_gradient_C, residual_gradient, None, None, None
 
 
-class _SmallMapConv(torch.autograd.Function):
-    """A 3 x 3 convolution with padding 1, as matrix products where these are faster."""
+class _Conv3x3(torch.autograd.Function):
+    """A 3 x 3 convolution in bfloat16 with padding 1, on AMX where that is faster."""
 
     @staticmethod
-    def forward(ctx: Any, x_BCHW: Tensor, weight: Tensor, kernels: Kernels) -> Tensor:
-        ctx.kernels = kernels
-        ctx.save_for_backward(x_BCHW, weight)
-        if _pixels(x_BCHW) <= SMALL_MAP:
-            return _as_product(x_BCHW, weight, kernels)
+    def forward(
+        ctx: Any, x_BCHW: Tensor, weight_KC33: Tensor, convolutions: amx.Convolutions
+    ) -> Tensor:
+        low_KC33 = weight_KC33.to(torch.bfloat16, memory_format=torch.channels_last)
+        ctx.convolutions, ctx.dtype = convolutions, weight_KC33.dtype
+        ctx.save_for_backward(x_BCHW, low_KC33)
+        if _has_small_map(x_BCHW, low_KC33):
+            return convolutions.convolve(x_BCHW, low_KC33)
         with torch.autocast("cpu", enabled=False):
-            output = F.conv2d(x_BCHW, weight, padding=1)
+            output = F.conv2d(x_BCHW, low_KC33, padding=1)
         return output.contiguous(memory_format=torch.channels_last)
 
     @staticmethod
@@ -197,30 +203,21 @@ class _SmallMapConv(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
-        x_BCHW, weight = ctx.saved_tensors
-        gradient_BCHW = gradients[0].contiguous(memory_format=torch.channels_last)
+        x_BCHW, low_KC33 = ctx.saved_tensors
+        gradient_BKHW = gradients[0].contiguous(memory_format=torch.channels_last)
         dx_BCHW = None
-        if ctx.needs_input_grad[0] and _pixels(x_BCHW) <= SMALL_MAP:
-            mirrored = weight.flip(2, 3).transpose(0, 1)
-            dx_BCHW = _as_product(gradient_BCHW, mirrored, ctx.kernels)
+        if ctx.needs_input_grad[0] and _has_small_map(x_BCHW, low_KC33):
+            dx_BCHW = ctx.convolutions.convolve(gradient_BKHW, low_KC33, mirrored=True)
         elif ctx.needs_input_grad[0]:
             dx_BCHW, _, _ = torch.ops.aten.convolution_backward(
-                gradient_BCHW, x_BCHW, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
+                gradient_BKHW, x_BCHW, low_KC33, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
                 [True, False, False],
             )  # fmt: skip
-        out_channels, in_channels, _, _ = weight.shape
-        rows = gradient_BCHW.permute(0, 2, 3, 1).reshape(-1, out_channels)
-        product = rows.t() @ ctx.kernels.neighbourhoods(x_BCHW)
-        return dx_BCHW, product.view(out_channels, 3, 3, in_channels).permute(0, 3, 1, 2), None
+        weight_gradient = ctx.convolutions.weight_gradient(x_BCHW, gradient_BKHW)
+        return dx_BCHW, weight_gradient.to(ctx.dtype), None
 
 
-def _as_product(x_BCHW: Tensor, weight: Tensor, kernels: Kernels) -> Tensor:
-    """The convolution as (neighbourhoods of all pixels) x (weights)."""
-    batch, _, height, width = x_BCHW.shape
-    weight_rows = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
-    product = kernels.neighbourhoods(x_BCHW) @ weight_rows.t()
-    return product.view(batch, height, width, len(weight)).permute(0, 3, 1, 2)
-
-
-def _pixels(x_BCHW: Tensor) -> int:
-    return x_BCHW.shape[2] * x_BCHW.shape[3]
+def _has_small_map(x_BCHW: Tensor, weight_KC33: Tensor) -> bool:
+    _, _, height, width = x_BCHW.shape
+    channels, step = weight_KC33.shape[:2], 2 * amx.TILE_CHANNELS
+    return height * width <= SMALL_MAP and not any(count % step for count in channels)

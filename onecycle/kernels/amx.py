@@ -1,0 +1,93 @@
+"""Convolutions 3 x 3 on AMX, the matrix unit of newer Xeons: C functions called on tensors.
+
+oneDNN, which PyTorch calls, goes along the rows of an image, and on small maps its tiles stay
+nearly empty; its gradient of the weights is slower than AMX allows at any size. Here tiles go along
+the images of a batch (see `convolution.c`). Nothing here is known to autograd; `models.fused` makes
+a differentiable operation of it.
+
+Shapes: B batch, C channels in, K channels out, H height, W width.
+"""
+
+import ctypes
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from onecycle import runtime
+from onecycle.errors import KernelsUnavailable
+from onecycle.kernels import compiling
+from onecycle.kernels.calling import call
+
+TILE_CHANNELS = 16
+"""Channels in and out have to be multiples of this for a gradient of the weights, and of twice this
+for a convolution."""
+
+
+@cache
+def find() -> "Convolutions | str":
+    """The convolutions, or why there are none, in a few words."""
+    if "amx_bf16" not in runtime.cpu_flags():
+        return "no AMX"
+    try:
+        library = compiling.library(compiling.CONVOLUTION, runtime.cpu_identity())
+    except KernelsUnavailable as reason:
+        return str(reason)
+    return Convolutions(library) if library.allowed() else "Linux does not let AMX be used"
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """The C functions, as functions of bfloat16 tensors in channels_last order."""
+
+    library: ctypes.CDLL
+
+    def convolve(self, x_BCHW: Tensor, weight_KC33: Tensor, *, mirrored: bool = False) -> Tensor:
+        """The convolution with padding 1, rounded to bfloat16 from float32 sums.
+
+        Args:
+            x_BCHW: C (mirrored: K) channels, a multiple of 32.
+            weight_KC33: K and C multiples of 32.
+            mirrored: give the gradient of the input instead, from that of the output: B C H W.
+
+        Raises:
+            MemoryError: there is no room for a copy of 32 images per thread.
+        """
+        outputs, inputs, _, _ = weight_KC33.shape
+        packed = weight_KC33.new_empty(weight_KC33.numel())
+        call(self.library, "pack_weights", weight_KC33, outputs, inputs, int(mirrored), packed)
+        if mirrored:
+            outputs, inputs = inputs, outputs
+        batch, _, height, width = x_BCHW.shape
+        y_BCHW = _empty(batch, outputs, height, width, dtype=torch.bfloat16)
+        shape = (batch, height, width, inputs, outputs)
+        self._run("convolve", x_BCHW, packed, y_BCHW, *shape, torch.get_num_threads())
+        return y_BCHW
+
+    def weight_gradient(self, x_BCHW: Tensor, gradient_BKHW: Tensor) -> Tensor:
+        """The gradient of a convolution's weights, K C 3 3 in float32.
+
+        Args:
+            x_BCHW: the convolution's input; C a multiple of 16.
+            gradient_BKHW: of its output; K a multiple of 16.
+
+        Raises:
+            MemoryError: there is no room for some packed images per thread (1 MB).
+        """
+        batch, inputs, height, width = x_BCHW.shape
+        outputs = gradient_BKHW.shape[1]
+        shape = (batch, height, width, inputs, outputs)
+        total = _empty(outputs, inputs, 3, 3, dtype=torch.float32)
+        slabs = call(self.library, "slabs", *shape)
+        partial = total if slabs == 1 else torch.empty(slabs * total.numel())
+        self._run("weight_gradient", x_BCHW, gradient_BKHW, *shape, partial, total)
+        return total
+
+    def _run(self, name: str, *arguments: Tensor | int) -> None:
+        if call(self.library, name, *arguments):
+            raise MemoryError(f"no memory for a convolution ({name})")
+
+
+def _empty(*shape: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)

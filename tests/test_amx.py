@@ -1,0 +1,184 @@
+"""The convolutions on AMX, against PyTorch's in float64 of the same bfloat16 values."""
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from onecycle.kernels import amx
+from onecycle.models import fused
+from onecycle.models.resnet import ConvBlock
+
+LAST = torch.channels_last
+BF16 = torch.bfloat16
+
+pytestmark = pytest.mark.skipif(isinstance(amx.find(), str), reason=f"no kernels: {amx.find()}")
+
+
+def convolutions() -> amx.Convolutions:
+    found = amx.find()
+    assert isinstance(found, amx.Convolutions)
+    return found
+
+
+def values(*shape: int, seed: int = 0) -> torch.Tensor:
+    drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return drawn.to(BF16, memory_format=LAST)
+
+
+def exact_gradients(x, weight, gradient):
+    """Of the input and the weights, in float64."""
+    x, weight = x.double().requires_grad_(), weight.double().requires_grad_()
+    return torch.autograd.grad(F.conv2d(x, weight, padding=1), (x, weight), gradient.double())
+
+
+def shapes(step: int):
+    """B C H W K: full and ragged groups of images, one block of channels and two."""
+    channels = st.integers(1, 160 // step).map(lambda count: count * step)
+    return st.tuples(st.integers(1, 70), channels, st.integers(1, 9), st.integers(1, 9), channels)
+
+
+@settings(deadline=None, max_examples=40)
+@given(shape=shapes(16))
+@example(shape=(40, 32, 33, 33, 16))  # more pixels than one visit takes
+@example(shape=(513, 16, 1, 1, 272))
+def test_the_gradient_of_the_weights_is_exact_to_float32(shape):
+    batch, inputs, height, width, outputs = shape
+    x, gradient = (
+        values(batch, inputs, height, width),
+        values(batch, outputs, height, width, seed=1),
+    )
+    found = convolutions().weight_gradient(x, gradient)
+    assert found.dtype == torch.float32
+    assert found.is_contiguous(memory_format=LAST)
+    _, expected = exact_gradients(x, values(outputs, inputs, 3, 3), gradient)
+    size = batch * height * width  # of each sum; so the largest is some 4 times its root
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5 * size**0.5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(shape=shapes(32), mirrored=st.booleans())
+@example(shape=(33, 32, 20, 3, 288), mirrored=False)
+def test_a_convolution_is_exact_but_for_one_rounding(shape, mirrored):
+    batch, inputs, height, width, outputs = shape
+    weight = values(outputs, inputs, 3, 3, seed=2)
+    x, gradient = (
+        values(batch, inputs, height, width),
+        values(batch, outputs, height, width, seed=1),
+    )
+    if mirrored:
+        found = convolutions().convolve(gradient, weight, mirrored=True)
+        expected, _ = exact_gradients(x, weight, gradient)
+    else:
+        found = convolutions().convolve(x, weight)
+        expected = F.conv2d(x.double(), weight.double(), padding=1)
+    assert found.dtype == BF16
+    # Half of the last of 8 bits; sums near zero are off by their terms' float32 roundings.
+    torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=1e-3)
+
+
+def test_rounding_is_to_the_nearest_even():
+    """One product of each output, so that the sum is known and only its rounding is seen."""
+    x, weight = torch.zeros(32, 32, 1, 1), torch.zeros(32, 32, 3, 3)
+    x[:, 0], x[:, 1] = 1 + torch.arange(32.0).view(32, 1, 1) / 128, 1
+    weight[:, 0, 1, 1], weight[:, 1, 1, 1] = 1, torch.arange(32.0) / 1024
+    x, weight = (each.to(BF16, memory_format=LAST) for each in (x, weight))
+    expected = F.conv2d(x.double(), weight.double(), padding=1).to(torch.float32).to(BF16)
+    assert torch.equal(convolutions().convolve(x, weight), expected)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_reaches_every_pixel_that_sees_it(value):
+    x, weight = values(20, 32, 4, 4), values(32, 32, 3, 3, seed=1)
+    x[3, 5, 0, 0] = value
+    for found in (
+        convolutions().convolve(x, weight),
+        convolutions().convolve(x, weight, mirrored=True),
+    ):
+        broken = ~found.isfinite()
+        assert broken[3, :, :2, :2].all()
+        assert broken.sum() == 32 * 4
+    gradient = convolutions().weight_gradient(x, values(20, 32, 4, 4, seed=2))
+    broken = ~gradient.isfinite()
+    # The corner is the centre, or the left or upper neighbour, of pixels of the map.
+    assert broken[:, 5, :2, :2].all()
+    assert broken.sum() == 32 * 4
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    x, weight, gradient = values(300, 64, 8, 8), values(96, 64, 3, 3), values(300, 96, 8, 8, seed=1)
+    found, before = [], torch.get_num_threads()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(
+            (convolutions().convolve(x, weight), convolutions().weight_gradient(x, gradient))
+        )
+    torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))
+
+
+def test_pytorchs_own_use_of_the_tiles_goes_on_undisturbed():
+    """oneDNN keeps its own shapes of tiles on the same threads, from one call to the next."""
+    one, two = values(1, 1, 70, 200)[0, 0].contiguous(), values(1, 1, 200, 50)[0, 0].contiguous()
+    x, weight = values(20, 64, 16, 16), values(64, 64, 3, 3)
+    product, convolved = one @ two, F.conv2d(x, weight, padding=1)
+    small = values(40, 32, 4, 4)
+    expected = convolutions().weight_gradient(small, small)
+    for _ in range(3):
+        assert torch.equal(convolutions().weight_gradient(small, small), expected)
+        assert torch.equal(one @ two, product)
+        assert torch.equal(F.conv2d(x, weight, padding=1), convolved)
+
+
+# ---------------------------------------------------------------------------- in the network
+
+
+@pytest.mark.parametrize("side", [4, 8, 12])  # all of it by our kernels; the weights' gradient
+@pytest.mark.parametrize("channels", [(32, 64), (16, 48)])
+def test_a_blocks_convolution_has_the_gradients_of_a_convolution(side, channels):
+    inputs, outputs = channels
+    x = values(20, inputs, side, side).requires_grad_()
+    weight = values(outputs, inputs, 3, 3, seed=1).float().requires_grad_()
+    gradient = values(20, outputs, side, side, seed=2)
+    found = fused._Conv3x3.apply(x, weight, convolutions())
+    expected = F.conv2d(x.double(), weight.double(), padding=1)
+    torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=1e-3)
+    dx, dweight = torch.autograd.grad(found, (x, weight), gradient)
+    exact_dx, exact_dweight = exact_gradients(x, weight, gradient)
+    torch.testing.assert_close(dx.double(), exact_dx, rtol=2**-8, atol=1e-2)
+    assert dweight.dtype == torch.float32
+    torch.testing.assert_close(dweight.double(), exact_dweight, rtol=1e-5, atol=1e-3)
+
+
+def used(block: ConvBlock, batch: torch.Tensor) -> bool:
+    with torch.autocast("cpu", BF16):
+        kernels = fused.kernels_for(batch, block.norm)
+        assert kernels is not None
+        convolved = fused.conv3x3(batch, block.conv, kernels)
+    return convolved.grad_fn is not None and convolved.grad_fn.name() == "_Conv3x3Backward"
+
+
+def test_they_serve_where_they_are_faster():
+    assert used(ConvBlock(32, 16), values(16, 32, 8, 8).float())
+    assert not used(ConvBlock(32, 16), values(15, 32, 8, 8).float())
+    assert not used(ConvBlock(3, 16), values(16, 3, 8, 8).float())
+    assert not used(ConvBlock(16, 24), values(16, 16, 8, 8).float())
+
+
+def test_nothing_is_computed_for_an_input_without_a_gradient(monkeypatch):
+    calls = []
+    run = amx.Convolutions._run
+    monkeypatch.setattr(
+        amx.Convolutions, "_run",
+        lambda self, name, *rest: (calls.append(name), run(self, name, *rest)),
+    )  # fmt: skip
+    block, batch = ConvBlock(32, 32), values(16, 32, 4, 4)
+    with torch.autocast("cpu", BF16):
+        block(batch).float().sum().backward()
+    assert calls == ["convolve", "weight_gradient"]
+    calls.clear()
+    with torch.autocast("cpu", BF16):
+        block(batch.requires_grad_()).float().sum().backward()
+    assert calls == ["convolve", "convolve", "weight_gradient"]
