@@ -146,7 +146,7 @@ typedef struct {
 static work plan(int64_t B, int64_t H, int64_t W, int64_t C, int64_t K) {
     work the = {.B = B, .H = H, .W = W, .C = C, .K = K};
     the.rows = larger(1, smaller(H, PIXELS / W));
-    the.groups = larger(1, PIXELS / (H * W));
+    the.groups = larger(1, smaller(PIXELS / (H * W), parts(B, IMAGES)));
     the.kept = smaller(the.rows + 2, H);
     the.blocks_K = parts(K, BLOCK);
     the.blocks_C = parts(C, BLOCK);
@@ -301,8 +301,8 @@ static void add_up(const float *restrict partial, int64_t slabs, int64_t size,
     }
 }
 
-/* total[K][3][3][C]: the gradient of the weights. `partial` has room for `slabs` of it. Gives 0, or
-   1 if there was no memory. */
+/* total[K][3][3][C]: the gradient of the weights. `partial` has room for `slabs` of it, and is
+   `total` itself if that is one. Gives 0, or 1 if there was no memory. */
 int64_t weight_gradient(const element *x, const element *gradient, int64_t B, int64_t H, int64_t W,
                         int64_t C, int64_t K, float *partial, float *total) {
     work the = plan(B, H, W, C, K);
@@ -328,7 +328,7 @@ int64_t weight_gradient(const element *x, const element *gradient, int64_t B, in
         give_back(&former);
         free(memory);
     }
-    add_up(partial, the.slabs, K * TAPS * C, total);
+    if (the.slabs > 1) add_up(partial, the.slabs, K * TAPS * C, total);
     return failed;
 }
 
