@@ -167,6 +167,15 @@ def test_they_serve_where_they_are_faster():
     assert not used(ConvBlock(16, 24), values(16, 16, 8, 8).float())
 
 
+@pytest.mark.parametrize(
+    ("limit", "serve"),
+    [("AVX512_CORE_BF16", False), ("avx2", False), ("AVX512_CORE_AMX", True), ("DEFAULT", True)],
+)
+def test_what_keeps_onednn_from_amx_keeps_us_from_it(monkeypatch, limit, serve):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert isinstance(amx.find.__wrapped__(), amx.Convolutions) == serve
+
+
 def test_nothing_is_computed_for_an_input_without_a_gradient(monkeypatch):
     calls = []
     run = amx.Convolutions._run
