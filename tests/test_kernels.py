@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -121,3 +122,21 @@ def test_switched_off_a_training_says_so_and_runs(tmp_path):
     assert "kernels: pytorch (switched off by ONECYCLE_KERNELS)" in done.stderr + done.stdout
     [environment] = tmp_path.glob("*/environment.json")
     assert "switched off" in environment.read_text()
+
+
+@pytest.mark.parametrize("side", ["before", "behind"])
+def test_they_touch_nothing_outside_their_tensors(side):
+    """A process of its own, in which a byte too far is a crash."""
+    done = guarded("within", side)
+    assert done.stdout == "within\n", done.stderr
+
+
+def test_a_byte_too_far_would_be_seen():
+    assert guarded("too-far", "before").returncode == -signal.SIGSEGV
+
+
+def guarded(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = Path(__file__).with_name("guarded_kernels.py")
+    return subprocess.run(
+        [sys.executable, program, *arguments], capture_output=True, text=True, check=False
+    )

@@ -63,7 +63,7 @@ class Convolutions:
             MemoryError: there is no room for a copy of 32 images per thread.
         """
         outputs, inputs, _, _ = weight_KC33.shape
-        packed = weight_KC33.new_empty(weight_KC33.numel())
+        packed = torch.empty(weight_KC33.numel(), dtype=torch.bfloat16)
         call(self.library, "pack_weights", weight_KC33, outputs, inputs, int(mirrored), packed)
         if mirrored:
             outputs, inputs = inputs, outputs
