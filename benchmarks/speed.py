@@ -61,6 +61,7 @@ SECTIONS = (
         arguments=("--micro-batch", "128", "--turns", "4"),
         quick=("--turns", "2", "--width", "0.125", "--batch-size", "32", "--micro-batch", "16"),
     ),
+    Section("Convolutions, layer by layer", "benchmarks.convolutions", quick=("--turns", "2")),
     Section(
         "What each way of saving time gives",
         "benchmarks.what_each_gave",
