@@ -257,7 +257,7 @@ def tried(device: str) -> str:
     if without:
         parts.append(
             f"Not searched for on this kind of device: {', '.join(without)}. Taken instead: what "
-            "was found for the PyTorch loop of the same parts, else the start of a search."
+            "was found for another trainer of the same parts, else the start of a search."
         )
     return "\n\n".join(parts)
 

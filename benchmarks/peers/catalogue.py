@@ -105,6 +105,9 @@ CONTENDERS = {
     ),
 }
 
+ALIKE = ("transformers", "bf16")
+"""Whose best setting those take that start a search alike and have none of their own."""
+
 
 def found_path(device: str) -> Path:
     """Where the settings that were found best on a kind of device are kept."""
@@ -114,15 +117,15 @@ def found_path(device: str) -> Path:
 def best_settings(device: str) -> dict[str, Setting]:
     """Of each contender that has a choice, the best setting found.
 
-    Where none was searched for: that of the PyTorch loop which is made of the same parts, else
+    Where none was searched for: that of another trainer made of the same parts (`ALIKE`), else
     where a search would start.
     """
     found = {name: Setting(**entry["best"]) for name, entry in read_found(device).items()}
     best = {}
     for name, contender in CONTENDERS.items():
         if contender.start:
-            alike = found.get("bf16") if contender.start == QUICK else None
-            best[name] = found.get(name) or alike or contender.start
+            alike = (found[each] for each in ALIKE if each in found and contender.start == QUICK)
+            best[name] = found.get(name) or next(alike, contender.start)
     return best
 
 
