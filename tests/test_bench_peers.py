@@ -273,6 +273,22 @@ def test_rounds_give_each_a_turn_and_reverse_the_order() -> None:
     assert [list(each) for each in done] == [["a", "b", "c"]] * 2
 
 
+def test_slow_contenders_take_fewer_steps_after_their_first_turn() -> None:
+    steps_taken: dict[str, list[int]] = {"slow": [], "fast": []}
+
+    class Fake:
+        def __init__(self, name: str, seconds_per_step: float) -> None:
+            self.name, self.seconds_per_step = name, seconds_per_step
+
+        def turn(self, steps: int) -> referee.Turn:
+            steps_taken[self.name].append(steps)
+            return referee.Turn(steps * self.seconds_per_step, steps, [1.0])
+
+    contestants = {"slow": Fake("slow", 6.0), "fast": Fake("fast", 1.0)}
+    list(referee.rounds(contestants, turns=3, steps=2))
+    assert steps_taken == {"slow": [2, 1, 1], "fast": [2, 2, 2]}
+
+
 def test_contender_that_fails_in_its_turn_is_named() -> None:
     class Failing:
         def turn(self, steps: int) -> referee.Turn:

@@ -220,8 +220,9 @@ def heading(task: work.Work, options: argparse.Namespace) -> str:
     set_too = f" onecycle with {task.overrides}." if task.overrides else ""
     return (
         f"Width {task.width:g}, batch {task.batch_size}, {task.device}, data `{task.data}`. Each "
-        f"had a turn of {options.steps} steps in each of {options.turns} rounds; median, and in "
-        f"brackets lowest and highest.{set_too}"
+        f"had a turn of {options.steps} steps (half of them after a turn of more than "
+        f"{referee.LONG_TURN:g} s) in each of {options.turns} rounds; median, and in brackets "
+        f"lowest and highest.{set_too}"
     )
 
 

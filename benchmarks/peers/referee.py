@@ -26,6 +26,9 @@ from benchmarks.peers.work import Setting, Work, to_json
 
 LONGEST_TURN = 900.0
 """Seconds after which a contender is given up: it hangs."""
+LONG_TURN = 8.0
+"""Seconds after which a contender has half the steps in its next turn: what it lacks in steps it
+has in time."""
 KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
 """Have glibc keep freed memory: what `runtime.reused_memory` does for onecycle."""
 
@@ -170,17 +173,22 @@ def rounds(
 ) -> Iterator[dict[str, Turn]]:
     """Each round's turns by contestant: every one has a turn, in an order reversed each round.
 
+    A turn is `steps` steps, and fewer after a turn that took long.
+
     Raises:
         ContenderError: one of them ended, with its name.
     """
     names = list(contestants)
+    given = dict.fromkeys(names, steps)
     for number in range(turns):
         done = {}
         for name in names if number % 2 == 0 else reversed(names):
             try:
-                done[name] = contestants[name].turn(steps)
+                done[name] = contestants[name].turn(given[name])
             except ContenderError as error:
                 raise ContenderError(f"{name}: {error}") from error
+            if done[name].seconds > LONG_TURN:
+                given[name] = max(1, given[name] // 2)
             speed = done[name].images_per_second
             tell(f"round {number + 1} of {turns}: {name} {speed:,.0f} images/s")
         yield {name: done[name] for name in names}
