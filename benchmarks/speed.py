@@ -65,7 +65,7 @@ SECTIONS = (
     Section(
         "What each way of saving time gives",
         "benchmarks.what_each_gave",
-        arguments=("--turns", "4"),
+        arguments=("--turns", "3"),
         quick=("--turns", "2", "--width", "0.125", "--batch-size", "32"),
     ),
     Section(

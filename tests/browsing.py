@@ -73,6 +73,16 @@ def page_width(page: Any) -> int:
     return page.evaluate("document.documentElement.scrollWidth")
 
 
+def wait_until(page: Any, expression: str) -> None:
+    """Until JavaScript's `expression` is true. Playwright's own way evaluates it within the page,
+    whose policy forbids that."""
+    for _ in range(100):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"never true: {expression}")
+
+
 PAPER = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 28)"}
 """Background of the pages in each scheme."""
 

@@ -260,6 +260,8 @@ def test_rounds_give_each_a_turn_and_reverse_the_order() -> None:
     order = []
 
     class Fake:
+        seconds_per_step = 0.2
+
         def __init__(self, name: str) -> None:
             self.name = name
 
@@ -273,7 +275,7 @@ def test_rounds_give_each_a_turn_and_reverse_the_order() -> None:
     assert [list(each) for each in done] == [["a", "b", "c"]] * 2
 
 
-def test_slow_contenders_take_fewer_steps_after_their_first_turn() -> None:
+def test_slow_contenders_take_fewer_steps() -> None:
     steps_taken: dict[str, list[int]] = {"slow": [], "fast": []}
 
     class Fake:
@@ -284,13 +286,18 @@ def test_slow_contenders_take_fewer_steps_after_their_first_turn() -> None:
             steps_taken[self.name].append(steps)
             return referee.Turn(steps * self.seconds_per_step, steps, [1.0])
 
-    contestants = {"slow": Fake("slow", 6.0), "fast": Fake("fast", 1.0)}
-    list(referee.rounds(contestants, turns=3, steps=2))
-    assert steps_taken == {"slow": [2, 1, 1], "fast": [2, 2, 2]}
+    contestants = {"slow": Fake("slow", 3.0), "fast": Fake("fast", 1.0)}
+    list(referee.rounds(contestants, turns=3, steps=5))
+    assert steps_taken == {"slow": [2, 2, 2], "fast": [5, 5, 5]}
+    contestants = {"slow": Fake("slow", 30.0)}
+    list(referee.rounds(contestants, turns=1, steps=5))
+    assert steps_taken["slow"] == [2, 2, 2, 1]
 
 
 def test_contender_that_fails_in_its_turn_is_named() -> None:
     class Failing:
+        seconds_per_step = 1.0
+
         def turn(self, steps: int) -> referee.Turn:
             raise referee.ContenderError("out of memory")
 
@@ -328,6 +335,8 @@ SPEEDS = {"bf16": 2.0, "fp32": 1.0}
 
 class Pretended:
     """A contestant whose speed follows from its setting, and that fails if compiled."""
+
+    seconds_per_step = 0.1
 
     def __init__(self, contender: catalogue.Contender, setting: work.Setting, job: work.Work):
         if setting.compiled:

@@ -166,7 +166,7 @@ def test_clean_removes_all_that_is_ours_and_nothing_else(tmp_path):
 def test_clean_removes_compiled_kernels(tmp_path, monkeypatch):
     """As they are really compiled; those that are in use go on, and others are made anew."""
     monkeypatch.setenv("ONECYCLE_CACHE", str(tmp_path))
-    in_use = compiling.library("FLOAT", "this cpu")
+    in_use = compiling.library(compiling.NORMS, "this cpu", "ELEMENT_FLOAT")
     (compiled,) = tmp_path.iterdir()
     shutil.copy(compiled, tmp_path / f"kernels-{'0' * 16}.so")  # of an older source, say
     size = size_of(tmp_path)
@@ -174,7 +174,7 @@ def test_clean_removes_compiled_kernels(tmp_path, monkeypatch):
     assert cache.clean() == cache.Cleaned(2, size, 0)
     assert list(tmp_path.iterdir()) == []
     assert in_use.block_rows() == 512
-    assert compiling.library("FLOAT", "this cpu").block_rows() == 512
+    assert compiling.library(compiling.NORMS, "this cpu", "ELEMENT_FLOAT").block_rows() == 512
 
 
 @pytest.mark.parametrize("end", ["tmp", "o"])

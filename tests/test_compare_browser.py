@@ -4,7 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import CONTRASTS, PAPER, needs_browser, open_all_details, page_width
+from browsing import (
+    CONTRASTS,
+    PAPER,
+    needs_browser,
+    open_all_details,
+    page_width,
+    wait_until,
+)
 from simulated_runs import CLASSES, write_run
 
 from onecycle.experiments import compare, to_html
@@ -121,7 +128,7 @@ def test_the_keyboard_reaches_what_can_be_used(opened):
     scrolled = page.get_by_role("region", name="The runs")
     scrolled.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.activeElement.scrollLeft > 0")
+    wait_until(page, "document.activeElement.scrollLeft > 0")
 
 
 NAME = "(e) => e.getAttribute('aria-label') || e.textContent"

@@ -163,14 +163,15 @@ def measure(task: work.Work, options: argparse.Namespace) -> tuple[list[table.Ro
 def warmed_up(
     contender: catalogue.Contender, setting: work.Setting, task: work.Work
 ) -> referee.Contestant:
-    """A contestant that has made its first step and one more.
+    """A contestant that has made its first step, and one more unless that takes long.
 
     Raises:
         ContenderError: it can't run here.
     """
     contestant = referee.start(contender, setting, task)
     try:
-        contestant.turn(1)
+        if contestant.first.seconds < referee.LONG_TURN:
+            contestant.turn(1)
     except BaseException:
         contestant.__exit__(None, None, None)
         raise
@@ -220,7 +221,7 @@ def heading(task: work.Work, options: argparse.Namespace) -> str:
     set_too = f" onecycle with {task.overrides}." if task.overrides else ""
     return (
         f"Width {task.width:g}, batch {task.batch_size}, {task.device}, data `{task.data}`. Each "
-        f"had a turn of {options.steps} steps (half of them after a turn of more than "
+        f"had a turn of {options.steps} steps (fewer where these take more than "
         f"{referee.LONG_TURN:g} s) in each of {options.turns} rounds; median, and in brackets "
         f"lowest and highest.{set_too}"
     )

@@ -27,8 +27,7 @@ from benchmarks.peers.work import Setting, Work, to_json
 LONGEST_TURN = 900.0
 """Seconds after which a contender is given up: it hangs."""
 LONG_TURN = 8.0
-"""Seconds after which a contender has half the steps in its next turn: what it lacks in steps it
-has in time."""
+"""Seconds that a turn should not take: a slow contender has fewer steps, and more time for each."""
 KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
 """Have glibc keep freed memory: what `runtime.reused_memory` does for onecycle."""
 
@@ -83,6 +82,8 @@ class Contestant:
         except BaseException:
             self.__exit__(None, None, None)
             raise
+        self.seconds_per_step = self.first.seconds
+        """In the last turn."""
         self.startup_seconds = time.perf_counter() - started
         """From its start until it has made one step: imports, data, compiling, the step."""
 
@@ -98,7 +99,9 @@ class Contestant:
             self._process.stdin.write(f"{steps}\n")
         except OSError as error:
             raise ContenderError(f"it ended: {self._last_words()}") from error
-        return self._answer()
+        done = self._answer()
+        self.seconds_per_step = done.seconds / steps
+        return done
 
     def _answer(self) -> Turn:
         """Its next answer, after which it is stopped."""
@@ -173,22 +176,24 @@ def rounds(
 ) -> Iterator[dict[str, Turn]]:
     """Each round's turns by contestant: every one has a turn, in an order reversed each round.
 
-    A turn is `steps` steps, and fewer after a turn that took long.
+    A turn is `steps` steps, or as many of them as fit into `LONG_TURN`, but one at least.
 
     Raises:
         ContenderError: one of them ended, with its name.
     """
     names = list(contestants)
-    given = dict.fromkeys(names, steps)
     for number in range(turns):
         done = {}
         for name in names if number % 2 == 0 else reversed(names):
             try:
-                done[name] = contestants[name].turn(given[name])
+                done[name] = contestants[name].turn(fitting(steps, contestants[name]))
             except ContenderError as error:
                 raise ContenderError(f"{name}: {error}") from error
-            if done[name].seconds > LONG_TURN:
-                given[name] = max(1, given[name] // 2)
             speed = done[name].images_per_second
             tell(f"round {number + 1} of {turns}: {name} {speed:,.0f} images/s")
         yield {name: done[name] for name in names}
+
+
+def fitting(steps: int, contestant: Contestant) -> int:
+    """How many of `steps` it is given."""
+    return max(1, min(steps, int(LONG_TURN / contestant.seconds_per_step)))
