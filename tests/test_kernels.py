@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import torch
 from onecycle import kernels
 from onecycle.errors import KernelsUnavailable
 from onecycle.kernels import compiling
+from onecycle.training import preparation
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compiled on Linux only")
 
@@ -122,6 +124,15 @@ def test_switched_off_a_training_says_so_and_runs(tmp_path):
     assert "kernels: pytorch (switched off by ONECYCLE_KERNELS)" in done.stderr + done.stdout
     [environment] = tmp_path.glob("*/environment.json")
     assert "switched off" in environment.read_text()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_training_on_compiled_kernels_has_nothing_to_say(precision):
+    """Whether the convolutions are compiled too or not."""
+    said: list[str] = []
+    listener = SimpleNamespace(note=said.append)
+    preparation.note_missing_kernels(torch.device("cpu"), precision, listener)
+    assert said == []
 
 
 @pytest.mark.parametrize("side", ["before", "behind"])
