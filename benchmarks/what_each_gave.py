@@ -3,12 +3,14 @@
     python -m benchmarks.what_each_gave        batch 512, full width: some minutes
 
 Variants take turns, so that a busy machine slows all of them. How freed memory is kept can't be
-undone within a process, so that with and without it are processes of their own, again and again.
-Page faults are counted by the operating system and do not depend on the neighbours.
+undone within a process, nor can threads be pinned to cores later than at its start, so that with
+and without these are processes of their own, again and again. Page faults are counted by the
+operating system and do not depend on the neighbours.
 """
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -29,6 +31,15 @@ from onecycle.state import Training
 STEPS = 2
 """Timed at a time."""
 
+ALL = "all"
+GIVEN_BACK = "freed memory given back"
+PROCESSES: dict[str, dict[str, str]] = {
+    ALL: {},
+    GIVEN_BACK: {},
+    "threads pinned to cores": {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores"},
+}
+"""What can be changed only at the start of a process, and with what environment."""
+
 Variant = Callable[[Training], AbstractContextManager[None]]
 
 
@@ -37,7 +48,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--turns", type=int, default=8)
-    parser.add_argument("--child", choices=("kept", "given back"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=PROCESSES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.micro_batch = 0
     if options.child:
@@ -47,7 +58,7 @@ def main() -> None:
     print(f"machine  {runtime.cpu_model()}, {torch.get_num_threads()} threads")
     print(f"work     width {options.width:g}, batch {options.batch_size}, {job.recipe.precision}")
     operations(job, options)
-    memory(options)
+    processes(options)
 
 
 def operations(job: Training, options: argparse.Namespace) -> None:
@@ -61,28 +72,31 @@ def operations(job: Training, options: argparse.Namespace) -> None:
                     speeds[name].append(speed)
     print("\noperations, turn by turn")
     for name, found in speeds.items():
-        tell(name, found, speeds["all"])
+        tell(name, found, speeds[ALL])
 
 
-def memory(options: argparse.Namespace) -> None:
-    speeds: dict[str, list[float]] = {"kept": [], "given back": []}
-    faults: dict[str, list[float]] = {"kept": [], "given back": []}
-    for _ in range(max(2, options.turns // 2)):
-        for name in speeds:
+def processes(options: argparse.Namespace) -> None:
+    speeds: dict[str, list[float]] = {name: [] for name in PROCESSES}
+    faults: dict[str, list[float]] = {name: [] for name in PROCESSES}
+    for _ in range(max(2, options.turns)):
+        for name, variables in PROCESSES.items():
             words = ("--child", name, "--batch-size", options.batch_size, "--width", options.width)
             command = [sys.executable, "-m", "benchmarks.what_each_gave", *map(str, words)]
-            found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+            done = subprocess.run(
+                command, env=os.environ | variables, stdout=subprocess.PIPE, check=True
+            )
+            found = json.loads(done.stdout)
             speeds[name].append(found[0])
             faults[name].append(found[1])
-    print("\nfreed memory, a process each time")
+    print("\na process each time")
     for name, found in speeds.items():
-        tell(name, found, speeds["kept"])
+        tell(name, found, speeds[ALL])
         print(f"{'':32} {statistics.median(faults[name]):9,.0f} page faults a step")
 
 
 def child(options: argparse.Namespace) -> tuple[float, float]:
     job = prepared(options)
-    with runtime.reused_memory() if options.child == "kept" else nullcontext():
+    with nullcontext() if options.child == GIVEN_BACK else runtime.reused_memory():
         measured(job, options)
         return measured(job, options)
 
@@ -123,7 +137,7 @@ def convolutions_by_pytorch(_: Training) -> Iterator[None]:
 
 
 VARIANTS: dict[str, Variant] = {
-    "all": lambda _: nullcontext(),
+    ALL: lambda _: nullcontext(),
     "PyTorch's for small maps": small_maps_by_pytorch,
     "all convolutions PyTorch's": convolutions_by_pytorch,
     "PyTorch's layers": lambda job: layer_by_layer(job.model, on=True),

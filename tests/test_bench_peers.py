@@ -305,9 +305,16 @@ def test_contender_that_fails_in_its_turn_is_named() -> None:
         list(referee.rounds({"lightning best": Failing()}, turns=1, steps=1))
 
 
-def row(name: str, speeds: list[float], losses: tuple[float, float] = (2.3, 1.9)) -> table.Row:
-    first = referee.Turn(9.0, 512, [losses[0]], {"torch": "2.13.0"})
-    turns = [referee.Turn(1024 / speed, 1024, [losses[1]] * 2) for speed in speeds]
+def row(
+    name: str,
+    speeds: list[float],
+    losses: tuple[float, float] = (2.3, 1.9),
+    steps: int = 2,
+    batch_size: int = 512,
+) -> table.Row:
+    first = referee.Turn(9.0, batch_size, [losses[0]], {"torch": "2.13.0"})
+    images = steps * batch_size
+    turns = [referee.Turn(images / speed, images, [losses[1]] * steps) for speed in speeds]
     return table.Row(name, "best", work.Setting(), 12.3, first, turns)
 
 
@@ -327,7 +334,10 @@ def test_table_doubts_what_does_not_learn_or_had_other_work() -> None:
     sound, stuck = row("bf16", [100, 100]), row("textbook", [50, 50], losses=(2.3, 2.3))
     assert table.doubts([sound]) == []
     assert table.doubts([sound, stuck]) == ["textbook (best): its loss does not fall"]
-    assert "not all had as many images" in table.doubts([sound, row("bf16", [100])])[0]
+    smaller = row("accelerate", [100, 100], batch_size=480)
+    assert table.doubts([sound, smaller]) == ["not all steps had as many images: 480, 512"]
+    slow = row("textbook", [20, 20], steps=1)  # fewer steps, each as large
+    assert table.doubts([sound, slow]) == []
 
 
 SPEEDS = {"bf16": 2.0, "fp32": 1.0}

@@ -80,9 +80,10 @@ def setting_text(row: Row) -> str:
 def doubts(rows: Sequence[Row]) -> list[str]:
     """What would make the comparison worthless: a network that does not learn, unequal work."""
     found = [f"{row.name} ({row.kind}): its loss does not fall" for row in rows if not row.learns]
-    images = {sum(turn.images for turn in row.turns) for row in rows}
+    images = {turn.images / len(turn.losses) for row in rows for turn in row.turns}
     if len(images) > 1:
-        found.append(f"not all had as many images: {', '.join(map(str, sorted(images)))}")
+        counts = ", ".join(f"{count:g}" for count in sorted(images))
+        found.append(f"not all steps had as many images: {counts}")
     return found
 
 
