@@ -173,7 +173,7 @@ MISTAKES = {
     "train demo --epochs": "--epochs: has no value; give a whole number",
     "train demo --lr-max --quiet": "--lr-max: has no value; give a number or auto",
     "train demo --mean --quiet": "--mean: has no value; give numbers or auto",
-    "train demo --data=": "--data: is empty; give text",
+    "train demo --data=": "--data: is empty; give NAME|PATH",
     "train ''": "RECIPE: is empty; see onecycle train --help",
     "train demo --epochs banana": "epochs: 'banana' is not a whole number",
     "train demo --epochs 3.5": "epochs: '3.5' is not a whole number",
@@ -210,7 +210,7 @@ MISTAKES = {
     "data": "data: needs NAME|PATH; see onecycle data --help",
     "data shapes --contact-sheet nowhere/sheet.png": "--contact-sheet: there is no folder "
     "'nowhere'; make it first",
-    "data shapes --contact-sheet": "--contact-sheet: has no value; give text",
+    "data shapes --contact-sheet": "--contact-sheet: has no value; give FILE",
     "data shapes --keep-gb 3": "--keep-gb: says what --clean leaves; give both",
     "data --clean shapes": "--clean: removes all that the cache holds; leave 'shapes' away",
     "data --clean --image-size 32": "--clean: goes with --keep-gb alone; leave --image-size away",

@@ -317,7 +317,7 @@ MISTAKES = {
     "compare runs --html README.md": "--html: 'README.md' is no HTML file; end its name in .html",
     "compare runs --json --csv": "--csv: goes not with --json; give one",
     "compare runs --check": "--check: says what --update FILE would change; give both",
-    "compare runs --html": "--html: has no value; give text",
+    "compare runs --html": "--html: has no value; give FILE",
     "compare runs --html no/page.html": "--html: there is no folder 'no'; make it first",
     "compare --update no.md": "no.md: can't be read: No such file or directory; name a Markdown",
     "compare --update a.md --json": "--update: writes Markdown into its file; leave --json away",

@@ -64,6 +64,18 @@ class Options:
 
 OPTION_FIELDS = {option.name: option for option in fields(Options)}
 
+METAVARS = {
+    "config": "FILE",
+    "contact_sheet": "FILE",
+    "html": "FILE",
+    "mirror": "URL,...",
+    "plot": "FILE",
+    "runs": "DIR",
+    "update": "FILE",
+    "data": "NAME|PATH",
+}
+"""What stands for the value of text flags that are more than text, in help and in messages."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -194,11 +206,15 @@ def _truth(name: str, negated: bool, attached: str | None, waiting: deque[str]) 
 def _texts(flag: str, kind: Any, waiting: deque[str]) -> list[str]:
     """The words that belong to a flag."""
     if not waiting or _is_flag(waiting[0]):
-        raise InputError(f"{spelled(flag)}: has no value; give {kind_in_words(kind)}")
+        raise InputError(f"{spelled(flag)}: has no value; give {_wanted(flag, kind)}")
     texts = [waiting.popleft()]
     while takes_many(kind) and waiting and _NUMBER.match(waiting[0]):
         texts.append(waiting.popleft())
     return texts
+
+
+def _wanted(flag: str, kind: Any) -> str:
+    return METAVARS.get(flag) or kind_in_words(kind)
 
 
 def _value(flag: str, kind: Any, texts: list[str]) -> Any:
@@ -206,7 +222,7 @@ def _value(flag: str, kind: Any, texts: list[str]) -> Any:
     if takes_many(kind):  # 0.5,0.5,0.5 is understood as 0.5 0.5 0.5
         texts = [part for text in texts for part in text.split(",")]
     if not all(texts):
-        raise InputError(f"{spelled(flag)}: is empty; give {kind_in_words(kind)}")
+        raise InputError(f"{spelled(flag)}: is empty; give {_wanted(flag, kind)}")
     if kind is str:
         return texts[0]
     import tyro

@@ -11,7 +11,7 @@ from dataclasses import field, make_dataclass
 from itertools import pairwise
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from onecycle.cli.flags import OPTION_FIELDS, Options, Words, takes_many
+from onecycle.cli.flags import METAVARS, OPTION_FIELDS, Options, Words, takes_many
 from onecycle.config import FIELDS, Recipe
 
 _Member = tuple[str, Any, Any]  # name, type, field: what make_dataclass takes
@@ -26,18 +26,6 @@ FIRST_OF_GROUP = {
     "precision": "machine",
 }
 """The field of `Recipe` with which each group of flags begins in the help."""
-
-METAVARS = {
-    "config": "FILE",
-    "contact_sheet": "FILE",
-    "html": "FILE",
-    "mirror": "URL,...",
-    "plot": "FILE",
-    "runs": "DIR",
-    "update": "FILE",
-    "data": "NAME|PATH",
-}
-"""What stands for the value of text flags that are more than text."""
 
 
 def overview(summaries: Mapping[str, tuple[str, str]]) -> str:
