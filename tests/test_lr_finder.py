@@ -368,6 +368,36 @@ def test_a_flat_curve_is_read_where_it_begins_to_rise():
     assert min(found) > 1e-3
 
 
+def flat_then_blown_up(seed: int, *, back: float, fall: float = 0.0) -> LRCurve:
+    """Too few steps to learn anything; a blow-up at 0.7, and a loss at `back` from 3 on.
+
+    Like those of a small network with scaled logits; a `fall` is what its first steps gain.
+    """
+    lr, random = np.logspace(-4, 1, 100), np.random.default_rng(seed)
+    loss = 2.31 - fall * np.clip(np.log10(lr / 1e-4), 0, 1) + random.normal(0, 0.02, 100)
+    blown_up = (lr > 0.7) & (lr < 3)
+    loss[blown_up] += random.exponential(0.15, blown_up.sum())
+    loss[lr >= 3] += back
+    return LRCurve(tuple(lr), tuple(loss), stopped="completed", planned=100, batch_size=128)
+
+
+@pytest.mark.parametrize("back", [0.0, -0.03, -0.1])
+def test_a_flat_curve_is_not_read_right_of_a_blow_up_it_came_back_from(back):
+    found = [flat_then_blown_up(seed, back=back) for seed in range(50)]
+    turns = [curve.lr[curve.turn - 1] for curve in found]
+    assert np.mean([0.3 < turn < 3 for turn in turns]) >= 0.9
+    assert np.mean([suggest(curve).lr_max < 5 for curve in found]) >= 0.9
+
+
+def test_a_fall_of_a_hundredth_is_no_valley():
+    """It is measurable, and comes from settling the logits: the rate that it ends at is no peak."""
+    found = [flat_then_blown_up(seed, back=0.0, fall=0.03) for seed in range(50)]
+    assert all(curve.is_flat for curve in found)
+    assert np.mean([0.3 < suggest(curve).lr_max < 5 for curve in found]) >= 0.9
+    clear = [flat_then_blown_up(seed, back=0.0, fall=0.15) for seed in range(50)]
+    assert not any(curve.is_flat for curve in clear)
+
+
 def test_readings_stay_left_of_the_blow_up_even_if_the_loss_comes_back_down():
     """A network that the ramp broke may answer with a low loss again; that is no valley."""
     curve = curve_with_minimum_at(0.03)

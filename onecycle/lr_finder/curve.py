@@ -21,6 +21,13 @@ KERNEL_NORM = math.sqrt(
 RISE = 6.0
 """Standard errors that count as a measurable rise."""
 
+BLOW_UP = 12.0
+"""Standard deviations of a reading above the start at which it says no more than that it blew up.
+One such reading does not make a measurable rise of the smoothed loss; two neighbours do."""
+
+LITTLE = 0.02
+"""A fall by a smaller share of the starting loss than this shows no learning."""
+
 
 @dataclass(frozen=True)
 class LRCurve:
@@ -94,7 +101,9 @@ class LRCurve:
         with a low loss again.
         """
         fall = self.start - float(np.min(self.smoothed))
-        risen = self.smoothed > self.start + max(RISE * self.noise, 0.1 * fall)
+        ceiling = max(self.ceiling, self.start + BLOW_UP * self.noise / KERNEL_NORM)
+        smoothed = smooth(np.minimum(self.loss, ceiling))
+        risen = smoothed > self.start + max(RISE * self.noise, 0.1 * fall)
         risen[: max(3, len(self) // 10)] = False  # the start itself
         return int(np.argmax(risen)) if risen.any() else len(self)
 
@@ -105,8 +114,9 @@ class LRCurve:
 
     @property
     def is_flat(self) -> bool:
-        """Whether the loss never fell measurably below its start: noise alone goes that low."""
-        return self.start - self.smoothed[self.minimum] < RISE * self.noise
+        """Whether the loss never fell below its start by more than noise or first trifles do."""
+        fall = self.start - float(self.smoothed[self.minimum])
+        return fall < max(RISE * self.noise, LITTLE * abs(self.start))
 
     @cached_property
     def floor_end(self) -> int:
