@@ -78,7 +78,7 @@ def summary(runs: Sequence[FinishedRun]) -> str:
         )
     accuracies = [run.result["test_accuracy"] for run in runs]
     if len(runs) == 1:
-        images = sum(runs[0].result["test_class_sizes"])
+        images = runs[0].result["test_images"]
         told = wilson(round(accuracies[0] * images), images)
         words = f"One run, so no spread over seeds. Over the {images:,} test images: {told} (95 %)."
     else:
