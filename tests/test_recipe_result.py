@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from benchmarks.recipe_result import summary
 
 RESULT = {
-    "test_accuracy": 0.871, "train_accuracy": 0.89, "test_loss": 0.38, "lr_min": 1e-3, "lr_max": 1.0,
-    "lr_final": 1e-3, "images_per_second": 3859.0, "total_seconds": 360.0, "test_images": 10_000,
-    "test_class_sizes": [1000, 1000],
+    "test_accuracy": 0.871, "train_accuracy": 0.89, "test_loss": 0.38, "test_images": 10_000,
+    "test_class_sizes": [1000, 1000], "lr_min": 1e-3, "lr_max": 1.0, "lr_final": 1e-3,
+    "images_per_second": 3859.0, "total_seconds": 360.0,
 }  # fmt: skip
 
 
