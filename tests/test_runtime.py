@@ -78,24 +78,29 @@ def test_negative_threads_are_refused():
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc's allocator")
 def test_memory_is_kept_inside_and_given_back_after():
-    """Counted by the kernel: pages fetched while a small convolution is trained."""
+    """Counted by the kernel: pages fetched by steps of a small convolution, the fewest of six.
+
+    A heap that earlier tests have cut up may still grow in some of them.
+    """
     layer, batch = torch.nn.Conv2d(16, 16, 3), torch.rand(64, 16, 64, 64)
 
-    def pages_of(steps: int) -> int:
+    def pages_of_a_step() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(steps):
-            layer(batch).relu().square().mean().backward()
+        layer(batch).relu().square().mean().backward()
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    def fewest_pages() -> int:
+        return min(pages_of_a_step() for _ in range(6))
 
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
-    pages_of(2)
-    outside, size = pages_of(6), resident()
+    fewest_pages()
+    outside, size = fewest_pages(), resident()
     with runtime.reused_memory():
-        pages_of(6)
-        inside = pages_of(6)
-    assert outside > 6 * 2000
+        fewest_pages()
+        inside = fewest_pages()
+    assert outside > 2000
     assert inside < outside / 10
     assert resident() < size + 32 * 2**20
 
