@@ -74,7 +74,7 @@ def load(root: Path, cache: Path, **options) -> tuple[ImageSet, ImageSet]:
 
 
 def left_out(root: Path, cache: Path, **options) -> LeftOut:
-    return folder.load(root, cache_dir=cache, **options)[2]
+    return folder.load(root, cache_dir=cache, **options).left_out
 
 
 def by_name(*sets: ImageSet) -> dict[str, np.ndarray]:

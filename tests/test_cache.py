@@ -327,7 +327,7 @@ if "slow" in sys.argv:
     workers.do = slow
 class Say(folder.Progress):
     def note(self, line): print(line, flush=True)
-train, test, _ = folder.load(sys.argv[1], cache_dir=Path(sys.argv[2]), progress=Say())
+train, test, *_ = folder.load(sys.argv[1], cache_dir=Path(sys.argv[2]), progress=Say())
 print(len(train), len(test), int(train.images_NHWC.sum()))
 """
 

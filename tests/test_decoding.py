@@ -15,7 +15,7 @@ from small_folders import drawn
 
 from onecycle.data.folder import decoding
 from onecycle.data.folder.decoding import FORMATS, Unreadable, pixels, quiet
-from onecycle.data.folder.listing import ENDINGS
+from onecycle.data.folder.walking import ENDINGS
 
 
 def saved(image: Image.Image, format: str, **options) -> io.BytesIO:

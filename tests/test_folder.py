@@ -168,25 +168,88 @@ def test_what_is_passed_over_is_counted_told_and_returned(tmp_path, cache):
     (root / "train" / "cat" / "gone.png").symlink_to("nowhere")
     for name in ("loose.png", "train/loose.jpg"):
         paint(root / name)
-    paint(root / "val" / "ant" / "1.png")
+    paint(root / "extra" / "ant" / "1.png")
     expected = LeftOut(
-        hidden_files=4,
+        hidden_files=3,
+        hidden_folders=1,
+        hidden_folder_names=(".git",),
+        system_entries=1,
+        system_names=("__MACOSX",),
         other_files=6,
         other_endings=(".txt", ".md", ".png"),
         dead_links=1,
         stray_images=2,
         other_folders=1,
+        other_folder_names=("extra",),
     )
     for _ in range(2):  # decoded, then from the cache
         told = Told()
         assert left_out(root, cache, progress=told) == expected
         assert told.notes[-1] == (
-            "data: left out: 4 hidden files, 6 other files (.txt, .md, .png), 1 dead link, "
-            "2 images outside the class folders, 1 folder beside train and test"
+            "data: left out: 2 hidden files, 1 hidden folder (.git), 1 folder or file of the "
+            "system (__MACOSX), 6 other files (.txt, .md, .png), 1 dead link, 2 images outside the "
+            "class folders, 1 folder beside the splits (extra)"
         )
     splits = load_splits(str(root), cache_dir=cache)
     assert splits.left_out == expected
-    assert splits.left_out.to_json()["hidden_files"] == 4
+    assert splits.left_out.to_json()["hidden_files"] == 3
+
+
+SYSTEMS = [
+    "@eaDir", "@EADIR", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "@tmp",
+    "$RECYCLE.BIN", "$Recycle.Bin", "RECYCLER", "System Volume Information", "lost+found",
+    "__MACOSX", "__pycache__", "SYNOPHOTO_THUMB_XL.png", "SYNOPHOTO:THUMB_M.png", "FOUND.000",
+    "a.png@SynoEAStream", "Thumbs.db", "thumbs.db", "ehthumbs.db", "desktop.ini",
+]  # fmt: skip
+DOTTED = [
+    ".@__thumb", ".ipynb_checkpoints", ".git", ".AppleDouble", ".Trashes", ".thumbnails",
+    ".Spotlight-V100", ".fseventsd", ".picasaoriginals", ".stversions", "._a.png",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+@pytest.mark.parametrize("place", ["", "ant", "ant/2021"])
+def test_what_systems_put_there_is_passed_over_at_any_depth_and_named(
+    place, as_file, tmp_path, cache
+):
+    root = make_flat(tmp_path / "photos", 2)
+    before = by_name(*load(root, cache)).keys()
+    for name in SYSTEMS + DOTTED:
+        path = root / place / name
+        if as_file:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"x")
+        else:
+            paint(path / "x" / "0.png")
+            paint(path / "1.png")
+    told = Told()
+    found = left_out(root, cache, progress=told)
+    assert by_name(*load(root, cache)).keys() == before
+    assert found.system_entries == len(SYSTEMS)
+    assert found.system_names == tuple(sorted(SYSTEMS)[:5])
+    assert found.hidden_files == len(DOTTED)
+    assert found.hidden_folders == (0 if as_file else len(DOTTED))
+    assert not found.stray_images
+    assert f"{len(SYSTEMS)} folders or files of the system (#recycle, " in told.notes[-1]
+
+
+@pytest.mark.parametrize(
+    "label", ["@home", "#1 dad", "$100", "lost", "found", "recycled", "thumbs", "SYNO", "eaDir",
+              "lost+found 2", "_", "__", "~", "RECYCLE.BIN", "desktop"]
+)  # fmt: skip
+def test_a_class_that_merely_begins_so_is_a_class(label, tmp_path, cache):
+    root = make_flat(tmp_path / "photos", 2, ("ant", label))
+    assert set(load(root, cache)[0].classes) == {"ant", label}
+
+
+def test_a_class_whose_name_begins_with_a_dot_is_named_where_it_is_missed(tmp_path, cache):
+    root = make_flat(tmp_path / "photos", 2, ("ant", "bee", ".net"))
+    told = Told()
+    load(root, cache, progress=told)
+    assert "1 hidden folder (.net)" in told.notes[-1]
+    alone = make_flat(tmp_path / "alone", 2, ("java", ".net"))
+    with pytest.raises(InputError, match=r"the one class 'java' \(passed over: .net\)"):
+        load(alone, cache)
 
 
 def test_nothing_left_out_is_not_told(split_folder, cache):
@@ -268,7 +331,7 @@ def test_bad_images_are_skipped_and_told_also_from_the_cache(
         load(split_folder, cache)
     for _ in range(2):
         told = Told()
-        train_, test, found = folder.load(
+        train_, test, _, found, _ = folder.load(
             split_folder, on_bad_image="skip", cache_dir=cache, progress=told
         )
         assert found.bad_images == tuple(
@@ -442,7 +505,7 @@ workers.WORTH_FILES = 2
 workers.CHUNK = 3
 workers.cores = lambda: 2
 {more}
-train, test, _ = folder.load({root!r}, cache_dir={cache!r})
+train, test, *_ = folder.load({root!r}, cache_dir={cache!r})
 print([len(train), len(test)])
 """
 

@@ -51,6 +51,43 @@ def renamed(before: str, after: str) -> Spoil:
     return spoil
 
 
+def renamed_all(gone: str = "", **names: str) -> Spoil:
+    """Splits under other names, perhaps without a class in test."""
+
+    def spoil(root: Path, _: Any) -> None:
+        make_split(root, ["png"])
+        if gone:
+            shutil.rmtree(root / "test" / gone)
+        for before, after in names.items():
+            (root / before).rename(root / after)
+
+    return spoil
+
+
+def below(*folders: str) -> Spoil:
+    """Two images in each folder."""
+
+    def spoil(root: Path, _: Any) -> None:
+        for name in folders:
+            paint(root / name / "0.png")
+            paint(root / name / "1.png")
+
+    return spoil
+
+
+def trees(*splits: str, empty: str = "", **options: Any) -> Spoil:
+    """Two classes in each folder."""
+
+    def spoil(root: Path, _: Any) -> dict[str, Any]:
+        for split in splits:
+            make_flat(root / split, 2, ("ant", "bee"))
+        if empty:
+            (root / empty).mkdir()
+        return options
+
+    return spoil
+
+
 def flat(classes: tuple[str, ...], count: int = 2) -> Spoil:
     def spoil(root: Path, _: Any) -> None:
         make_flat(root, count, classes)
@@ -202,9 +239,18 @@ BAD_FOLDERS: dict[str, Spoil] = {
     "a class with hidden images only": hidden,
     "one class": flat(("ant",)),
     "a folder around the right one": around,
-    "splits of other names": renamed("test", "val"),
-    "splits in capitals": renamed("test", "Test"),
-    "one split only": lambda root, _: make_flat(root / "train", 2) and None,
+    "splits of unknown names": renamed_all(train="2023 photos", test="2024 photos"),
+    "one split of an unknown name": renamed_all(test="holdout"),
+    "splits in each class": below("ant/train", "ant/test", "bee/train", "bee/test"),
+    "several sets": trees("a/train", "a/test", "b/train", "b/test"),
+    "a folder around splits": trees("inner/train", "inner/test"),
+    "splits without train": trees("Testing"),
+    "a split twice": trees("train1", "train2"),
+    "an empty split": trees("train", empty="valid"),
+    "images without classes in train": below("train", "test"),
+    "a folder in each split around its classes": trees("train/inner", "test/inner"),
+    "different classes in train and val": renamed_all("bee", test="val"),
+    "a validation split and val_fraction": trees("train", "val", "test", val_fraction=0.5),
     "one image in a class, no test folder": flat(("ant", "bee"), 1),
     "different classes in train and test": renamed("test/cat", "test/cow"),
     "a class in capitals in test": alike("ant", "Ant"),
@@ -282,9 +328,10 @@ BAD_TABLES: dict[str, Spoil] = {
     "one label": table("path,label\na.png,ant\nb.png,ant\n"),
     "one image of a label, no splits": table(HEAD),
     "a label in test only": table(SPLIT_HEAD + "e.png,cat,test\n"),
-    "an unknown split": table(SPLIT_HEAD + "e.png,ant,val\n"),
+    "an unknown split": table(SPLIT_HEAD + "e.png,ant,extra\n"),
+    "a validation split without a class": table(SPLIT_HEAD + "e.png,ant,val\n"),
     "a row without a split": table(SPLIT_HEAD + "e.png,ant,\n"),
-    "no rows of test": table("path,label,split\na.png,ant,train\nb.png,bee,train\n"),
+    "no rows of train": table("path,label,split\na.png,ant,test\nb.png,bee,val\n"),
     "a label whose files are all missing": table(
         "path,label\na.png,ant\nb.png,ant\nx.png,bee\ny.png,bee\n", on_bad_image="skip"
     ),
@@ -500,7 +547,7 @@ def test_fuzz_odd_names(label, name, inner, whole, tmp_path_factory):
     path.write_bytes(WHOLE["png RGB"] if whole else b"no")
     check_fuzzed(place, place / "photos", image_size=8)
     if whole and not name.startswith("."):
-        *sets, _ = folder.load(place / "photos", image_size=8, cache_dir=place / "cache")
+        sets = folder.load(place / "photos", image_size=8, cache_dir=place / "cache")[:2]
         assert f"_{label}" in sets[0].classes
         assert f"_{label}/_{inner}/{name}.png" in by_name(*sets)
 

@@ -1,4 +1,4 @@
-"""Images by name or path, `load_splits`, or as a recipe wants them, `splits_of`."""
+"""Images by name or path: in splits, `load_splits`, or as one set, `load_all`."""
 
 import hashlib
 from pathlib import Path
@@ -9,14 +9,23 @@ import numpy as np
 from onecycle.config import Recipe
 from onecycle.config.names import nearest_or_all
 from onecycle.data import cifar, folder, shapes
-from onecycle.data.image_set import ImageSet, LeftOut, Splits, fingerprint
+from onecycle.data.image_set import ImageSet, Labelled, LeftOut, Splits, fingerprint
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 
 BUILT_IN = ("cifar10", "cifar100", "shapes")
 """Names that need no path."""
 
-__all__ = ["BUILT_IN", "ImageSet", "LeftOut", "Splits", "load_splits", "splits_of"]
+__all__ = [
+    "BUILT_IN",
+    "ImageSet",
+    "Labelled",
+    "LeftOut",
+    "Splits",
+    "load_all",
+    "load_splits",
+    "splits_of",
+]
 
 
 def load_splits(
@@ -49,7 +58,8 @@ def load_splits(
         on_bad_image: of a folder's images that can't be read: `error`, or `skip` to leave them out.
         train_limit, test_limit: images to use; 0: all (shapes: 10,000 and 2,000). For shapes, which
             are drawn, any number can be asked for.
-        val_fraction: share of the training images set apart for validation, in [0, 1).
+        val_fraction: share of the training images set apart for validation, in [0, 1); 0 where
+            the source has a validation split of its own.
         split_seed: of the choices above.
         cache_dir: where downloads and decoded images are kept; None: the user's cache folder.
         progress: listens.
@@ -65,18 +75,67 @@ def load_splits(
     elif official is not None:
         found = _official(source, official, label_set, image_size, cache_dir, progress)
     elif Path(source).exists():
-        found = _own(source, image_size, resize, on_bad_image, split_seed, cache_dir, progress)
-    else:
-        raise InputError(
-            f"data: there is no path '{source}', and no built-in set of that name; "
-            + nearest_or_all(source, BUILT_IN)
+        found = _own(
+            source, image_size, resize, on_bad_image, val_fraction, split_seed, cache_dir, progress
         )
+    else:
+        raise _no_such(source)
     train = _limited(found.train, train_limit, split_seed, "train_limit")
     test = _limited(found.test, test_limit, split_seed, "test_limit")
     train, val = _validation_apart(train, val_fraction, split_seed)
+    val = found.val or val
     return Splits(
         train, test, val, source, fingerprint(train, test, val), found.kind, found.left_out
     )
+
+
+def load_all(
+    source: str,
+    *,
+    label_set: str = "fine",
+    image_size: int = 0,
+    resize: Literal["crop", "squash"] = "crop",
+    on_bad_image: Literal["error", "skip"] = "error",
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> Labelled:
+    """All images of `source` that are there to be classified, as one set; none are set apart.
+
+    Of a folder of class folders, or a table without splits, all images; where there are splits,
+    those of test, without such those of val, else of train. There may be a single class. Of a
+    built-in set and of CIFAR's archives, the test split.
+
+    Args:
+        source, label_set, image_size, resize, on_bad_image, cache_dir, progress: as in
+            `load_splits`.
+
+    Raises:
+        InputError: there is no such source, or it can't be used.
+    """
+    official = cifar.recognise(source)
+    if official is None and source != "shapes":
+        if label_set != "fine":
+            raise InputError(f"label_set: {source} has no {label_set} labels; CIFAR-100 alone has")
+        if not Path(source).exists():
+            raise _no_such(source)
+        images, left_out, kind = folder.load_labelled(
+            source,
+            image_size=image_size,
+            resize=resize,
+            on_bad_image=on_bad_image,
+            cache_dir=cache_dir,
+            progress=progress,
+        )
+    else:
+        splits = load_splits(
+            source,
+            label_set=label_set,
+            image_size=image_size,
+            cache_dir=cache_dir,
+            progress=progress,
+        )
+        images, left_out, kind = splits.test, splits.left_out, f"test split of {splits.kind}"
+    return Labelled(images, source, images.digest().hex()[:16], kind, left_out)
 
 
 def splits_of(recipe: Recipe, progress: Progress = SILENT) -> Splits:
@@ -99,6 +158,13 @@ def splits_of(recipe: Recipe, progress: Progress = SILENT) -> Splits:
     )
 
 
+def _no_such(source: str) -> InputError:
+    return InputError(
+        f"data: there is no path '{source}', and no built-in set of that name; "
+        + nearest_or_all(source, BUILT_IN)
+    )
+
+
 # ----------------------------------------------------------------------------------------- sources
 
 
@@ -108,6 +174,7 @@ class _Found(NamedTuple):
     kind: str
     train: ImageSet
     test: ImageSet
+    val: ImageSet | None = None
     left_out: LeftOut = LeftOut()
 
 
@@ -145,32 +212,23 @@ def _own(
     image_size: int,
     resize: Literal["crop", "squash"],
     on_bad_image: str,
+    val_fraction: float,
     split_seed: int,
     cache_dir: Path | None,
     progress: Progress,
 ) -> _Found:
     """A folder or table of one's own images."""
-    train, test, left_out = folder.load(
+    loaded = folder.load(
         source,
         image_size=image_size,
         resize=resize,
         on_bad_image=on_bad_image,
+        val_fraction=val_fraction,
         split_seed=split_seed,
         cache_dir=cache_dir,
         progress=progress,
     )
-    kind = "table of images" if Path(source).is_file() else _kind_of_folder(test)
-    return _Found(kind, train, test, left_out)
-
-
-def _kind_of_folder(test: ImageSet) -> str:
-    """Class folders, and where their test split comes from.
-
-    Where the folder has none, there are images of two classes or more, so of two folders or more.
-    """
-    if all(name.startswith("test/") for name in test.names):
-        return "class folders"
-    return f"class folders, {100 * folder.TEST_FRACTION:.0f} % of each class set apart to test"
+    return _Found(loaded.kind, loaded.train, loaded.test, loaded.val, loaded.left_out)
 
 
 # ----------------------------------------------------------------------------------------- choices

@@ -123,23 +123,35 @@ class LeftOut:
     """What a folder or a table of images has that is no part of the splits.
 
     Attributes:
-        hidden_files: files and folders whose names begin with a dot, and `__MACOSX`.
+        hidden_files: files and folders whose names begin with a dot.
+        hidden_folders: how many of these are folders.
+        hidden_folder_names: their names, five at most.
+        system_entries: folders and files that systems put beside one's own, such as `@eaDir`.
+        system_names: their names, the most frequent first, five at most.
         other_files: files that are no images by their ending, and pipes and the like.
         other_endings: the endings of these, the most frequent first, five at most.
         dead_links: links to nothing.
         repeated_folders: links to a folder of the same class that has been visited already.
         stray_images: images outside the class folders.
-        other_folders: folders beside `train` and `test`.
+        other_folders: folders beside those of the splits.
+        other_folder_names: their names, five at most.
+        unlabelled_folders: folders of splits that hold images, but no class folders.
         bad_images: those that can't be read, in order; only where they are skipped.
     """
 
     hidden_files: int = 0
+    hidden_folders: int = 0
+    hidden_folder_names: tuple[str, ...] = ()
+    system_entries: int = 0
+    system_names: tuple[str, ...] = ()
     other_files: int = 0
     other_endings: tuple[str, ...] = ()
     dead_links: int = 0
     repeated_folders: int = 0
     stray_images: int = 0
     other_folders: int = 0
+    other_folder_names: tuple[str, ...] = ()
+    unlabelled_folders: tuple[str, ...] = ()
     bad_images: tuple[BadImage, ...] = ()
 
     def __bool__(self) -> bool:
@@ -149,11 +161,15 @@ class LeftOut:
     def to_json(self) -> dict[str, Any]:
         """The attributes, and of bad images their count and the first `MOST_NAMED`."""
         named = [asdict(image) for image in self.bad_images[:MOST_NAMED]]
-        return asdict(self) | {
-            "other_endings": list(self.other_endings),
-            "bad_images": named,
-            "bad_image_count": len(self.bad_images),
-        }
+        lists = {name: list(each) for name, each in vars(self).items() if isinstance(each, tuple)}
+        return (
+            asdict(self)
+            | lists
+            | {
+                "bad_images": named,
+                "bad_image_count": len(self.bad_images),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -162,7 +178,7 @@ class Splits:
 
     Attributes:
         train, test: always there.
-        val: cut from train, or None.
+        val: cut from train, or the source's own; or None.
         source: the name or path that was asked for.
         fingerprint: 16 hex digits that identify what was trained and tested on.
         kind: what the source is, in words; empty where nobody said.
@@ -175,6 +191,25 @@ class Splits:
     source: str
     fingerprint: str
     kind: str = ""
+    left_out: LeftOut = LeftOut()
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """All images of one source that are there to be classified, as one set.
+
+    Attributes:
+        images: the images; `classes` are those that occur, which may be a single one.
+        source: the name or path that was asked for.
+        fingerprint: 16 hex digits that identify the images, labels and class names.
+        kind: what they are, in words, such as `class folders`, or `test split of class folders`.
+        left_out: what the source has beside them.
+    """
+
+    images: ImageSet
+    source: str
+    fingerprint: str
+    kind: str
     left_out: LeftOut = LeftOut()
 
 

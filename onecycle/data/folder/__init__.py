@@ -1,20 +1,24 @@
 """Folders and tables of one's own images, decoded once into a memory-mapped cache.
 
-`PATH/train/<class>/*` with `PATH/test/<class>/*`; or `PATH/<class>/*`, or a table of paths and
-labels, of which a seeded fifth of each class becomes the test split.
+`PATH/train/<class>/*` with `PATH/test/<class>/*` and, if wanted, `PATH/val/<class>/*`; or
+`PATH/<class>/*`, or a table of paths and labels. Where there is no test split, a seeded fifth of
+each class of train becomes it.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from onecycle.data import cache
-from onecycle.data.folder import kept, manifest
+from onecycle.data.folder import kept, listing, manifest
+from onecycle.data.folder.checks import good_files, refuse_bad
 from onecycle.data.folder.decoding import Resize
-from onecycle.data.folder.listing import File, Listing, good_files, list_folder, refuse_bad
+from onecycle.data.folder.layout import SPLITS
+from onecycle.data.folder.listing import File, Listing
 from onecycle.data.folder.words import in_words, quoted
 from onecycle.data.image_set import BadImage, ImageSet, LeftOut
 from onecycle.errors import InputError
@@ -24,17 +28,43 @@ TEST_FRACTION = 0.2
 """Share of each class that becomes the test split where none is given."""
 
 
+class Loaded(NamedTuple):
+    """What a folder or a table holds.
+
+    Attributes:
+        train, test: their images.
+        val: those of the validation split, or None where the source has none.
+        left_out: what is in no split.
+        kind: what the source is, in words.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    val: ImageSet | None
+    left_out: LeftOut
+    kind: str
+
+
+class LoadedAsOne(NamedTuple):
+    """Images that are there to be classified: all of them, what was left out, and what they are."""
+
+    images: ImageSet
+    left_out: LeftOut
+    kind: str
+
+
 def load(
     path: str | Path,
     *,
     image_size: int = 0,
     resize: Resize = "crop",
     on_bad_image: str = "error",
+    val_fraction: float = 0.0,
     split_seed: int = 0,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
-) -> tuple[ImageSet, ImageSet, LeftOut]:
-    """The train and test images under `path`, memory-mapped, and what was left out.
+) -> Loaded:
+    """The train, validation and test images under `path`, memory-mapped, and what was left out.
 
     Classes are the folder names in code point order, and so are the files of a class. Images keep
     their file names, relative to `path`. All grey images give one channel; otherwise all become
@@ -47,39 +77,65 @@ def load(
         resize: of images that are not square: `crop` scales the short side to `image_size` and
             keeps the middle; `squash` scales both sides to it.
         on_bad_image: `error`, or `skip`: leave images out that can't be read.
+        val_fraction: what is to be set apart of train later; refused where there is a val split.
         split_seed: of the test split where none is given.
         cache_dir: where decoded images are kept; None: the user's cache.
-        progress: listens; it is told what is left out.
+        progress: listens; it is told what is left out, and how splits were understood.
 
     Raises:
-        InputError: nothing there, no images, a class without images, fewer than two classes, train
-            and test classes that differ, images of different sizes, or an unreadable one.
+        InputError: nothing there, no images, a class without images, fewer than two classes,
+            splits with different classes, images of different sizes, or an unreadable one.
     """
-    listing = _listed(Path(path))
-    cache.limit_bytes()  # a wrong limit is told before the work, not after
     settings = kept.Settings(image_size, resize, on_bad_image)
-    missing = tuple(BadImage(file.name, reason) for file, reason in listing.missing)
-    if on_bad_image == "error":
-        refuse_bad(missing)
-    good_files(listing, missing)
-    place = cache.cache_folder(cache_dir) / kept.key(listing, settings)
-    images_NHWC, unreadable = kept.opened(place, listing) or kept.make(
-        place, listing, settings, progress
+    listed = _listed(Path(path), listing.list_folder, manifest.read)
+    if val_fraction and "val" in dict(listed.named):
+        raise InputError(
+            f"val_fraction: {quoted(path)} has a validation split of its own; leave val_fraction "
+            "away"
+        )
+    whole, splits, left_out = _opened(listed, settings, cache_dir, progress)
+    _note_splits(listed, progress)
+    train, val, test = _splits(whole, splits, listed.has_test, split_seed)
+    return Loaded(train, test, val, left_out, _kind(Path(path), listed))
+
+
+def load_labelled(
+    path: str | Path,
+    *,
+    image_size: int = 0,
+    resize: Resize = "crop",
+    on_bad_image: str = "error",
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> LoadedAsOne:
+    """All images under `path` that are there to be classified, as one set; none are set apart.
+
+    Where there are splits, those of test; without such, of val; else of train. There may be a
+    single class; class folders without images count as not there. The rest is as in `load`.
+
+    Raises:
+        InputError: nothing there, no images, images of different sizes, or an unreadable one.
+    """
+    settings = kept.Settings(image_size, resize, on_bad_image)
+    listed = _listed(Path(path), listing.list_labelled, manifest.read_labelled)
+    whole, _, left_out = _opened(listed, settings, cache_dir, progress)
+    kind = _form(Path(path))
+    return LoadedAsOne(
+        whole, left_out, f"{listed.named[0][0]} split of {kind}" if listed.named else kind
     )
-    files = good_files(listing, missing + unreadable)
-    left_out = replace(listing.left_out, bad_images=missing + unreadable)
-    if left_out:
-        progress.note(in_words(left_out))
-    return *_splits(images_NHWC, files, listing.classes, split_seed), left_out
 
 
-def _listed(path: Path) -> Listing:
+def _listed(
+    path: Path,
+    of_folder: Callable[[Path], Listing],
+    of_table: Callable[[Path], Listing],
+) -> Listing:
     """The files of a folder or of a table."""
     try:
         if path.is_dir():
-            return list_folder(path)
+            return of_folder(path)
         if path.is_file() and path.suffix.lower() == ".csv":
-            return manifest.read(path)
+            return of_table(path)
     except OSError as error:
         raise InputError(
             f"data: can't read {quoted(path)}: {error.strerror}; allow reading it"
@@ -90,29 +146,97 @@ def _listed(path: Path) -> Listing:
     )
 
 
+def _opened(
+    listed: Listing, settings: kept.Settings, cache_dir: Path | None, progress: Progress
+) -> tuple[ImageSet, list[str], LeftOut]:
+    """The images of a listing in its order, the split of each, and what was left out."""
+    cache.limit_bytes()  # a wrong limit is told before the work, not after
+    missing = tuple(BadImage(file.name, reason) for file, reason in listed.missing)
+    if settings.on_bad_image == "error":
+        refuse_bad(missing)
+    good_files(listed, missing)
+    place = cache.cache_folder(cache_dir) / kept.key(listed, settings)
+    images_NHWC, unreadable = kept.opened(place, listed) or kept.make(
+        place, listed, settings, progress
+    )
+    files = good_files(listed, missing + unreadable)
+    left_out = replace(listed.left_out, bad_images=missing + unreadable)
+    if left_out:
+        progress.note(in_words(left_out))
+    return _as_set(images_NHWC, files), [file.split for file in files], left_out
+
+
+def _as_set(images_NHWC: np.ndarray, files: Sequence[File]) -> ImageSet:
+    classes = tuple(sorted({file.label for file in files}))
+    number = {label: index for index, label in enumerate(classes)}
+    labels_N = np.array([number[file.label] for file in files], dtype=np.int64)
+    return ImageSet(images_NHWC, labels_N, classes, tuple(file.name for file in files))
+
+
+# ------------------------------------------------------------------------------------------- words
+
+
+def _form(path: Path) -> str:
+    return "table of images" if path.is_file() else "class folders"
+
+
+def _kind(path: Path, listed: Listing) -> str:
+    """What the source is, and where its splits come from."""
+    own = ", ".join(f"{split} in {quoted(name)}" for split, name in listed.named if name != split)
+    kind = f"{_form(path)}, {own}" if own else _form(path)
+    if listed.has_test or (path.is_file() and not listed.named):
+        return kind
+    of_train = " of train" if listed.named else ""
+    return f"{kind}, {_PERCENT} % of each class{of_train} set apart to test"
+
+
+_PERCENT = f"{100 * TEST_FRACTION:.0f}"
+
+
+def _note_splits(listed: Listing, progress: Progress) -> None:
+    """Say which folders were taken for which split, and what is tested on where there is no test.
+
+    Nothing is said of folders with the very names, nor of classes without splits, as all is as
+    asked for.
+    """
+    if own := [f"{quoted(name)} as {split}" for split, name in listed.named if name != split]:
+        progress.note(f"data: taking {', '.join(own)}")
+    if not listed.named or listed.has_test:
+        return
+    names = {split: quoted(name) for split, name in listed.named}
+    line = f"data: no test split, so {_PERCENT} % of each class of {names['train']} are set apart"
+    if "val" in names:
+        line += f"; {names['val']} is the validation split; to test on it, call it test"
+    progress.note(line)
+
+
 # ------------------------------------------------------------------------------------------ splits
 
 
 def _splits(
-    images_NHWC: np.ndarray, files: Sequence[File], classes: tuple[str, ...], split_seed: int
-) -> tuple[ImageSet, ImageSet]:
-    """Files are ordered train before test, so that both are slices of the map."""
-    number = {label: index for index, label in enumerate(classes)}
-    labels_N = np.array([number[file.label] for file in files], dtype=np.int64)
-    names = tuple(file.name for file in files)
-    whole = ImageSet(images_NHWC, labels_N, classes, names)
-    in_test = np.array([file.split == "test" for file in files])
-    if in_test.any():
-        border = int((~in_test).sum())
-        return _cut(whole, 0, border), _cut(whole, border, len(files))
-    in_test = _stratified_test(labels_N, split_seed)
-    return whole.take(np.flatnonzero(~in_test)), whole.take(np.flatnonzero(in_test))
+    whole: ImageSet, splits: Sequence[str], has_test: bool, split_seed: int
+) -> tuple[ImageSet, ImageSet | None, ImageSet]:
+    """Files are ordered train, val, test, so that all are slices of the map."""
+    counts = [splits.count(split) for split in SPLITS]
+    if not any(counts):
+        counts[0] = len(whole)
+    first, second = counts[0], counts[0] + counts[1]
+    train, val = _cut(whole, 0, first), _cut(whole, first, second)
+    if has_test:
+        test = _cut(whole, second, len(whole))
+    else:
+        in_test = _stratified_test(train.labels_N, split_seed)
+        train, test = train.take(np.flatnonzero(~in_test)), train.take(np.flatnonzero(in_test))
+    return train, val if counts[1] else None, test
 
 
 def _cut(images: ImageSet, start: int, stop: int) -> ImageSet:
     part = slice(start, stop)
-    return ImageSet(
-        images.images_NHWC[part], images.labels_N[part], images.classes, images.names[part]
+    return replace(
+        images,
+        images_NHWC=images.images_NHWC[part],
+        labels_N=images.labels_N[part],
+        names=images.names[part],
     )
 
 

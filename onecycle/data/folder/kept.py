@@ -12,6 +12,7 @@ import numpy as np
 
 from onecycle.data import cache
 from onecycle.data.folder import workers
+from onecycle.data.folder.checks import good_files, refuse_bad
 from onecycle.data.folder.decoding import (
     FORMAT,
     LONGEST_SIDE,
@@ -21,7 +22,7 @@ from onecycle.data.folder.decoding import (
     pixels,
     quiet,
 )
-from onecycle.data.folder.listing import File, Listing, good_files, refuse_bad
+from onecycle.data.folder.listing import File, Listing
 from onecycle.data.folder.words import quoted
 from onecycle.data.image_set import BadImage
 from onecycle.errors import InputError

@@ -4,20 +4,20 @@ import csv
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onecycle.data.folder.listing import (
-    File,
-    Listing,
-    check_counts,
-    check_same_classes,
-)
+from onecycle.data.folder.checks import check_counts, check_same_classes
+from onecycle.data.folder.layout import SPLITS
+from onecycle.data.folder.listing import File, Listing
 from onecycle.data.folder.words import printable, quoted
 from onecycle.errors import InputError
 
 REQUIRED = ("path", "label")
-SPLITS = ("train", "test")
+CALLED = {
+    "training": "train", "testing": "test", "valid": "val", "validation": "val", "dev": "val",
+}  # fmt: skip
+"""Other words for splits, in lower case."""
 
 LONGEST_LINE = 2**16
 """Characters; a longer line is no row of such a table."""
@@ -34,11 +34,11 @@ class _Row:
 
 
 def read(path: Path) -> Listing:
-    """The images that a table names, those of train before those of test, else in its order.
+    """The images that a table names, those of train first, then val and test, else in its order.
 
     Its first line names the columns: `path`, relative to the table's folder or absolute; `label`;
-    and, if it is there, `split`: train or test, in every row or in none. Other columns are passed
-    over. It is UTF-8, separated by commas, quoted as usual.
+    and, if it is there, `split`: train, val or test, in every row or in none. Other columns are
+    passed over. It is UTF-8, separated by commas, quoted as usual.
 
     Args:
         path: the table.
@@ -49,16 +49,55 @@ def read(path: Path) -> Listing:
     Raises:
         InputError: it is no such table, or a row can't be used; the message names the line.
     """
+    rows = _all_rows(path)
+    if rows[0].split and not any(row.split == "train" for row in rows):
+        raise InputError(
+            f"data: {quoted(path)} has no rows with the split train; add some, or leave the split "
+            "away to have a fifth set apart to test"
+        )
+    _check_labels(path, rows)
+    files, missing = _files(path, rows)
+    listing = _listing(path, rows, files, missing)
+    check_counts([*files, *(file for file, _ in missing)], test=listing.has_test)
+    return listing
+
+
+def read_labelled(path: Path) -> Listing:
+    """The images of a table that are there to be classified, as one set, in its order.
+
+    Where the rows have splits, those of test; without such, of val; else of train.
+
+    Raises:
+        InputError: it is no such table, or a row can't be used; the message names the line.
+    """
+    rows = _all_rows(path)
+    split = next(s for s in ("test", "val", "train", "") if any(row.split == s for row in rows))
+    rows = [row for row in rows if row.split == split]
+    return replace(_listing(path, rows, *_files(path, rows)), whole=True)
+
+
+def _all_rows(path: Path) -> list[_Row]:
+    """The rows, of which there is one at least; splits are told in all or in none."""
     rows = list(_rows(path))
     if not rows:
         raise InputError(f"data: {quoted(path)} has no rows below the header; add images")
-    _check_splits(path, rows)
-    _check_labels(path, rows)
-    files, missing = _files(path, rows)
-    check_counts([*files, *(file for file, _ in missing)])
-    files.sort(key=lambda file: file.split == "test")
-    classes = sorted({row.label for row in rows})
-    return Listing(path.parent, tuple(files), tuple(classes), missing=tuple(missing))
+    if any(row.split for row in rows):
+        for row in rows:
+            if not row.split:
+                raise _wrong(
+                    path, row.line, "has no split, but others have; give it or none at all"
+                )
+    return rows
+
+
+def _listing(
+    path: Path, rows: list[_Row], files: list[File], missing: list[tuple[File, str]]
+) -> Listing:
+    found = {row.split for row in rows}
+    named = tuple((split, split) for split in SPLITS if split in found)
+    ordered = sorted(files, key=lambda file: SPLITS.index(file.split) if named else 0)  # pyright: ignore[reportArgumentType]
+    classes = tuple(sorted({row.label for row in rows}))
+    return Listing(path.parent, tuple(ordered), classes, missing=tuple(missing), named=named)
 
 
 def _rows(path: Path) -> Iterator[_Row]:
@@ -125,41 +164,22 @@ def _row(path: Path, line: int, fields: list[str], columns: dict[str, int]) -> _
         raise _wrong(path, line, "has a path with a zero byte, which no file has")
     if not label:
         raise _wrong(path, line, "has no label; give one or remove the line")
+    split = CALLED.get(split, split)
     if split not in ("", *SPLITS):
-        raise _wrong(
-            path,
-            line,
-            f"has the split '{printable(split)}'; give train or test (validation images are taken "
-            "from train by val_fraction)",
-        )
+        raise _wrong(path, line, f"has the split '{printable(split)}'; give train, val or test")
     return _Row(line, told["path"], label, split)
 
 
-def _check_splits(path: Path, rows: list[_Row]) -> None:
-    """Splits are told in all rows or in none, and both occur."""
-    if not any(row.split for row in rows):
-        return
-    for row in rows:
-        if not row.split:
-            raise _wrong(path, row.line, "has no split, but others have; give it or none at all")
-    for split in SPLITS:
-        if not any(row.split == split for row in rows):
-            raise InputError(
-                f"data: {quoted(path)} has no rows with the split {split}; add some, or leave the "
-                "split away to have a fifth set apart"
-            )
-
-
 def _check_labels(path: Path, rows: list[_Row]) -> None:
-    """There are two labels at least, all of them in both splits."""
+    """There are two labels at least, all of them in every split."""
     labels = {row.label for row in rows}
     if len(labels) < 2:
         raise InputError(
             f"data: {quoted(path)} has the one label {quoted(*labels)}; at least 2 are needed"
         )
     if rows[0].split:
-        train, test = ({row.label for row in rows if row.split == split} for split in SPLITS)
-        check_same_classes(train, test)
+        found = {split: {row.label for row in rows if row.split == split} for split in SPLITS}
+        check_same_classes({split: labels for split, labels in found.items() if labels})
 
 
 def _files(path: Path, rows: list[_Row]) -> tuple[list[File], list[tuple[File, str]]]:

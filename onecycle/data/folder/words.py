@@ -32,20 +32,26 @@ def printable(text: str) -> str:
 
 def in_words(left_out: LeftOut) -> str:
     """What was left out, in one line."""
-    kinds = f" ({', '.join(left_out.other_endings)})" if left_out.other_endings else ""
+    hidden_files = left_out.hidden_files - left_out.hidden_folders
     counts = (
-        (left_out.hidden_files, "hidden file", "hidden files", ""),
-        (left_out.other_files, "other file", "other files", kinds),
-        (left_out.dead_links, "dead link", "dead links", ""),
-        (left_out.repeated_folders, "link", "links", " to a folder of the same class"),
-        (left_out.stray_images, "image", "images", " outside the class folders"),
-        (left_out.other_folders, "folder", "folders", " beside train and test"),
+        (hidden_files, "hidden file", "", ()),
+        (left_out.hidden_folders, "hidden folder", "", left_out.hidden_folder_names),
+        (left_out.system_entries, "folder or file", " of the system", left_out.system_names),
+        (left_out.other_files, "other file", "", left_out.other_endings),
+        (left_out.dead_links, "dead link", "", ()),
+        (left_out.repeated_folders, "link", " to a folder of the same class", ()),
+        (left_out.stray_images, "image", " outside the class folders", ()),
+        (left_out.other_folders, "folder", " beside the splits", left_out.other_folder_names),
     )
     parts = [
-        f"{count:,} {one if count == 1 else several}{more}"
-        for count, one, several, more in counts
+        f"{count:,} {one if count == 1 else one.replace('folder or', 'folders or') + 's'}{more}"
+        + (f" ({', '.join(names)})" if names else "")
+        for count, one, more, names in counts
         if count
     ]
+    if names := left_out.unlabelled_folders:
+        named = some("folder", names, "folders")
+        parts.append(f"{named} without class folders, so without labels")
     if bad := left_out.bad_images:
         names = some("unreadable image", [image.name for image in bad], "unreadable images")
         parts.append(f"{names}: {bad[0].reason}")

@@ -1,0 +1,242 @@
+"""What a listing of images must hold: classes on the right level, in all splits, with images."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unicodedata import normalize
+
+from onecycle.data.folder import layout, walking
+from onecycle.data.folder.words import NAMED, quoted, some
+from onecycle.data.image_set import BadImage, LeftOut
+from onecycle.errors import InputError
+
+if TYPE_CHECKING:
+    from onecycle.data.folder.listing import File, Listing
+
+_DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d){0,2}")
+"""Folders of photos are often called so; classes are not."""
+
+_SHARED = 2
+"""Folders of the same names in two classes, from which on these are taken for splits."""
+
+
+def check_classes(
+    classes: Mapping[str, Sequence["File"]], folder: Path, split: str, left_out: LeftOut
+) -> None:
+    """Refuse a folder without classes, with a single one, or with an empty one.
+
+    Raises:
+        InputError: naming the folder to give, where there is one.
+    """
+    if not classes:
+        raise InputError(
+            f"data: {quoted(folder)} has no class folders{passed_over(left_out)}; put images in "
+            f"{quoted(folder / '<class>')}"
+        )
+    empty = [label for label, files in classes.items() if not files]
+    kinds = _kinds(left_out)
+    if len(empty) == len(classes):
+        raise InputError(f"data: {quoted(folder)} has class folders but no images in them{kinds}")
+    if empty:
+        raise InputError(
+            f"data: {some('class', empty, 'classes')} in {quoted(folder)} without images{kinds}; "
+            f"add some or remove the folder{_splits_within(folder, classes)}"
+        )
+    if len(classes) < 2 and split in ("", "train"):  # the others are compared with train
+        label = next(iter(classes))
+        raise InputError(
+            f"data: {quoted(folder)} has the one class {quoted(label)}"
+            f"{passed_over(left_out)}; at least 2 are needed{_inner(folder, label, split)}"
+        )
+
+
+def _kinds(left_out: LeftOut) -> str:
+    """The endings that were met instead of those of images, in brackets."""
+    endings = ", ".join(left_out.other_endings)
+    return f" (files of other kinds: {endings})" if endings else ""
+
+
+def passed_over(left_out: LeftOut) -> str:
+    """The folders that were passed over for their names, in brackets."""
+    names = [*left_out.hidden_folder_names, *left_out.system_names]
+    return f" (passed over: {', '.join(names)})" if names else ""
+
+
+def _inner(folder: Path, label: str, split: str) -> str:
+    """A hint for those who gave the folder around the right one."""
+    if hint := _splits_within(folder, [label]):
+        return hint
+    if len(walking.folders(folder / label)) < 2:
+        return ""
+    if split:
+        return f"; if the folders in it are the classes, move them into {quoted(folder)}"
+    return f"; if its folders are the classes, give {quoted(folder / label)}"
+
+
+def _splits_within(folder: Path, labels: Iterable[str]) -> str:
+    """A hint where a class is a folder with splits in it."""
+    for label in list(labels)[:20]:
+        try:
+            inner = layout.find(folder / label, walking.Passed()).named
+        except InputError:
+            continue
+        if "train" in inner:
+            named = " and ".join(quoted(name) for name in inner.values())
+            return f"; {quoted(folder / label)} holds {named}, so give that"
+    return ""
+
+
+# ------------------------------------------------------------------------------------------- level
+
+
+def check_level(
+    classes: Mapping[str, Sequence["File"]], starts: Mapping[str, str], folder: Path
+) -> None:
+    """Refuse classes that hold folders of the same names: those are the classes, or splits.
+
+    Args:
+        classes: the files by class.
+        starts: what the names of a class's files begin with.
+        folder: that holds the classes.
+
+    Raises:
+        InputError: naming them, with the ways to write it.
+    """
+    inner = {label: _folders_of(files, starts[label]) for label, files in classes.items()}
+    counts = Counter(name for names in inner.values() for name in names)
+    shared = {name for name, count in counts.items() if count > 1}
+    alike = [
+        label
+        for label, names in inner.items()
+        if len(names & shared) >= _SHARED and 2 * len(names & shared) >= len(names)
+    ]
+    if len(alike) < 2:
+        return
+    common = sorted(name for name in shared if any(name in inner[label] for label in alike))
+    common.sort(key=lambda name: layout.role_of(name) != "train")
+    named = ", ".join(map(quoted, common[:NAMED])) + (", …" if len(common) > NAMED else "")
+    held = (
+        f"{some('folder', alike, 'folders')} in {quoted(folder)} hold folders of the same names "
+        f"({named})"
+    )
+    if any(layout.role_of(name) for name in common):
+        raise InputError(
+            f"data: {held}; give one of them, or put the splits above the classes: "
+            f"{quoted(folder / common[0] / alike[0])}"
+        )
+    raise InputError(
+        f"data: {held}; if those are the classes, call the folders around them train and test "
+        f"({quoted(folder / 'train' / common[0] / '<image>')}); if not, put the images of each "
+        f"class directly into its folder ({quoted(folder / alike[0] / '<image>')})"
+    )
+
+
+def _folders_of(files: Iterable["File"], start: str) -> set[str]:
+    """The folders in a class's folder that have images; empty where images lie beside them."""
+    found = set()
+    for file in files:
+        name, slash, _ = file.name[len(start) + 1 :].partition("/")
+        if not slash:
+            return set()
+        if not _DATE.fullmatch(name):
+            found.add(name)
+    return found
+
+
+# ------------------------------------------------------------------------------------------ splits
+
+
+def check_same_classes(splits: Mapping[str, Collection[str]]) -> None:
+    """Refuse splits with different classes.
+
+    Args:
+        splits: the classes of each; train among them.
+
+    Raises:
+        InputError: naming those that one of them lacks.
+    """
+    train = splits["train"]
+    for split, classes in splits.items():
+        for here, there, where, elsewhere in (
+            (train, classes, "train", split),
+            (classes, train, split, "train"),
+        ):
+            if lone := sorted(set(here) - set(there)):
+                alike = [label for label in there if _plain(label) == _plain(lone[0])]
+                hint = f" ({alike[0]!a} there, {lone[0]!a} here)" if alike else ""
+                raise InputError(
+                    f"data: {some('class', lone, 'classes')} in {where} but not in "
+                    f"{elsewhere}{hint}; both need the same classes"
+                )
+
+
+def _plain(label: str) -> str:
+    """What two spellings of the same word have in common."""
+    return normalize("NFKC", label).casefold().strip()
+
+
+def check_counts(files: Iterable["File"], *, test: bool) -> None:
+    """Refuse a class with too few images to train and to test.
+
+    Args:
+        files: all of them.
+        test: whether there is a test split, so that none are set apart.
+
+    Raises:
+        InputError: naming those with a single image where one is to be set apart.
+    """
+    if test:
+        return
+    counts = Counter(file.label for file in files if file.split in ("", "train"))
+    if short := sorted(label for label, count in counts.items() if count < 2):
+        raise InputError(
+            f"data: {some('class', short, 'classes')} with a single image, but one is needed to "
+            "train and one to test; add images"
+        )
+
+
+# ------------------------------------------------------------------------------------- bad images
+
+
+def refuse_bad(bad: Sequence[BadImage]) -> None:
+    """Refuse images that can't be read, if there are any.
+
+    Raises:
+        InputError: naming the first of them and their number.
+    """
+    if bad:
+        names = [image.name for image in bad]
+        raise InputError(
+            f"data: can't read {some('image', names, 'images')}: {bad[0].reason}; repair or "
+            "remove, or leave such images out with --on-bad-image skip"
+        )
+
+
+def good_files(listing: "Listing", bad: Sequence[BadImage]) -> "list[File]":
+    """The files without the bad ones.
+
+    Raises:
+        InputError: a class has lost all its images, or all but one where two are needed; of
+            images that are only classified, none is left.
+    """
+    reasons = {image.name: image.reason for image in bad}
+    files = [file for file in listing.files if file.name not in reasons]
+    gone = [*listing.files, *(file for file, _ in listing.missing)]
+    if listing.whole:
+        if gone and not files:
+            raise InputError(
+                f"data: no image can be read; {quoted(gone[0].name)}: {reasons[gone[0].name]}"
+            )
+        return files
+    left = {(file.split, file.label) for file in files}
+    for file in gone:
+        if (file.split, file.label) not in left:
+            where = f" in {file.split}" if file.split else ""
+            raise InputError(
+                f"data: class {quoted(file.label)} is left without images{where}: can't read "
+                f"{quoted(file.name)}: {reasons[file.name]}; repair or add some"
+            )
+    check_counts(files, test=listing.has_test)
+    return files

@@ -1,0 +1,232 @@
+"""Which folders hold the class folders: the one that was given, or those of its splits.
+
+A split is known by its name (`train`, `Training`, `seg_test`, `valid_data`) and by its structure:
+it holds folders, and those of the other splits have the same names. A class may be called `train`
+too: it holds images, or lies beside folders that do.
+"""
+
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from onecycle.data.folder import walking
+from onecycle.data.folder.walking import Passed
+from onecycle.data.folder.words import quoted, some
+from onecycle.errors import InputError
+
+Split = Literal["train", "val", "test"]
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+"""In the order in which their images are kept."""
+
+_ROLES = {
+    "train": r"train(?:ing)?",
+    "val": r"val|valid(?:ation)?|dev(?:el(?:opment)?)?",
+    "test": r"test(?:ing)?",
+    "eval": r"eval(?:uation)?",  # the test split, or where there is one the validation split
+    "unlabelled": r"unlabell?ed|pred(?:ict(?:ion)?s?)?|submissions?",
+}
+_ROLE = re.compile(
+    "|".join(f"(?P<{role}>{words})" for role, words in _ROLES.items()), re.IGNORECASE
+)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
+_MORE = re.compile(r"(?:sets?|data|imgs?|images?|splits?)$", re.IGNORECASE)
+_AROUND = frozenset("class classes data dataset images image imgs img photos pictures".split())
+"""What a folder may be called that holds the class folders of a split."""
+
+_DEEPEST = 3
+"""Folders around the class folders of a split, at most."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the class folders lie.
+
+    Attributes:
+        folders: the folder that holds them, by split; by `""` where there are no splits.
+        named: the folder of each split as it stands in the root.
+    """
+
+    folders: Mapping[str, Path]
+    named: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A folder from outside: where its class folders are, their names, and if it has images."""
+
+    path: Path
+    classes: frozenset[str]
+    images: bool
+
+
+def role_of(name: str) -> str:
+    """What a folder's name says that it is: a split, `eval`, `unlabelled`, or nothing.
+
+    One word of the name says so, whatever its case, and no other word something else.
+    """
+    found = {
+        role.lastgroup or ""
+        for word in _WORD.findall(name)
+        if (role := _ROLE.fullmatch(word) or _ROLE.fullmatch(_MORE.sub("", word)))
+    }
+    return found.pop() if len(found) == 1 else ""
+
+
+def find(root: Path, passed: Passed) -> Layout:
+    """Where the class folders of `root` lie. What lies beside splits is noted in `passed`.
+
+    Raises:
+        InputError: there are splits without class folders, or two folders for one split.
+    """
+    within = Passed()
+    found = walking.entries(root, within)
+    beside = [entry.name for entry, told in found if stat.S_ISDIR(told.st_mode)]
+    looks = {name: _look(root / name) for name in beside if role_of(name)}
+    named = _splits_among(root, beside, looks)
+    if not named:
+        return Layout({"": root}, {})
+    passed.hidden += within.hidden
+    passed.dead += within.dead
+    passed.hidden_folders += within.hidden_folders
+    passed.systems += within.systems
+    for entry, told in found:
+        if not stat.S_ISDIR(told.st_mode):
+            passed.file(entry.name)
+    _note_rest(set(beside) - set(named.values()), looks, passed)
+    return Layout({split: looks[name].path for split, name in named.items()}, named)
+
+
+def _look(folder: Path) -> _Look:
+    """The folder's classes, or those of the one folder in it that has its name or a general one."""
+    look = _glance(folder)
+    for _ in range(_DEEPEST):
+        if look.images or len(look.classes) != 1:
+            break
+        (inner,) = look.classes
+        if not _is_around(inner, look.path.name):
+            break
+        look = _glance(look.path / inner)
+    return look
+
+
+def _glance(folder: Path) -> _Look:
+    found = walking.entries(folder, Passed())
+    inner = frozenset(entry.name for entry, told in found if stat.S_ISDIR(told.st_mode))
+    return _Look(folder, inner, any(walking.is_image(entry.name, told) for entry, told in found))
+
+
+def _is_around(inner: str, outer: str) -> bool:
+    return inner.casefold() in _AROUND or role_of(inner) == role_of(outer) != ""
+
+
+# ---------------------------------------------------------------------------------------- decision
+
+
+def _splits_among(root: Path, beside: list[str], looks: Mapping[str, _Look]) -> dict[str, str]:
+    """The folder of each split by its name; empty where the folders of `root` are classes."""
+    roles = _roles(name for name in looks if looks[name].classes)
+    bare = _roles(name for name in looks if looks[name].images and not looks[name].classes)
+    others = [name for name in beside if name not in looks]
+    if "train" not in roles:
+        _check_not_bare(root, bare, others)
+    if not roles or not _meant_as_splits(root, roles, bare, others, looks):
+        return {}
+    _check_filled(root, looks)
+    return {split: _the_one(root, split, roles[split]) for split in SPLITS if split in roles}
+
+
+def _roles(names: Iterable[str]) -> dict[str, list[str]]:
+    """Folders by the split that they are of."""
+    roles: dict[str, list[str]] = {}
+    for name in names:
+        roles.setdefault(role_of(name), []).append(name)
+    roles.pop("unlabelled", None)
+    if evaluation := roles.pop("eval", None):
+        split = "val" if "test" in roles else "test"
+        roles.setdefault(split, evaluation)
+    return roles
+
+
+def _meant_as_splits(
+    root: Path,
+    roles: Mapping[str, list[str]],
+    bare: Mapping[str, list[str]],
+    others: list[str],
+    looks: Mapping[str, _Look],
+) -> bool:
+    """Whether folders with the names of splits, which hold folders, are no classes."""
+    if not others or (len(roles) > 1 and _all_plain(roles)):
+        return True
+    if len(roles) > 1:
+        kinds = [set().union(*(looks[name].classes for name in names)) for names in roles.values()]
+        return any(one & other for i, one in enumerate(kinds) for other in kinds[:i])
+    if "train" not in roles:
+        return False
+    unlabelled = bare.get("test", []) + bare.get("val", [])
+    if any(_ROLE.fullmatch(name) for name in unlabelled):
+        return True
+    return not any(_has_images(root / name) for name in others)
+
+
+def _has_images(folder: Path) -> bool:
+    return any(True for _ in walking.images_below(str(folder), Passed()))
+
+
+def _all_plain(roles: Mapping[str, list[str]]) -> bool:
+    """Whether each split has a folder of one word."""
+    return all(any(_strangeness(name, split) < 2 for name in roles[split]) for split in roles)
+
+
+def _check_filled(root: Path, looks: Mapping[str, _Look]) -> None:
+    """Refuse a split that is empty: the images may have been forgotten."""
+    for name, look in looks.items():
+        if not look.classes and not look.images and role_of(name) != "unlabelled":
+            raise InputError(
+                f"data: {quoted(root / name)} has neither class folders nor images; put some in, "
+                "or remove it"
+            )
+
+
+def _check_not_bare(root: Path, bare: Mapping[str, list[str]], others: list[str]) -> None:
+    """Refuse a folder for training and one for testing that hold images directly."""
+    if "train" not in bare or not {"val", "test"} & bare.keys():
+        return
+    if others and not _all_plain(bare):
+        return
+    names = sorted(name for names in bare.values() for name in names)
+    raise InputError(
+        f"data: {some('folder', names, 'folders')} in {quoted(root)} hold images but no class "
+        f"folders; put them into {quoted(root / bare['train'][0] / '<class>')}, or list them in a "
+        "table of images (.csv) with the columns path and label"
+    )
+
+
+def _the_one(root: Path, split: str, names: list[str]) -> str:
+    """The folder of a split: that with its very name, else one with a single word, else another."""
+    ranked = sorted(names, key=lambda name: _strangeness(name, split))
+    if len(ranked) > 1 and len({_strangeness(name, split) for name in ranked[:2]}) == 1:
+        raise InputError(
+            f"data: {quoted(root)} has {some('folder', ranked, 'folders')} that may be the {split} "
+            f"split; call one of them {split}, or move the others away"
+        )
+    return ranked[0]
+
+
+def _strangeness(name: str, split: str) -> int:
+    return 0 if name == split else 1 if _ROLE.fullmatch(name) else 2
+
+
+def _note_rest(names: set[str], looks: Mapping[str, _Look], passed: Passed) -> None:
+    """Count the folders beside those of the splits."""
+    unlabelled = []
+    for name in sorted(names):
+        look = looks.get(name)
+        if look and look.images and not look.classes:
+            unlabelled.append(name)
+        else:
+            passed.other_folders[name] += 1
+    passed.unlabelled = tuple(unlabelled)

@@ -1,0 +1,151 @@
+"""Looking through folders: what of them is passed over, and the images below one."""
+
+import errno
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onecycle.data.folder.systems import is_systems
+from onecycle.data.folder.words import printable, quoted
+from onecycle.data.image_set import LeftOut
+from onecycle.errors import InputError
+
+ENDINGS = frozenset(
+    ".apng .avif .avifs .bmp .gif .ico .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .pbm "
+    ".pfm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+)
+"""Endings of the formats that are read, in lower case."""
+
+MOST_NAMED = 5
+"""Names kept of each kind of thing that is passed over."""
+
+Entry = tuple["os.DirEntry[str]", os.stat_result]
+"""What lies in a folder, and what the system says about it, links followed."""
+
+
+@dataclass
+class Passed:
+    """What a walk has passed over so far."""
+
+    hidden: int = 0
+    dead: int = 0
+    repeated: int = 0
+    stray: int = 0
+    hidden_folders: Counter[str] = field(default_factory=Counter)
+    systems: Counter[str] = field(default_factory=Counter)
+    endings: Counter[str] = field(default_factory=Counter)
+    other_folders: Counter[str] = field(default_factory=Counter)
+    unlabelled: tuple[str, ...] = ()
+
+    def file(self, name: str) -> None:
+        """Note a file outside the class folders."""
+        if ending(name) in ENDINGS:
+            self.stray += 1
+        else:
+            self.endings[ending(name)] += 1
+
+    def left_out(self) -> LeftOut:
+        """The same as a record."""
+        return LeftOut(
+            hidden_files=self.hidden,
+            hidden_folders=self.hidden_folders.total(),
+            hidden_folder_names=_frequent(self.hidden_folders),
+            system_entries=self.systems.total(),
+            system_names=_frequent(self.systems),
+            other_files=self.endings.total(),
+            other_endings=_frequent(self.endings),
+            dead_links=self.dead,
+            repeated_folders=self.repeated,
+            stray_images=self.stray,
+            other_folders=self.other_folders.total(),
+            other_folder_names=_frequent(self.other_folders),
+            unlabelled_folders=self.unlabelled,
+        )
+
+
+def _frequent(names: Counter[str]) -> tuple[str, ...]:
+    """The most frequent names first, so that they can be printed."""
+    ordered = sorted(names, key=lambda name: (-names[name], name))
+    return tuple(printable(name) for name in ordered if name)[:MOST_NAMED]
+
+
+def entries(folder: str | Path, passed: Passed) -> list[Entry]:
+    """What is visible in a folder and there, by name; the rest is noted in `passed`.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    kept = []
+    try:
+        with os.scandir(folder) as scanned:
+            found = sorted(scanned, key=lambda entry: entry.name)
+        for entry in found:
+            if entry.name.startswith("."):
+                passed.hidden += 1
+                if entry.is_dir(follow_symlinks=False):
+                    passed.hidden_folders[entry.name] += 1
+            elif is_systems(entry.name):
+                passed.systems[entry.name] += 1
+            elif (told := _followed(entry)) is None:
+                passed.dead += 1
+            else:
+                kept.append((entry, told))
+    except OSError as error:
+        raise InputError(
+            f"data: can't look into {quoted(folder)}: {error.strerror}; allow reading it, or "
+            "remove it"
+        ) from None
+    return kept
+
+
+def folders(folder: str | Path, passed: Passed | None = None) -> list[str]:
+    """The names of the visible folders in a folder."""
+    found = entries(folder, passed or Passed())
+    return [entry.name for entry, told in found if stat.S_ISDIR(told.st_mode)]
+
+
+def images_below(folder: str, passed: Passed) -> Iterator[tuple[str, os.stat_result]]:
+    """Images below a folder, their paths from there on, with a slash first.
+
+    Each real folder is visited once, whatever links lead to it.
+    """
+    visited = set()
+    waiting = [(folder, os.stat(folder))]
+    while waiting:
+        path, told = waiting.pop()
+        if (told.st_dev, told.st_ino) in visited:
+            passed.repeated += 1
+            continue
+        visited.add((told.st_dev, told.st_ino))
+        inner = []
+        for entry, told in entries(path, passed):
+            if stat.S_ISDIR(told.st_mode):
+                inner.append((entry.path, told))
+            elif is_image(entry.name, told):
+                yield entry.path[len(folder) :], told
+            else:
+                passed.endings[ending(entry.name)] += 1
+        waiting += reversed(inner)
+
+
+def is_image(name: str, told: os.stat_result) -> bool:
+    """Whether a file is an image by its ending."""
+    return stat.S_ISREG(told.st_mode) and ending(name) in ENDINGS
+
+
+def ending(name: str) -> str:
+    """The ending of a name, in lower case, with its dot."""
+    return os.path.splitext(name)[1].lower()
+
+
+def _followed(entry: "os.DirEntry[str]") -> os.stat_result | None:
+    """What an entry is, or None where it is a link to nothing or to itself, or has just gone."""
+    try:
+        return entry.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise
