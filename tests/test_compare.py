@@ -133,7 +133,7 @@ def test_of_runs_that_repeat_a_seed_the_newest_counts(tmp_path: Path) -> None:
     write_run(tmp_path / "new", index_N > 8, figures={"finished": "2026-11-25T00:00:00+02:00"})
     found = compare(tmp_path)  # in UTC, `new` is two hours older
     assert [run.name for run in found.runs] == ["old"]
-    assert found.notes == ("A: of runs that repeat a seed (0), the newest counts",)
+    assert found.notes == ("demo: of runs that repeat a seed (0), the newest counts",)
 
 
 # ------------------------------------------------------------------------------ pairs and verdicts
@@ -147,7 +147,7 @@ def pair_of(*folders: Path) -> onecycle.experiments.Pair:  # pyright: ignore[rep
 def test_recipes_over_seeds_are_told_apart_by_welchs_test(trials: Path) -> None:
     pair = pair_of(trials)
     theirs = stats.ttest_ind([0.75, 0.755, 0.76], [0.9, 0.895, 0.89], equal_var=False)
-    assert (pair.test, pair.verdict) == ("Welch", "A is better")
+    assert (pair.test, pair.verdict) == ("Welch", "cutout 8 is better")
     assert pair.p == pytest.approx(theirs.pvalue)
     assert pair.difference == pytest.approx(-0.14)
     assert tuple(pair.interval) == pytest.approx(tuple(theirs.confidence_interval()))
@@ -159,7 +159,7 @@ def test_single_runs_are_told_apart_by_mcnemars_test_of_their_networks(tmp_path:
     pair = pair_of(tmp_path / "a", tmp_path / "b")
     assert (pair.test, pair.first_only, pair.second_only) == ("McNemar", 0, 15)
     assert pair.p == pytest.approx(0.5**15)  # the exact 2 × 0.5¹⁵, less half of it
-    assert pair.verdict == "B's run is better"
+    assert pair.verdict == "cutout 16's run is better"
     (note,) = compare(tmp_path).notes
     assert note.startswith("McNemar's test is of two trained networks, one run each, not of their")
 
@@ -176,7 +176,7 @@ def test_a_single_run_against_several_goes_both_ways(tmp_path: Path) -> None:
     assert there.p == back.p
     assert there.difference == pytest.approx(-back.difference)
     assert tuple(there.interval) == pytest.approx([-back.interval.high, -back.interval.low])
-    assert (there.verdict, back.verdict) == ("A is better", "B is better")
+    assert there.verdict == back.verdict == "cutout 8 is better"
 
 
 def test_close_recipes_are_not_distinguishable(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_close_recipes_are_not_distinguishable(tmp_path: Path) -> None:
         write_run(tmp_path / f"a-{seed}", index_N >= 20 + 3 * seed, seed=seed)
         write_run(tmp_path / f"b-{seed}", index_N >= 21 + 3 * seed, seed=seed, cutout=16)
     assert pair_of(tmp_path).verdict == "not distinguishable"
-    assert "not distinguishable" in ask(f"compare {tmp_path}").out
+    assert "not distinguishable" in ask(f"compare {tmp_path} --markdown").out
 
 
 def test_different_data_are_compared_only_with_a_word(tmp_path: Path) -> None:
@@ -194,13 +194,14 @@ def test_different_data_are_compared_only_with_a_word(tmp_path: Path) -> None:
     write_run(tmp_path / "c", index_N >= 30, names=other, figures={"data_fingerprint": "e" * 16})
     found = compare([tmp_path / name for name in "abc"])
     assert [pair.verdict for pair in found.pairs] == [
-        "A's run is better",  # other data, but test images with the same names and labels
+        # other data, but test images with the same names and labels
+        f"{found.groups[0].name}'s run is better",
         "not tested: different test images",
         "not tested: different test images",
     ]
     assert found.mistakes is not None
     assert len(found.mistakes.runs) == 2
-    told = "the runs are of different data (fingerprints A: 0123456789abcdef; B: ffffffffffffffff"
+    told = "the runs are of different data (fingerprints demo A: 0123456789abcdef; demo B: fffff"
     assert found.notes[0].startswith(told)
     for form in ("", "--markdown", "--json"):
         out = ask(f"compare a b c {form}").out
@@ -225,8 +226,13 @@ def test_machines_and_versions_that_differ_are_told(tmp_path: Path) -> None:
     facts = run.read_json("environment.json")
     run.write_environment(facts | {"device_name": "another", "versions": {"onecycle": "0.2.0"}})
     notes = " ".join(compare([tmp_path / "a", tmp_path / "b"]).notes)
-    assert "different machines (a CPU, 2 threads: A; another, 2 threads: B); times are" in notes
-    assert "(onecycle 0.1.0, torch 2.13.0: A; onecycle 0.2.0, torch 2.13.0: B)" in notes
+    assert (
+        "different machines (a CPU, 2 threads: cutout 8; another, 2 threads: cutout 0); times"
+        in notes
+    )
+    assert (
+        "(onecycle 0.1.0, torch 2.13.0: cutout 8; onecycle 0.2.0, torch 2.13.0: cutout 0)" in notes
+    )
 
 
 # -------------------------------------------------------------------------------------- mistakes
@@ -343,12 +349,12 @@ def test_a_mistake_is_one_line(line: str) -> None:
 
 def test_the_screen_fits_80_columns_and_shows_the_figures(trials: Path) -> None:
     out = ask("compare runs").out
-    tables = [line for line in out.splitlines() if re.match(r"[AB] ", line) or "─" in line]
+    tables = [line for line in out.splitlines() if line.startswith("cutout") or "─" in line]
     assert max(map(cell_len, tables)) <= 80
     flat = " ".join(out.split())
     assert "2 recipes, 6 runs, on shapes (fingerprint 0123456789abcdef), 200 test images" in flat
-    assert "A 3 90.00 ± 0.00 89.50 ± 0.50 88.26 to 90.74 89.50 60 s 1,000" in flat
-    assert "B − A −14.00 −15.13 to −12.87 Welch < 0.001 A is better" in flat
+    assert "95 % interval 88.26 to 90.74 74.26 to 76.74" in flat  # too wide a table is turned
+    assert "cutout 16 − −14.00 −15.13 to −12.87 Welch < 0.001 cutout 8 is" in flat
     assert "Of 200 test images, 0 are wrong in all 6 runs and 2 in one run only" in flat
 
 
@@ -394,11 +400,10 @@ def test_csv_and_json_hold_the_same_figures_in_full(trials: Path) -> None:
         assert float(row["total_seconds"]) == group["total_seconds"] == 60
         assert [run["seed"] for run in group["runs"]] == [0, 1, 2]
     (pair,) = found["pairs"]
-    assert (pair["test"], pair["distinguishable"], pair["verdict"]) == (
-        "Welch",
-        True,
-        "A is better",
-    )
+    assert (pair["test"], pair["distinguishable"]) == ("Welch", True)
+    assert (pair["first"], pair["second"]) == ("A", "B")
+    assert (pair["first_name"], pair["verdict"]) == ("cutout 8", "cutout 8 is better")
+    assert (pair["low_holm"], pair["high_holm"]) == (pair["low"], pair["high"])  # one pair
     assert sum(found["mistakes"]["wrong_in"]) == COUNT
 
 
@@ -408,8 +413,8 @@ def test_markdown_is_a_table_that_no_name_can_break(tmp_path: Path) -> None:
     lines = compare([tmp_path / "0", tmp_path / "1"]).to_markdown().splitlines()
     table = [line for line in lines if line.startswith("|")][:4]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
-    assert table[2].startswith(r"| A | a\|b | 0 | 1 |")
-    assert table[3].startswith(r"| B | \*c\* | 1 | 1 |")
+    assert table[2].startswith(r"| a\|b | 0 | 1 |")
+    assert table[3].startswith(r"| \*c\* | 1 | 1 |")
 
 
 def test_optional_figures_are_shown_where_all_runs_have_them(tmp_path: Path) -> None:
@@ -446,11 +451,12 @@ def test_the_page_is_whole_and_safe(trials: Path) -> None:
     assert answer.out.endswith("page: page.html\n")
     text = Path("page.html").read_text(encoding="utf-8")
     page = Words(text)
-    assert page.tags.count("svg") == 1
+    assert page.tags.count("svg") == 3
     assert "script" not in page.tags
     assert all(source.startswith(("#", "data:image/png")) for source in page.sources)
     assert "alert(1)" in page.words
-    figures, pair = "A 3 90.00 ± 0.00 89.50 ± 0.50 88.26 to 90.74", "B − A A is better −14.00"
+    figures = "cutout 8 3 90.00 ± 0.00 89.50 ± 0.50 88.26 to 90.74"
+    pair = "cutout 16 − cutout 8 cutout 8 is better −14.00"
     assert all(row in page.words for row in (figures, pair, "a-0 0 90.00"))
     assert text == to_html(compare("runs"))  # the same bytes again
 

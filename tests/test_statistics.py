@@ -1,6 +1,7 @@
 """Intervals and tests against SciPy, against enumeration, and by simulated false alarms."""
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -14,7 +15,7 @@ from simulated_runs import in_memory, predictions
 
 from onecycle.experiments import statistics
 from onecycle.experiments.groups import Group
-from onecycle.experiments.pairs import compare_pairs
+from onecycle.experiments.pairs import Pair, compare_pairs
 from onecycle.experiments.reading import FinishedRun
 
 VALUES = st.lists(st.floats(0, 1), min_size=2, max_size=8)
@@ -24,7 +25,10 @@ COUNTS = st.integers(0, 400)
 @given(COUNTS, COUNTS)
 def test_mid_p_is_the_exact_p_less_half_of_what_was_seen(first: int, second: int) -> None:
     count = first + second
-    exact = stats.binomtest(first, count, 0.5).pvalue if count else 1.0
+    if count == 0:  # the same answers: nothing speaks for a difference
+        assert statistics.mcnemar_mid_p(first, second) == 1
+        return
+    exact = stats.binomtest(first, count, 0.5).pvalue
     tie = 2 if first != second else 1  # both tails hold an outcome as likely as the one seen
     expected = exact - tie * stats.binom.pmf(first, count, 0.5) / 2
     assert statistics.mcnemar_mid_p(first, second) == pytest.approx(expected, abs=1e-12)
@@ -49,14 +53,16 @@ def test_welch_is_scipys(first: list[float], second: list[float]) -> None:
     theirs = stats.ttest_ind(second, first, equal_var=False)
     assert ours is not None
     assert ours.p == pytest.approx(theirs.pvalue, rel=1e-6, abs=1e-12)
-    assert ours.interval is not None
-    assert tuple(ours.interval) == pytest.approx(tuple(theirs.confidence_interval()), rel=1e-6)
+    assert ours.interval_at is not None
+    for level in (0.05, 0.01):
+        found = tuple(ours.interval_at(level))
+        assert found == pytest.approx(tuple(theirs.confidence_interval(1 - level)), rel=1e-6)
 
 
 def test_without_any_spread_only_equality_can_be_told() -> None:
     equal = statistics.welch([0.5, 0.5], [0.5, 0.5])
-    assert equal is not None
-    assert equal.p == 1
+    assert equal == statistics.Outcome(1.0, None)
+    assert statistics.one_against_many(0.5, [0.5, 0.5]) == statistics.Outcome(1.0, None)
     assert statistics.welch([0.1, 0.1, 0.1], [0.7, 0.7, 0.7]) is None
     assert statistics.one_against_many(0.7, [0.1, 0.1, 0.1]) is None
 
@@ -78,7 +84,9 @@ def test_the_interval_of_a_mean_is_scipys(values: list[float]) -> None:
     if np.var(values) < 1e-12:
         return
     theirs = stats.ttest_1samp(values, 0).confidence_interval()
-    assert tuple(statistics.mean_interval(values)) == pytest.approx(tuple(theirs), rel=1e-9)
+    ours = statistics.mean_interval(values)
+    assert ours is not None
+    assert tuple(ours) == pytest.approx(tuple(theirs), rel=1e-9)
 
 
 @given(st.lists(st.floats(0, 1), max_size=9))
@@ -90,6 +98,49 @@ def test_holm_rejects_what_his_procedure_rejects(p_values: list[float]) -> None:
         rejected.add(int(index))
     adjusted = statistics.holm(p_values)
     assert {index for index, p in enumerate(adjusted) if p < statistics.LEVEL} == rejected
+
+
+@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=9))
+def test_each_p_value_is_held_to_the_level_of_its_step_of_holms_procedure(
+    p_values: list[float],
+) -> None:
+    """By the procedure's words: at each step the smallest that is left is held to 5 % / left."""
+    left, expected = sorted(p_values), {}
+    while left:
+        level = 0.05 / len(left)
+        if left[0] >= level:
+            expected |= dict.fromkeys(left, level)
+            break
+        expected.setdefault(left.pop(0), level)
+    levels = statistics.holm_levels(p_values)
+    rejected = [p < level for p, level in zip(p_values, levels, strict=True)]
+    assert rejected == [p < statistics.LEVEL for p in statistics.holm(p_values)]
+    for p, level in zip(p_values, levels, strict=True):
+        if p_values.count(p) == 1:
+            assert level == pytest.approx(expected[p])
+
+
+@given(st.integers(0, 10_000), st.integers(2, 30), st.integers(2, 30))
+def test_equal_accuracies_are_equal_however_many_seeds_have_them(
+    right: int, first: int, second: int
+) -> None:
+    value = right / 10_000
+    assert statistics.mean_of([value] * first) == value
+    assert statistics.difference_of_means([value] * first, [value] * second) == 0
+    assert statistics.mean_interval([value] * first) is None
+    assert statistics.welch([value] * first, [value] * second) == (1.0, None)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=6), st.randoms())
+def test_equal_means_of_different_seeds_are_equal(right: list[int], draws: random.Random) -> None:
+    """The same counts in another order and twice over, or their mean: exact in integers."""
+    first = [count / 1000 for count in right]
+    second = draws.sample(first, len(first)) * 2
+    mean = sum(right) / len(right) / 1000
+    assert statistics.difference_of_means(first, second) == 0
+    assert statistics.difference_of_means(first, [mean, mean]) == 0
+    moved = [*first[:-1], first[-1] + 1e-6]  # one image in a million
+    assert statistics.difference_of_means(first, moved) > 0
 
 
 def test_wilson_and_the_paired_interval_cover_the_truth() -> None:
@@ -124,11 +175,16 @@ def drawn(accuracy: float, right_N: np.ndarray | None = None) -> FinishedRun:
 
 def told_apart(*groups: Sequence[FinishedRun]) -> bool:
     """Whether any two of these groups are said to differ."""
+    return any(pair.distinguishable for pair in pairs_of(*groups))
+
+
+def pairs_of(*groups: Sequence[FinishedRun]) -> list[Pair]:
     letters = "ABCDEFGH"[: len(groups)]
     made = [
-        Group(letter, tuple(runs), {}, {}) for letter, runs in zip(letters, groups, strict=True)
+        Group(letter, letter, tuple(runs), {}, {})
+        for letter, runs in zip(letters, groups, strict=True)
     ]
-    return any(pair.distinguishable for pair in compare_pairs(made))
+    return compare_pairs(made)
 
 
 @pytest.mark.parametrize("apart", [0.03, 0.2])
@@ -160,6 +216,24 @@ def test_one_run_that_does_not_differ_from_several_is_told_apart_in_5_percent() 
     for one, *many in draws.normal(0.8, 0.02, (TRIALS, 5)).tolist():
         alarms += told_apart([drawn(one)], [drawn(x) for x in many])
     assert 0.04 <= alarms / TRIALS <= 0.06
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_interval_holds_0_just_where_the_two_are_not_distinguishable(seeds: int) -> None:
+    """Over many families of four recipes, some better than others: tests and intervals agree."""
+    draws = np.random.default_rng(5)
+    counted = dict.fromkeys((True, False), 0)
+    for _ in range(150):
+        accuracies = draws.normal(0.8, 0.02, (4, 1)) + draws.normal(0, 0.01, (4, seeds))
+        images = draws.random((4, seeds, 400)) < accuracies[..., None]
+        family = [[drawn(run.mean(), run) for run in group] for group in images]
+        for pair in pairs_of(*family):
+            assert pair.interval_holm is not None
+            low, high = pair.interval_holm
+            assert pair.distinguishable is (low >= 0 or high <= 0) or low == high == 0
+            assert pair.interval.low >= low - 1e-12 or pair.test == "McNemar"
+            counted[pair.distinguishable] += 1
+    assert min(counted.values()) >= 20
 
 
 def test_a_family_of_comparisons_raises_a_false_alarm_in_at_most_5_percent() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MOST_PAIRS = 15
 """Pairs that the screen shows; of more, those with the first recipe."""
-IN_PROSE = ("verdict",)
+IN_PROSE = ("difference", "verdict")
 """Columns whose cells may take several lines."""
 GAP = 3
 """Cells between two columns."""
@@ -134,7 +134,7 @@ def _show(comparison: "Comparison", page: Path | None) -> None:
     screen.print()
     _show_pairs(comparison)
     if mistakes := tables.mistakes_told(comparison):
-        screen.print(mistakes)
+        screen.print(_line(mistakes))
     for line in comparison.notes:
         screen.print(_line(f"note: {line}"))
     for run in comparison.left_out:
@@ -185,7 +185,9 @@ def _grid(table: "Table") -> "Grid":
     columns = zip(table.headings, table.numbers, _widths(table), strict=True)
     for heading, number, width in columns:
         justify = "right" if number else "left"
-        grid.add_column(heading, justify=justify, min_width=width, no_wrap=heading not in IN_PROSE)
+        grid.add_column(
+            _line(heading), justify=justify, min_width=width, no_wrap=heading not in IN_PROSE
+        )
     for row in table.rows:
         grid.add_row(*map(_line, row))
     return grid

@@ -7,7 +7,7 @@ from onecycle.experiments.comparison import Comparison, compare
 from onecycle.experiments.groups import Accuracy, Group
 from onecycle.experiments.marked import Marked, find_marked, rewrite
 from onecycle.experiments.mistakes import Mistake, Mistakes
-from onecycle.experiments.page import curves, to_html
+from onecycle.experiments.page import curves, seeds, to_html
 from onecycle.experiments.pairs import Pair
 from onecycle.experiments.reading import FinishedRun
 from onecycle.experiments.statistics import Interval
@@ -26,5 +26,6 @@ __all__ = [
     "curves",
     "find_marked",
     "rewrite",
+    "seeds",
     "to_html",
 ]

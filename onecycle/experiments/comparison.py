@@ -100,7 +100,7 @@ def _data_note(groups: Sequence[Group], pairs: Sequence[Pair]) -> str:
     """Which groups were trained on other data, and what that means for their tests."""
     by_data: dict[str, list[str]] = {}
     for group in groups:
-        by_data.setdefault(group.runs[0].fingerprint, []).append(group.letter)
+        by_data.setdefault(group.runs[0].fingerprint, []).append(group.name)
     if len(by_data) == 1:
         return ""
     told = "; ".join(f"{list_text(who)}: {data}" for data, who in by_data.items())
@@ -133,8 +133,8 @@ def _test_notes(pairs: Sequence[Pair]) -> list[str]:
         )
     if len(tested) > 1:
         notes.append(
-            f"p values are Holm's, for {len(tested)} comparisons at once; intervals are for each "
-            "alone"
+            f"p values and intervals are Holm's, for {len(tested)} comparisons at once: an "
+            "interval holds 0 where the two are not distinguishable"
         )
     return notes
 
@@ -143,10 +143,10 @@ def _where_told(
     groups: Sequence[Group], tell: Callable[[FinishedRun], str], what: str, so: str
 ) -> str:
     """A note where not all runs are of one machine, or of one version."""
-    by_kind: dict[str, dict[str, None]] = {}  # the letters in their order, each once
+    by_kind: dict[str, dict[str, None]] = {}  # the names in their order, each once
     for group in groups:
         for run in group.runs:
-            by_kind.setdefault(tell(run), {})[group.letter] = None
+            by_kind.setdefault(tell(run), {})[group.name] = None
     if len(by_kind) < 2:
         return ""
     told = "; ".join(f"{kind}: {list_text([*who])}" for kind, who in by_kind.items())

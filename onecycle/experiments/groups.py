@@ -11,7 +11,7 @@ import numpy as np
 
 from onecycle.config import PEAK_SHARE
 from onecycle.experiments.reading import FinishedRun
-from onecycle.experiments.statistics import Interval, mean_interval, wilson
+from onecycle.experiments.statistics import Interval, mean_interval, mean_of, wilson
 from onecycle.experiments.words import list_text, value_text
 
 WITHOUT_EFFECT = ("recipe", "seed", "tta", "checkpoint_minutes")
@@ -25,6 +25,8 @@ STATISTICS = ("mean", "std")
 """Fields that are measured on the images, unless given."""
 ABSENT = "–"
 """What stands for a field that plays no part in a group."""
+LONGEST_NAME = 32
+"""Characters that a group may be called by."""
 RANGE_TEST = ("lr_start", "lr_end", "lr_steps", "lr_repeats")
 """Fields that act on a training only through the rates that a range test finds."""
 
@@ -37,7 +39,7 @@ class Accuracy:
         mean: over the runs, in [0, 1].
         std: standard deviation over the runs (n - 1); None for a single run.
         interval: at 95 %: Student's over the runs, Wilson's over the test images for a single one;
-            None where there are neither.
+            None where there are neither, and where all seeds gave the same.
         over: what the interval is over, `seeds` or `images`; empty where there is none.
     """
 
@@ -52,13 +54,15 @@ class Group:
     """Runs of one recipe that differ in the seed.
 
     Attributes:
-        letter: what the group is called, A, B, C …
+        letter: A, B, C …: the group's short name, for programs.
+        name: what people call it: its recipe's name, or else what sets it off from the others.
         runs: one for each seed.
         settings: what decides a result, seed aside, by field of the recipe.
         differences: the fields in which the groups differ, as text.
     """
 
     letter: str
+    name: str
     runs: tuple[FinishedRun, ...]
     settings: dict[str, Any]
     differences: dict[str, str]
@@ -71,14 +75,7 @@ class Group:
     @property
     def recipe_names(self) -> str:
         """What the recipes of the runs are called."""
-        return " / ".join(dict.fromkeys(run.recipe.recipe for run in self.runs))
-
-    @property
-    def label(self) -> str:
-        """The letter, and the differences in words."""
-        known = ((name, value) for name, value in self.differences.items() if value != ABSENT)
-        told = ", ".join(f"{name} {value}" for name, value in known)
-        return f"{self.letter}: {told or self.recipe_names}"
+        return _recipe_names(self.runs)
 
     def values(self, name: str) -> list[float]:
         """A number of result.json, of each run that has it."""
@@ -86,15 +83,17 @@ class Group:
 
     def mean(self, name: str) -> float:
         """The mean of a number of result.json."""
-        return float(np.mean(self.values(name)))
+        return mean_of(self.values(name))
 
     def accuracy(self, name: str) -> Accuracy:
         """The accuracy that result.json calls `name`, in all runs."""
         values = self.values(name)
-        mean = float(np.mean(values))
+        mean = mean_of(values)
         if len(values) > 1:
-            low, high = mean_interval(values)
-            interval = Interval(max(low, 0.0), min(high, 1.0))
+            found = mean_interval(values)
+            if found is None:
+                return Accuracy(mean, 0.0, None, "")
+            interval = Interval(max(found.low, 0.0), min(found.high, 1.0))
             return Accuracy(mean, float(np.std(values, ddof=1)), interval, "seeds")
         if name != "test_accuracy":  # of the others, a run does not say over how many images
             return Accuracy(mean, None, None, "")
@@ -112,14 +111,43 @@ def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Group], list[str]]:
         kinds.setdefault(repr(settings_of(run)), []).append(run)
     letters = [_letter(index) for index in range(len(kinds))]
     told = _differences([members[0] for members in kinds.values()])
-    groups, notes = [], []
-    for letter, members, differences in zip(letters, kinds.values(), told, strict=True):
-        kept, repeated = _newest_of_each_seed(members)
-        groups.append(Group(letter, kept, settings_of(members[0]), differences))
-        if repeated:
-            seeds = list_text([str(seed) for seed in repeated])
-            notes.append(f"{letter}: of runs that repeat a seed ({seeds}), the newest counts")
+    chosen = [_newest_of_each_seed(members) for members in kinds.values()]
+    names = _names([kept for kept, _ in chosen], letters, told)
+    groups = [
+        Group(letter, name, kept, settings_of(kept[0]), differences)
+        for letter, name, (kept, _), differences in zip(letters, names, chosen, told, strict=True)
+    ]
+    notes = [
+        f"{name}: of runs that repeat a seed ({list_text([str(seed) for seed in repeated])}), "
+        "the newest counts"
+        for name, (_, repeated) in zip(names, chosen, strict=True)
+        if repeated
+    ]
     return groups, notes
+
+
+def _names(
+    runs: Sequence[Sequence[FinishedRun]], letters: Sequence[str], told: Sequence[dict[str, str]]
+) -> list[str]:
+    """What the groups are called: by their recipes, else by their differences, else by letters.
+
+    A recipe's name may be as long as it likes; what would make a long name of differences is left
+    to the table of recipes.
+    """
+    recipes = [_recipe_names(members) for members in runs]
+    if len(set(recipes)) == len(recipes):
+        return recipes
+    names = [
+        ", ".join(f"{n} {v}" for n, v in values.items() if v != ABSENT and n != "fingerprint")
+        for values in told
+    ]
+    if len(set(names)) == len(names) and all(0 < len(name) <= LONGEST_NAME for name in names):
+        return names
+    return [f"{name} {letter}" for name, letter in zip(recipes, letters, strict=True)]
+
+
+def _recipe_names(runs: Sequence[FinishedRun]) -> str:
+    return " / ".join(dict.fromkeys(run.recipe.recipe for run in runs))
 
 
 def settings_of(run: FinishedRun) -> dict[str, Any]:

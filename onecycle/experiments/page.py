@@ -1,5 +1,6 @@
 """A comparison as one self-contained HTML page: offline, light and dark, on a phone, on paper."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -35,7 +36,8 @@ def to_html(comparison: Comparison) -> str:
         legend=tables.legend(comparison),
         notes=comparison.notes,
         left_out=[(run.path.name, run.reason) for run in comparison.left_out],
-        curves=plots.svg(curves(comparison)),
+        seeds=plots.svg(seeds(comparison)),
+        curves=[plots.svg(curves(comparison, [what])) for what in ("accuracy", "loss")],
         mistakes=_mistakes(comparison),
         mistakes_told=tables.mistakes_told(comparison),
         runs=_runs(comparison),
@@ -52,10 +54,18 @@ def _verdict_first(table: tables.Table) -> tables.Table:
     )
 
 
-def curves(comparison: Comparison) -> plots.Figure:
+def curves(comparison: Comparison, measures: Sequence[str] = ("accuracy", "loss")) -> plots.Figure:
     """Test accuracy and loss of all groups, epoch by epoch."""
-    return plots.compared(
-        {group.label: [run.epochs for run in group.runs] for group in comparison.groups}
+    epochs = {group.name: [run.epochs for run in group.runs] for group in comparison.groups}
+    return plots.compared(epochs, measures)
+
+
+def seeds(comparison: Comparison) -> plots.Figure:
+    """Test accuracy of all groups: a dot for each seed, the mean and its interval."""
+    accuracies = {group.name: group.accuracy("test_accuracy") for group in comparison.groups}
+    return plots.seeds(
+        {group.name: group.values("test_accuracy") for group in comparison.groups},
+        {name: accuracy.interval for name, accuracy in accuracies.items()},
     )
 
 
@@ -68,7 +78,7 @@ def _mistakes(comparison: Comparison) -> Section | None:
     pictures = thumbnails(comparison.runs, [mistake.name for mistake in shown])
     shown = shown if pictures else shown[:MOST_WITHOUT]
     counted = {
-        str(run.path): (group.letter, run) for group in comparison.groups for run in group.runs
+        str(run.path): (group.name, run) for group in comparison.groups for run in group.runs
     }
     return {
         "count": len(found.everywhere),
@@ -83,11 +93,11 @@ def _mistakes(comparison: Comparison) -> Section | None:
         ],
         "only": [
             {
-                "title": f"{letter}, seed {run.seed}",
+                "title": f"{name}, seed {run.seed}",
                 "count": len(found.only[path]),
                 "names": found.only[path][:MOST_NAMES],
             }
-            for path, (letter, run) in counted.items()
+            for path, (name, run) in counted.items()
             if path in found.only
         ],
     }
@@ -97,7 +107,7 @@ def _runs(comparison: Comparison) -> list[list[str]]:
     """A row for each run: group, folder, seed, figures, rates."""
     return [
         [
-            group.letter,
+            group.name,
             run.name,
             str(run.seed),
             *(percent(run.result[name]) for name in ("train_accuracy", "test_accuracy")),

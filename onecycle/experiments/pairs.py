@@ -2,11 +2,13 @@
 
 Two single runs are compared by McNemar's test on the same test images, which tells two networks
 apart, not two recipes. Groups over seeds are compared by Welch's test, and a single run with such a
-group by Student's. All p values of one comparison are corrected together, after Holm.
+group by Student's. All p values of one comparison are corrected together, after Holm, and a pair's
+interval is at the level at which Holm's method tested the pair, so that both say the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -14,7 +16,7 @@ import numpy as np
 from onecycle.experiments import statistics
 from onecycle.experiments.groups import Group
 from onecycle.experiments.reading import FinishedRun
-from onecycle.experiments.statistics import LEVEL, Interval, Outcome
+from onecycle.experiments.statistics import LEVEL, Interval
 
 MCNEMAR, WELCH, STUDENT = "McNemar", "Welch", "Student"
 
@@ -25,8 +27,12 @@ class Pair:
 
     Attributes:
         first, second: their letters.
+        first_name, second_name: what they are called.
         difference: mean test accuracy of the second less that of the first, in [-1, 1].
-        interval: of the difference, at 95 %, for this pair alone; None where nothing was tested.
+        interval: of the difference, at 95 %, for this pair alone; None where nothing was tested,
+            and where no seed changed anything.
+        interval_holm: the same at the level at which Holm's method tested the pair, 95 % or more:
+            it leaves out 0 just where the groups are distinguishable.
         test: `McNemar` (mid-p), `Welch` or `Student`; empty where nothing was tested.
         p: its two-sided p value.
         p_holm: the same, corrected for the number of pairs that were tested.
@@ -36,8 +42,11 @@ class Pair:
 
     first: str
     second: str
+    first_name: str
+    second_name: str
     difference: float
     interval: Interval | None = None
+    interval_holm: Interval | None = None
     test: str = ""
     p: float | None = None
     p_holm: float | None = None
@@ -57,16 +66,19 @@ class Pair:
             return f"not tested: {self.reason}"
         if not self.distinguishable:
             return "not distinguishable"
-        better = self.second if self.difference > 0 else self.first
+        better = self.second_name if self.difference > 0 else self.first_name
         return f"{better}'s run is better" if self.test == MCNEMAR else f"{better} is better"
 
 
 def compare_pairs(groups: Sequence[Group]) -> list[Pair]:
-    """All pairs of groups in their order, with p values corrected for their number."""
-    pairs = [_pair(first, second) for first, second in combinations(groups, 2)]
-    tested = [pair.p for pair in pairs if pair.p is not None]
-    corrected = iter(statistics.holm(tested))
-    return [pair if pair.p is None else replace(pair, p_holm=next(corrected)) for pair in pairs]
+    """All pairs of groups in their order, p values and intervals corrected for their number."""
+    tested = [_tested(first, second) for first, second in combinations(groups, 2)]
+    p_values = [pair.p for pair, _ in tested if pair.p is not None]
+    corrections = zip(statistics.holm(p_values), statistics.holm_levels(p_values), strict=True)
+    return [
+        pair if pair.p is None else _corrected(pair, interval_at, *next(corrections))
+        for pair, interval_at in tested
+    ]
 
 
 def same_test(first: FinishedRun, second: FinishedRun) -> bool:
@@ -75,40 +87,63 @@ def same_test(first: FinishedRun, second: FinishedRun) -> bool:
     return first.test.same_labels(second.test) and (same_data or first.test.same_names(second.test))
 
 
-def _pair(first: Group, second: Group) -> Pair:
-    difference = second.mean("test_accuracy") - first.mean("test_accuracy")
-    pair = Pair(first.letter, second.letter, difference)
+IntervalAt = Callable[[float], Interval] | None
+"""Gives a difference's interval at a level; None where there is none."""
+
+
+def _tested(first: Group, second: Group) -> tuple[Pair, IntervalAt]:
+    """The two groups with the p value of their own test, not corrected yet."""
+    values = first.values("test_accuracy"), second.values("test_accuracy")
+    names = (first.letter, second.letter, first.name, second.name)
+    pair = Pair(*names, statistics.difference_of_means(*values))
     if not same_test(first.runs[0], second.runs[0]):
-        return replace(pair, reason="different test images")
+        return replace(pair, reason="different test images"), None
     if first.n == second.n == 1:
         return _paired(pair, first.runs[0], second.runs[0])
-    values = first.values("test_accuracy"), second.values("test_accuracy")
     if first.n > 1 and second.n > 1:
-        return _with(pair, WELCH, statistics.welch(*values))
-    if first.n == 1:
-        outcome = statistics.one_against_many(values[0][0], values[1])
-        if outcome and outcome.interval:
-            low, high = outcome.interval
-            outcome = Outcome(outcome.p, Interval(-high, -low))
+        test, outcome = WELCH, statistics.welch(*values)
+    elif first.n == 1:
+        test, outcome = STUDENT, statistics.one_against_many(values[0][0], values[1])
     else:
-        outcome = statistics.one_against_many(values[1][0], values[0])
-    return _with(pair, STUDENT, outcome)
-
-
-def _with(pair: Pair, test: str, outcome: Outcome | None) -> Pair:
+        test, outcome = STUDENT, statistics.one_against_many(values[1][0], values[0])
     if outcome is None:
-        return replace(pair, reason="all seeds gave the same accuracy")
-    return replace(pair, test=test, p=outcome.p, interval=outcome.interval)
+        return replace(pair, reason="all seeds gave the same accuracy"), None
+    interval_at = outcome.interval_at
+    if interval_at and first.n == 1:  # the difference was that of the first less the second
+        interval_at = partial(_mirrored, interval_at)
+    return replace(pair, test=test, p=outcome.p), interval_at
 
 
-def _paired(pair: Pair, first: FinishedRun, second: FinishedRun) -> Pair:
+def _mirrored(interval_at: Callable[[float], Interval], level: float) -> Interval:
+    low, high = interval_at(level)
+    return Interval(-high, -low)
+
+
+def _paired(pair: Pair, first: FinishedRun, second: FinishedRun) -> tuple[Pair, IntervalAt]:
     first_only = int(np.sum(~first.test.wrong_N & second.test.wrong_N))
     second_only = int(np.sum(first.test.wrong_N & ~second.test.wrong_N))
-    return replace(
-        pair,
-        test=MCNEMAR,
-        p=statistics.mcnemar_mid_p(first_only, second_only),
-        interval=statistics.paired_interval(first_only, second_only, len(first.test.wrong_N)),
-        first_only=first_only,
-        second_only=second_only,
-    )
+    p = statistics.mcnemar_mid_p(first_only, second_only)
+    tested = replace(pair, test=MCNEMAR, p=p, first_only=first_only, second_only=second_only)
+    images = len(first.test.wrong_N)
+    return tested, partial(statistics.paired_interval, first_only, second_only, images)
+
+
+def _corrected(pair: Pair, interval_at: IntervalAt, p_holm: float, level: float) -> Pair:
+    """The pair among all others that were tested."""
+    pair = replace(pair, p_holm=p_holm)
+    if interval_at is None:
+        return pair
+    agreeing = _agreeing(interval_at(level), pair)
+    return replace(pair, interval=interval_at(LEVEL), interval_holm=agreeing)
+
+
+def _agreeing(interval: Interval, pair: Pair) -> Interval:
+    """The interval with 0 in it just where the test does not rule 0 out.
+
+    Student's interval and test always agree. McNemar's test and the interval of paired shares are
+    made in different ways, and may disagree about 0 where it is close: there the test decides.
+    """
+    low, high = interval
+    if not pair.distinguishable:
+        return Interval(min(low, 0.0), max(high, 0.0))
+    return Interval(max(low, 0.0), high) if pair.difference > 0 else Interval(low, min(high, 0.0))

@@ -1,10 +1,13 @@
 """Intervals and tests for accuracies: over seeds, over test images, and over pairs of networks.
 
-All intervals are at 95 %, all tests two-sided. Each function names its source.
+Intervals are at 95 % unless another level is given, all tests two-sided. Each function names its
+source.
 """
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,22 +15,29 @@ from scipy import stats
 
 LEVEL = 0.05
 """Rate of false alarms of a test, and what an interval leaves out."""
-Z = float(stats.norm.ppf(1 - LEVEL / 2))
-"""Standard deviations of a normal distribution on either side of the mean that hold 95 %."""
+ROUNDING = 1e-12
+"""Accuracies, or means of them, that are closer than this are equal. Means that do differ, of up to
+100 seeds each over a million images, differ by 1e-10 or more; rounding is below 1e-15."""
 
 
 class Interval(NamedTuple):
-    """A 95 % interval."""
+    """An interval, at 95 % unless something else is said."""
 
     low: float
     high: float
 
 
 class Outcome(NamedTuple):
-    """What a test says: the p value, and the difference's interval (None where there is none)."""
+    """What a test says.
+
+    Attributes:
+        p: the two-sided p value.
+        interval_at: gives the difference's interval at a level, 0.05 for 95 %; None where nothing
+            has any spread.
+    """
 
     p: float
-    interval: Interval | None
+    interval_at: Callable[[float], Interval] | None
 
 
 def wilson(hits: int, count: int) -> Interval:
@@ -36,10 +46,27 @@ def wilson(hits: int, count: int) -> Interval:
     return Interval(float(found.low), float(found.high))
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Student's t interval of the mean of two or more values, as of accuracies over seeds."""
-    half = _quantile(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    mean = float(np.mean(values))
+def mean_of(values: Sequence[float]) -> float:
+    """The mean, rounded once: that of equal values is their value, however many there are."""
+    return float(statistics.mean(values))
+
+
+def difference_of_means(first: Sequence[float], second: Sequence[float]) -> float:
+    """The mean of `second` less that of `first`; 0 where only rounding sets them apart."""
+    difference = mean_of(second) - mean_of(first)
+    return 0.0 if abs(difference) < ROUNDING else difference
+
+
+def mean_interval(values: Sequence[float]) -> Interval | None:
+    """Student's t interval of the mean of two or more values, as of accuracies over seeds.
+
+    None where all values are equal: they do not show how far chance would spread them.
+    """
+    variance = _variance(values)
+    if not variance:
+        return None
+    half = _quantile(len(values) - 1) * math.sqrt(variance / len(values))
+    mean = mean_of(values)
     return Interval(mean - half, mean + half)
 
 
@@ -54,12 +81,16 @@ def mcnemar_mid_p(first_only: int, second_only: int) -> float:
         first_only, second_only: images on which one is right and the other wrong, each way.
     """
     fewer, count = min(first_only, second_only), first_only + second_only
+    if count == 0:
+        return 1.0
     if first_only == second_only:
         return 1 - float(stats.binom.pmf(fewer, count, 0.5)) / 2
     return float(2 * stats.binom.cdf(fewer, count, 0.5) - stats.binom.pmf(fewer, count, 0.5))
 
 
-def paired_interval(first_only: int, second_only: int, count: int) -> Interval:
+def paired_interval(
+    first_only: int, second_only: int, count: int, level: float = LEVEL
+) -> Interval:
     """The interval of the second's share of hits less the first's, on the same `count` images.
 
     Wald's, with one added to each discordant count and two to the images (Bonett and Price, 2012,
@@ -67,7 +98,7 @@ def paired_interval(first_only: int, second_only: int, count: int) -> Interval:
     data").
     """
     first, second = (first_only + 1) / (count + 2), (second_only + 1) / (count + 2)
-    half = Z * math.sqrt((first + second - (second - first) ** 2) / (count + 2))
+    half = _normal(level) * math.sqrt((first + second - (second - first) ** 2) / (count + 2))
     middle = second - first
     return Interval(max(middle - half, -1.0), min(middle + half, 1.0))
 
@@ -78,10 +109,10 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Outcome | None:
     None where neither has any spread but the means differ: then nothing says what chance does.
     """
     spreads = [_variance(values) / len(values) for values in (first, second)]
-    difference = float(np.mean(second) - np.mean(first))
+    difference = difference_of_means(first, second)
     total = sum(spreads)
     if total == 0:
-        return Outcome(1.0, Interval(0.0, 0.0)) if difference == 0 else None
+        return Outcome(1.0, None) if difference == 0 else None
     parts = [(v / total) ** 2 / (len(x) - 1) for v, x in zip(spreads, (first, second), strict=True)]
     return _student(difference, math.sqrt(total), 1 / sum(parts))
 
@@ -94,9 +125,9 @@ def one_against_many(one: float, many: Sequence[float]) -> Outcome | None:
     is that of `one` less the mean of `many`. None where `many` have no spread and the one differs.
     """
     spread = math.sqrt(_variance(many))
-    difference = one - float(np.mean(many))
+    difference = difference_of_means(many, [one])
     if spread == 0:
-        return Outcome(1.0, Interval(0.0, 0.0)) if difference == 0 else None
+        return Outcome(1.0, None) if difference == 0 else None
     return _student(difference, spread * math.sqrt(1 + 1 / len(many)), len(many) - 1)
 
 
@@ -106,25 +137,54 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Compared with 5 %, they keep the chance of any false alarm among all tests at 5 % or below
     (Holm, 1979, "A simple sequentially rejective multiple test procedure").
     """
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
+    for rank, index in enumerate(_rising(p_values)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
 
 
+def holm_levels(p_values: Sequence[float]) -> list[float]:
+    """The level at which Holm's method tests each of several p values.
+
+    The smallest of m is held to 5 % / m, the next to 5 % / (m - 1), and so on up to the first that
+    is not below its level; the ones after it are held to that same level. An interval at its pair's
+    level leaves out 0 just where Holm's method rejects equality.
+    """
+    levels, tests, stopped = [0.0] * len(p_values), len(p_values), False
+    for index in _rising(p_values):
+        levels[index] = LEVEL / tests
+        stopped = stopped or p_values[index] * tests >= LEVEL
+        tests -= not stopped
+    return levels
+
+
+def _rising(p_values: Sequence[float]) -> list[int]:
+    """The places of the p values, the smallest value's first."""
+    return sorted(range(len(p_values)), key=lambda index: p_values[index])
+
+
 def _variance(values: Sequence[float]) -> float:
-    """Of a sample; nothing at all where all values are equal, which rounding would hide."""
-    return float(np.var(values, ddof=1)) if min(values) < max(values) else 0.0
+    """Of a sample; 0 where all values are equal but for rounding."""
+    return float(np.var(values, ddof=1)) if max(values) - min(values) >= ROUNDING else 0.0
 
 
 def _student(difference: float, error: float, freedom: float) -> Outcome:
     """The t test of a difference with its standard error and degrees of freedom."""
-    half = _quantile(freedom) * error
     p = float(2 * stats.t.sf(abs(difference) / error, freedom))
-    return Outcome(p, Interval(difference - half, difference + half))
+    return Outcome(p, partial(_student_interval, difference, error, freedom))
 
 
-def _quantile(freedom: float) -> float:
-    return float(stats.t.ppf(1 - LEVEL / 2, freedom))
+def _student_interval(difference: float, error: float, freedom: float, level: float) -> Interval:
+    half = _quantile(freedom, level) * error
+    return Interval(difference - half, difference + half)
+
+
+def _quantile(freedom: float, level: float = LEVEL) -> float:
+    """Standard errors on either side of an estimate that hold all but `level` of Student's t."""
+    return float(stats.t.isf(level / 2, freedom))
+
+
+def _normal(level: float) -> float:
+    """The same for a normal distribution."""
+    return float(stats.norm.isf(level / 2))

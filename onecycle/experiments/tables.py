@@ -43,7 +43,7 @@ class Table:
 
 
 def figures(comparison: "Comparison") -> Table:
-    """A row for each group: its letter and its figures."""
+    """A row for each group: its name and its figures."""
     columns: list[tuple[str, Callable[[Group], str]]] = [
         ("n", lambda g: str(g.n)),
         ("train %", lambda g: _accuracy(g, "train_accuracy")),
@@ -61,7 +61,7 @@ def figures(comparison: "Comparison") -> Table:
         ("time", lambda g: time_text(g.mean("total_seconds"))),
         ("images/s", lambda g: f"{g.mean('images_per_second'):,.0f}"),
     ]
-    rows = [[group.letter, *(show(group) for _, show in columns)] for group in comparison.groups]
+    rows = [[group.name, *(show(group) for _, show in columns)] for group in comparison.groups]
     return Table(["", *(name for name, _ in columns)], rows, [False] + [True] * len(columns))
 
 
@@ -74,11 +74,12 @@ OPTIONAL = {
 
 
 def recipes(comparison: "Comparison") -> Table:
-    """A row for each group: its letter, and what sets its recipe off from the others'."""
-    named = len({group.recipe_names for group in comparison.groups}) > 1
+    """A row for each group: its name, and what sets its recipe off from the others'."""
+    recipe_names = {group.recipe_names for group in comparison.groups}
+    named = 1 < len(recipe_names) < len(comparison.groups)  # else they are the groups' own names
     fields = list(comparison.groups[0].differences)
     rows = [
-        [g.letter, *([g.recipe_names] if named else []), *g.differences.values()]
+        [g.name, *([g.recipe_names] if named else []), *g.differences.values()]
         for g in comparison.groups
     ]
     headings = ["", *(["recipe"] if named else []), *fields]
@@ -88,12 +89,13 @@ def recipes(comparison: "Comparison") -> Table:
 def differences(comparison: "Comparison", pairs: Sequence[Pair]) -> Table:
     """A row for each of these pairs: the difference, its interval, and what is to be made of it."""
     corrected = sum(pair.p is not None for pair in comparison.pairs) > 1
-    headings = ["", "points", "95 % interval", "test", "p (Holm)" if corrected else "p", "verdict"]
+    interval, p = ("interval (Holm)", "p (Holm)") if corrected else ("95 % interval", "p")
+    headings = ["difference", "points", interval, "test", p, "verdict"]
     rows = [
         [
-            f"{pair.second} − {pair.first}",
+            f"{pair.second_name} − {pair.first_name}",
             points(pair.difference),
-            points_range(pair.interval),
+            points_range(pair.interval_holm),
             pair.test,
             p_text(pair.p_holm),
             pair.verdict,
@@ -143,11 +145,11 @@ def mistakes_told(comparison: "Comparison") -> str:
         f"Of {found.images:,} test images, {len(found.everywhere):,} are wrong in {runs} and "
         f"{found.wrong_in[1]:,} in one run only"
     )
-    if len(found.own) > 1 and len(found.own) < len(found.runs):
-        own = ", ".join(f"{letter} {len(names):,}" for letter, names in found.own.items())
+    names = {group.letter: group.name for group in comparison.groups}
+    own = ", ".join(f"{names[letter]}: {len(images):,}" for letter, images in found.own.items())
+    if 1 < len(found.own) < len(found.runs):
         told += f"; in every run of one recipe and in no other: {own}"
     elif len(found.own) > 1:
-        own = ", ".join(f"{letter} {len(names):,}" for letter, names in found.own.items())
         told += f" ({own})"
     return f"{told}."
 
@@ -218,7 +220,7 @@ def to_csv(comparison: "Comparison") -> str:
 def _flat(group: Group) -> dict[str, Any]:
     told = _group_json(group)
     runs, fields = told.pop("runs"), told.pop("differences")
-    flat: dict[str, Any] = {"group": told.pop("group"), "recipe": told.pop("recipe")}
+    flat: dict[str, Any] = {key: told.pop(key) for key in ("group", "name", "recipe")}
     flat |= {f"recipe.{name}": value for name, value in fields.items()}
     for name, value in told.items():
         nested = value if isinstance(value, dict) else {"": value}
@@ -241,6 +243,7 @@ def to_json(comparison: "Comparison") -> dict[str, Any]:
 def _group_json(group: Group) -> dict[str, Any]:
     return {
         "group": group.letter,
+        "name": group.name,
         "recipe": group.recipe_names,
         "differences": group.differences,
         "n": group.n,
@@ -278,10 +281,10 @@ def _accuracy_json(group: Group, name: str) -> dict[str, Any]:
 
 def _pair_json(pair: Pair) -> dict[str, Any]:
     told = asdict(pair) | {"distinguishable": pair.distinguishable, "verdict": pair.verdict}
-    del told["interval"]
-    return told | _interval_json(pair.interval)
+    del told["interval"], told["interval_holm"]
+    return told | _interval_json(pair.interval) | _interval_json(pair.interval_holm, "_holm")
 
 
-def _interval_json(interval: Interval | None) -> dict[str, Any]:
+def _interval_json(interval: Interval | None, which: str = "") -> dict[str, Any]:
     low, high = interval or (None, None)
-    return {"low": low, "high": high}
+    return {f"low{which}": low, f"high{which}": high}

@@ -28,8 +28,8 @@ def with_spread(mean: float, std: float | None) -> str:
 
 
 def range_text(interval: Interval | None) -> str:
-    """`83.58 to 85.01`, in percent."""
-    return "" if interval is None else f"{percent(interval.low)} to {percent(interval.high)}"
+    """`83.58 to 85.01`, in percent; a dash where there is none."""
+    return "–" if interval is None else f"{percent(interval.low)} to {percent(interval.high)}"
 
 
 def points(difference: float) -> str:
@@ -39,8 +39,8 @@ def points(difference: float) -> str:
 
 
 def points_range(interval: Interval | None) -> str:
-    """`−0.10 to +0.94`, in percentage points."""
-    return "" if interval is None else f"{points(interval.low)} to {points(interval.high)}"
+    """`−0.10 to +0.94`, in percentage points; a dash where there is none."""
+    return "–" if interval is None else f"{points(interval.low)} to {points(interval.high)}"
 
 
 def p_text(p: float | None) -> str:

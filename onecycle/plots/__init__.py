@@ -12,6 +12,7 @@ from onecycle.plots.learning import curves
 from onecycle.plots.matrix import confusion
 from onecycle.plots.range_test import lr_range_test
 from onecycle.plots.schedule import one_cycle
+from onecycle.plots.seeds import seeds
 from onecycle.plots.style import save, svg
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "misclassified",
     "one_cycle",
     "save",
+    "seeds",
     "svg",
 ]

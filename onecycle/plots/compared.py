@@ -17,32 +17,39 @@ LEFT, PANEL, BELOW, ABOVE = 0.62, 2.6, 0.55, 0.3
 """Inches: before each panel, its height, and what stands below and above it."""
 LINE = 0.2
 """Inches of a line of the legend."""
-LONGEST = 7.2
-"""Inches of the longest name in the legend."""
+LONGEST = 0.8
+"""Inches that the longest name in the legend is shorter than the figure."""
+ONE = 4.3
+"""Inches of a figure with one panel, which a phone can show."""
+MEASURES = ("accuracy", "loss")
+
+BAND = "Lines: means over seeds; bands: from the lowest to the highest. "
 
 Epochs = Sequence[Mapping[str, float]]
 
 
 @style.styled
-def compared(groups: Mapping[str, Sequence[Epochs]]) -> Figure:
+def compared(groups: Mapping[str, Sequence[Epochs]], measures: Sequence[str] = MEASURES) -> Figure:
     """Test accuracy and test loss after each epoch: a line for each group, a band over its runs.
 
     Args:
         groups: what each is called, to the rows of metrics.jsonl of its runs. The line is the mean
             of the runs, the band reaches from the lowest to the highest.
+        measures: `accuracy`, `loss` or both, which stand next to each other.
     """
     if not any(runs and any(runs) for runs in groups.values()):
         return style.note("No epoch has been finished.")
     below = BELOW + LINE * len(groups) + 0.12
-    figure = style.new_figure(WIDTH, style.HEADING + ABOVE + PANEL + below)
-    several = any(len(runs) > 1 for runs in groups.values())
-    band = "Lines: means over seeds; bands: from the lowest to the highest. " if several else ""
-    style.heading(figure, "Test curves", f"{band}Measured after each epoch.")
-    width = (WIDTH - 2 * LEFT - 0.42) / 2
-    accuracy = style.place(figure, LEFT, below, width, PANEL)
-    loss = style.place(figure, 2 * LEFT + 0.12 + width, below, width, PANEL)
+    both = len(measures) > 1
+    across = WIDTH if both else ONE
+    figure = style.new_figure(across, (style.HEADING if both else 0.1) + ABOVE + PANEL + below)
+    if both:
+        several = any(len(runs) > 1 for runs in groups.values())
+        style.heading(figure, "Test curves", f"{BAND if several else ''}Measured after each epoch.")
+    width = (across - len(measures) * (LEFT + 0.21)) / len(measures)
     looks = [_look(index) for index in range(len(groups))]
-    for axes, what in ((accuracy, "accuracy"), (loss, "loss")):
+    for place, what in enumerate(measures):
+        axes = style.place(figure, LEFT + place * (LEFT + 0.12 + width), below, width, PANEL)
         for (colour, dashes), runs in zip(looks, groups.values(), strict=True):
             _draw_group(axes, runs, f"test_{what}", colour, dashes)
         _finish(axes, what)
@@ -87,11 +94,12 @@ def _finish(axes: Axes, what: str) -> None:
 
 def _draw_legend(figure: Figure, names: Sequence[str], looks: Sequence[tuple[str, object]]) -> None:
     """A line for each group, below the panels, from the left."""
-    axes = style.place(figure, 0, 0, WIDTH, LINE * len(names) + 0.12)
-    axes.set(xlim=(0, WIDTH), ylim=(LINE * len(names) + 0.12, 0))
+    across = figure.get_size_inches()[0]
+    axes = style.place(figure, 0, 0, across, LINE * len(names) + 0.12)
+    axes.set(xlim=(0, across), ylim=(LINE * len(names) + 0.12, 0))
     axes.axis("off")
     for index, (name, (colour, dashes)) in enumerate(zip(names, looks, strict=True)):
         height = (index + 0.5) * LINE
         axes.plot([LEFT - 0.4, LEFT - 0.05], [height] * 2, color=colour, ls=dashes)
-        text = style.fit(name, style.TEXT, LONGEST)
+        text = style.fit(name, style.TEXT, across - LONGEST)
         axes.text(LEFT + 0.05, height, text, fontsize=style.TEXT, va="center_baseline")
