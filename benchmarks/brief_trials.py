@@ -132,8 +132,8 @@ RESULT = """\
 
 The brief reported one run each: cutout 8 at 88.9 %, cutout 16 at 88.94 %, and a higher peak rate at
 89.17 %. It left open whether that is more than chance. Here each trial has {n} seeds, by the recipe
-`brief` at {width:g} of the width and {epochs} epochs, on {data}. A is the baseline; its
-rates were found once and serve all three.
+`brief` at {width:g} of the width and {epochs} epochs, on {data}. cutout-8 is the
+baseline; its rates were found once and serve all three.
 
     {command}
 

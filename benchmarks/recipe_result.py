@@ -82,10 +82,11 @@ def summary(runs: Sequence[FinishedRun]) -> str:
         told = wilson(round(accuracies[0] * images), images)
         words = f"One run, so no spread over seeds. Over the {images:,} test images: {told} (95 %)."
     else:
-        low, high = mean_interval(accuracies)
         mean, spread = statistics.fmean(accuracies), statistics.stdev(accuracies)
         words = f"Test accuracy {percent(mean)} ± {percent(spread)}"
-        words += f", 95 % interval {percent(low)} to {percent(high)}."
+        if interval := mean_interval(accuracies):
+            words += f", 95 % interval {percent(interval.low)} to {percent(interval.high)}"
+        words += "."
     return (
         "\n".join(lines)
         + f"\n\n**{words}** Last epoch, no test-time augmentation. Images/s are those of training "
