@@ -37,7 +37,7 @@ def main(folder: str) -> None:
     started = time.perf_counter()
     shown = timed("thumbnails, Grad-CAM, fields", lambda: examples.gather(training, evaluation))
     timed("examples.npz", lambda: run.save_arrays("examples.npz", **shown))
-    timed("six plots", lambda: figures.write(run, training, evaluation, shown))
+    timed("six plots", lambda: figures.write(run))
     path = timed("report.html", lambda: write_report(run))
     print(f"{'together':34}{time.perf_counter() - started:7.2f} s")
     print(f"report.html: {path.stat().st_size / 1e6:.2f} MB, {len(training.test):,} test images")

@@ -21,11 +21,16 @@ class Interrupted(Exception):
     """The work was stopped by a signal after a clean save. Exit code 128 + the signal's number.
 
     Attributes:
-        signal_number: the signal, 2 (SIGINT) or 15 (SIGTERM).
+        signal_number: the signal: 1 (SIGHUP), 2 (SIGINT) or 15 (SIGTERM).
         run: the folder of the run that can be resumed, or None when there is none yet.
+        finished: whether that run's training is finished and saved; only its pictures and its
+            report are missing then.
     """
 
-    def __init__(self, signal_number: int, run: str | None = None) -> None:
+    def __init__(
+        self, signal_number: int, run: str | None = None, *, finished: bool = False
+    ) -> None:
         super().__init__(f"stopped by signal {signal_number}")
         self.signal_number = signal_number
         self.run = run
+        self.finished = finished

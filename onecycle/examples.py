@@ -1,7 +1,7 @@
-"""The images of the test split that a report shows, with their Grad-CAM maps: examples.npz.
+"""The images that a report and its pictures show, with Grad-CAM maps: examples.npz.
 
 Shapes: N images of the test split, E of them kept, M of these with maps, T tile side, C channels,
-H height, W width.
+H height, W width; S images of the train split, R versions of each.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from onecycle.data.augment import Draws, augment
 from onecycle.evaluate import Evaluation
 from onecycle.interpret import (
     effective_receptive_fields,
@@ -23,6 +24,15 @@ from onecycle.state import Training
 
 TILE = 64
 """Pixels of a thumbnail's longer side, at the most."""
+
+PICTURE = 150
+"""Pixels of the longer side of an image that is kept for a picture: none is shown larger."""
+
+SAMPLES = 8
+"""Training images kept, with their augmented versions."""
+
+VERSIONS = 7
+"""Augmented versions kept of each."""
 
 PER_CELL = 24
 """Images kept for each cell of the confusion matrix, at the most."""
@@ -50,7 +60,8 @@ def gather(training: Training, evaluation: Evaluation) -> dict[str, np.ndarray]:
         `losses`, `labels`: indices of the mistakes in the order shown; `cam_indices` (M) with
         `cam_predicted` and `cam_actual` (uint8 M T T), the maps for the class predicted and the
         actual one; `field_stages`, `field_sides` and `fields` (float32, stage T T): effective
-        receptive fields, the sides in pixels of the images.
+        receptive fields, the sides in pixels of the images; `wrong_images` (uint8 N T T C), the
+        `wrong` ones larger; and what `samples` gives.
     """
     mistakes = {
         "wrong": most_confidently_wrong(evaluation, WRONG),
@@ -66,7 +77,54 @@ def gather(training: Training, evaluation: Evaluation) -> dict[str, np.ndarray]:
         "cam_indices": mapped,
         **_maps(training, evaluation, mapped),
         **_fields(training),
+        "wrong_images": thumbnails(training.test.images_NHWC[mistakes["wrong"]], PICTURE),
+        **samples(training),
     }
+
+
+def samples(training: Training) -> dict[str, np.ndarray]:
+    """A few training images, one per class as far as there are, as the training saw them.
+
+    Returns:
+        `sample_images` (uint8 S T T C), `sample_versions` (uint8 S R T T C) and `sample_labels`
+        (int64 S).
+    """
+    train = training.batches.train
+    chosen = _one_per_class(train.labels_N, SAMPLES)
+    versions = [
+        thumbnails(augmented(training, chosen, version), PICTURE) for version in range(VERSIONS)
+    ]
+    return {
+        "sample_images": thumbnails(np.asarray(train.images_NHWC[chosen]), PICTURE),
+        "sample_versions": np.stack(versions, axis=1),
+        "sample_labels": train.labels_N[chosen],
+    }
+
+
+def augmented(training: Training, indices: np.ndarray, version: int) -> np.ndarray:
+    """uint8 images as the training would see them in epoch `version`, with its own draws."""
+    batches = training.batches
+    step = version * batches.steps_per_epoch
+    draws = batches.draws(step)
+    rows = torch.arange(len(indices)) % len(draws.flips_B)
+    picked = Draws(draws.shifts_B2[rows], draws.flips_B[rows], draws.corners_B2[rows])
+    batch_BHWC = augment(
+        batches.images.normalised(indices),
+        picked.to(batches.device),
+        crop_padding=batches.crop_padding,
+        cutout=batches.cutout,
+    )
+    pixels = batch_BHWC.cpu().numpy() * np.array(batches.std) + np.array(batches.mean)
+    return np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
+
+
+def _one_per_class(labels_N: np.ndarray, count: int) -> np.ndarray:
+    """The first image of each class in turn, then the second of each, up to `count` indices."""
+    place_N = np.empty(len(labels_N), dtype=np.int64)
+    for label in np.unique(labels_N):
+        members = np.flatnonzero(labels_N == label)
+        place_N[members] = np.arange(len(members))
+    return np.lexsort((labels_N, place_N))[:count]
 
 
 def images_of_cells(evaluation: Evaluation, most: int = MOST) -> np.ndarray:
@@ -96,10 +154,10 @@ def ranked_in_cells(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
     return order, rank_N
 
 
-def thumbnails(images_NHWC: np.ndarray) -> np.ndarray:
-    """The images with their longer side at most `TILE` pixels, uint8."""
+def thumbnails(images_NHWC: np.ndarray, most: int = TILE) -> np.ndarray:
+    """The images with their longer side at most `most` pixels, uint8."""
     _, height, width, _ = images_NHWC.shape
-    scale = TILE / max(height, width)
+    scale = most / max(height, width)
     if scale >= 1:
         return np.ascontiguousarray(images_NHWC)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

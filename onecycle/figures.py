@@ -1,46 +1,127 @@
-"""The pictures of a run: gathers the numbers from a training and its folder, and has them drawn."""
+"""The pictures of a run, drawn from what its folder holds, and those of a training at hand."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
-import torch
 
-from onecycle import plots
-from onecycle.data.augment import Draws, augment
+from onecycle import examples, plots
+from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.interpret import most_confidently_wrong
 from onecycle.lr_finder import LRFinding
-from onecycle.run_dir import RunDir
+from onecycle.run_dir import RunDir, write_atomically
 from onecycle.state import Training
 
-SAMPLES = 8
-"""Images shown in augmented_samples.png."""
-VERSIONS = 7
-"""Augmented versions shown of each."""
 
+def write(run: RunDir) -> None:
+    """Draw all plots that a run's files have the numbers for into its `plots` folder.
 
-def write(
-    run: RunDir, training: Training, evaluation: Evaluation, examples: Mapping[str, np.ndarray]
-) -> None:
-    """Draw all plots that the run has the numbers for into its `plots` folder.
-
-    Args:
-        run: the run folder.
-        training: at its end.
-        evaluation: of the test split.
-        examples: what examples.npz holds.
+    Raises:
+        InputError: a file of the run is damaged.
+        TrainingError: a plot can't be written.
     """
-    found = run.read_json("lr_range_test.json")
-    if found is not None:
-        chosen = (found["chosen"]["lr_min"], found["chosen"]["lr_max"])
-        figure = plots.lr_range_test(found["curve"], found["suggestions"], chosen)
-        plots.save(figure, run.plots / "lr_range_test.png")
-    plots.save(cycle(training), run.plots / "one_cycle.png")
-    plots.save(samples(training), run.plots / "augmented_samples.png")
-    plots.save(plots.curves(run.read_rows("metrics.jsonl")), run.plots / "curves.png")
-    classes = training.test.classes
-    plots.save(plots.confusion(evaluation.confusion_KK, classes), run.plots / "confusion.png")
-    plots.save(mistakes(training, evaluation, examples), run.plots / "misclassified.png")
+    _write(run, PLOTS)
+
+
+def write_missing(run: RunDir) -> list[str]:
+    """Draw the plots that a finished run lacks, and return their names.
+
+    Their drawing was interrupted, or they were removed. Of an unfinished run nothing is drawn.
+
+    Raises:
+        InputError, TrainingError: as in `write`.
+    """
+    if not run.finished:
+        return []
+    lacking = {n: draw for n, draw in PLOTS.items() if not (run.plots / f"{n}.png").exists()}
+    return _write(run, lacking)
+
+
+def _write(run: RunDir, drawings: "Mapping[str, Drawing]") -> list[str]:
+    files, drawn = Evidence(run), []
+    for name, draw in drawings.items():
+        figure = draw(files)
+        if figure is not None:
+            write_atomically(run.plots / f"{name}.png", plots.png(figure))
+            drawn.append(name)
+    return drawn
+
+
+# ------------------------------------------------------------------------- from a run's files
+
+Drawing = Callable[[Evidence], plots.Figure | None]
+"""A plot of a run, or None where the run has no numbers for it."""
+
+
+def _lr_range_test(files: Evidence) -> plots.Figure | None:
+    found = files.search
+    if found is None:
+        return None
+    chosen = (found["chosen"]["lr_min"], found["chosen"]["lr_max"])
+    return plots.lr_range_test(found["curve"], found["suggestions"], chosen)
+
+
+def _one_cycle(files: Evidence) -> plots.Figure | None:
+    if not files.steps or not files.steps_per_epoch or not files.result:
+        return None
+    return plots.one_cycle(
+        [row["lr"] for row in files.steps],
+        [row["momentum"] for row in files.steps],
+        steps_per_epoch=files.steps_per_epoch,
+        peak_step=files.result["peak_step"],
+    )
+
+
+def _augmented_samples(files: Evidence) -> plots.Figure | None:
+    kept, classes = files.examples, _classes(files)
+    if kept is None or "sample_versions" not in kept or not classes:
+        return None
+    return plots.augmented_samples(
+        kept["sample_images"],
+        kept["sample_versions"],
+        [classes[label] for label in kept["sample_labels"]],
+    )
+
+
+def _curves(files: Evidence) -> plots.Figure | None:
+    return plots.curves(files.epochs) if files.epochs else None
+
+
+def _confusion(files: Evidence) -> plots.Figure | None:
+    evaluation = _evaluation(files)
+    return evaluation and plots.confusion(evaluation.confusion_KK, _classes(files))
+
+
+def _misclassified(files: Evidence) -> plots.Figure | None:
+    evaluation, kept = _evaluation(files), files.examples
+    if evaluation is None or kept is None or "wrong_images" not in kept:
+        return None
+    names = (files.predictions or {})["names"].tolist()
+    maps = _maps(kept)
+    return _mistakes(evaluation, kept["wrong"], kept["wrong_images"], _classes(files), names, maps)
+
+
+PLOTS: Mapping[str, Drawing] = {
+    "lr_range_test": _lr_range_test,
+    "one_cycle": _one_cycle,
+    "augmented_samples": _augmented_samples,
+    "curves": _curves,
+    "confusion": _confusion,
+    "misclassified": _misclassified,
+}
+"""The plots of a run by the names of their files."""
+
+
+def _evaluation(files: Evidence) -> Evaluation | None:
+    found = files.predictions
+    return None if found is None else Evaluation(found["logits"], found["labels"])
+
+
+def _classes(files: Evidence) -> list[str]:
+    return [] if files.predictions is None else files.predictions["classes"].tolist()
+
+
+# -------------------------------------------------------------------- of a training at hand
 
 
 def range_test(finding: LRFinding) -> plots.Figure:
@@ -64,62 +145,54 @@ def cycle(training: Training) -> plots.Figure:
 
 def samples(training: Training) -> plots.Figure:
     """A few training images, one per class as far as there are, with versions from the stream."""
-    train = training.batches.train
-    chosen = _one_per_class(train.labels_N, SAMPLES)
-    versions = [augmented(training, chosen, version) for version in range(VERSIONS)]
+    kept = examples.samples(training)
     return plots.augmented_samples(
-        np.asarray(train.images_NHWC[chosen]),
-        np.stack(versions, axis=1),
-        [train.classes[label] for label in train.labels_N[chosen]],
+        kept["sample_images"],
+        kept["sample_versions"],
+        [training.batches.train.classes[label] for label in kept["sample_labels"]],
     )
-
-
-def augmented(training: Training, indices: np.ndarray, version: int) -> np.ndarray:
-    """uint8 images as the training would see them in epoch `version`, with its own draws."""
-    batches = training.batches
-    step = version * batches.steps_per_epoch
-    draws = batches.draws(step)
-    rows = torch.arange(len(indices)) % len(draws.flips_B)
-    picked = Draws(draws.shifts_B2[rows], draws.flips_B[rows], draws.corners_B2[rows])
-    batch_BHWC = augment(
-        batches.images.normalised(indices),
-        picked.to(batches.device),
-        crop_padding=batches.crop_padding,
-        cutout=batches.cutout,
-    )
-    pixels = batch_BHWC.cpu().numpy() * np.array(batches.std) + np.array(batches.mean)
-    return np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
 
 
 def mistakes(
-    training: Training, evaluation: Evaluation, examples: Mapping[str, np.ndarray] | None = None
+    training: Training, evaluation: Evaluation, kept: Mapping[str, np.ndarray] | None = None
 ) -> plots.Figure:
     """The test images that the network is most confidently wrong about, and where it looked.
 
     Args:
         training: for its test images; its network is not used.
         evaluation: of the test split.
-        examples: what examples.npz holds; None: the images alone, without Grad-CAM maps.
+        kept: what examples.npz holds; None: the images alone, without Grad-CAM maps.
     """
-    test, wrong, maps = training.test, most_confidently_wrong(evaluation, 20), None
-    if examples is not None:
-        wrong = examples["wrong"]
-        places = np.searchsorted(examples["cam_indices"], wrong)
-        maps = examples["cam_predicted"][places] / 255
+    test = training.test
+    wrong = most_confidently_wrong(evaluation, examples.WRONG) if kept is None else kept["wrong"]
+    images_NHWC = np.asarray(test.images_NHWC[wrong])
+    maps = None if kept is None else _maps(kept)
+    return _mistakes(evaluation, wrong, images_NHWC, test.classes, test.names, maps)
+
+
+# -------------------------------------------------------------------------------- of both
+
+
+def _mistakes(
+    evaluation: Evaluation,
+    wrong: np.ndarray,
+    images_NHWC: np.ndarray,
+    classes: list[str] | tuple[str, ...],
+    names: list[str] | tuple[str, ...],
+    maps_NHW: np.ndarray | None,
+) -> plots.Figure:
+    """The misclassified images with these indices."""
     return plots.misclassified(
-        np.asarray(test.images_NHWC[wrong]),
-        [test.classes[label] for label in evaluation.labels_N[wrong]],
-        [test.classes[label] for label in evaluation.predictions_N[wrong]],
+        images_NHWC,
+        [classes[label] for label in evaluation.labels_N[wrong]],
+        [classes[label] for label in evaluation.predictions_N[wrong]],
         [float(value) for value in evaluation.confidence_N[wrong]],
-        [test.names[index] for index in wrong],
-        maps,
+        [names[index] for index in wrong],
+        maps_NHW,
     )
 
 
-def _one_per_class(labels_N: np.ndarray, count: int) -> np.ndarray:
-    """The first image of each class in turn, then the second of each, up to `count` indices."""
-    place_N = np.empty(len(labels_N), dtype=np.int64)
-    for label in np.unique(labels_N):
-        members = np.flatnonzero(labels_N == label)
-        place_N[members] = np.arange(len(members))
-    return np.lexsort((labels_N, place_N))[:count]
+def _maps(kept: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Grad-CAM maps of the `wrong` images for the class predicted, in [0, 1]."""
+    places = np.searchsorted(kept["cam_indices"], kept["wrong"])
+    return kept["cam_predicted"][places] / 255

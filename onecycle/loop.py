@@ -6,6 +6,7 @@ Shapes: B batch, C channels, H height, W width, K classes.
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import torch
@@ -25,10 +26,14 @@ GPU_READING_INTERVAL = 20
 
 
 class Stop(Protocol):
-    """Tells the loop that a signal asks it to stop."""
+    """Tells the loop that a signal asks it to stop. The loop saves first."""
 
     @property
     def signal_number(self) -> int | None: ...
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """Inside, a signal raises Interrupted wherever the work is."""
+        ...
 
 
 def train_step(
@@ -101,7 +106,8 @@ def fit(training: Training, run: RunDir, stop: Stop, progress: Progress = SILENT
     """Train from where `training.state` stands to the end, logging into `run`.
 
     A checkpoint is saved every `checkpoint_minutes`, at each epoch's end, and at once when `stop`
-    names a signal. When it is saved changes nothing of what is computed.
+    names a signal. When it is saved changes nothing of what is computed. After the last step of an
+    epoch a signal does not wait for the evaluation: that is done when the run goes on.
 
     Raises:
         TrainingError: the loss became non-finite.
@@ -110,17 +116,22 @@ def fit(training: Training, run: RunDir, stop: Stop, progress: Progress = SILENT
     state, batches = training.state, training.batches
     readings, saved = Readings(training, run, progress), time.perf_counter()
     training.model.train()
+    if state.seen and state.step % batches.steps_per_epoch == 0:
+        close_epoch(training, run, stop, progress)
     for step in range(state.step, training.total_steps):
         started = time.perf_counter()
         do_step(training, step, readings)
         ends_epoch = state.step % batches.steps_per_epoch == 0
+        if ends_epoch:
+            readings.flush()
         signal_number = stop.signal_number
         saves = bool(ends_epoch or signal_number or training.checkpoint_due(saved))
         if saves:
             readings.flush()
         state.train_seconds += time.perf_counter() - started
-        if ends_epoch:
-            close_epoch(training, run, progress)
+        if ends_epoch and not signal_number:
+            close_epoch(training, run, stop, progress)
+            signal_number = stop.signal_number
         elif saves:
             run.save_checkpoint(training.checkpoint())
         if saves:
@@ -144,11 +155,20 @@ def do_step(training: Training, step: int, readings: "Readings") -> None:
     training.state.step = step + 1
 
 
-def close_epoch(training: Training, run: RunDir, progress: Progress) -> None:
-    """Evaluate, write the epoch's row, and save."""
+def close_epoch(training: Training, run: RunDir, stop: Stop, progress: Progress) -> None:
+    """Evaluate, write the epoch's row, and save.
+
+    Raises:
+        Interrupted: a signal came in the evaluation; the state before it has been saved.
+    """
     state, started = training.state, time.perf_counter()
-    test = training.evaluate(training.test)
-    val = training.evaluate(training.val) if training.val else None
+    try:
+        with stop.at_once():
+            test = training.evaluate(training.test)
+            val = training.evaluate(training.val) if training.val else None
+    except Interrupted:
+        run.save_checkpoint(training.checkpoint())
+        raise
     state.eval_seconds += time.perf_counter() - started
     row = _row(training, test, val)
     if test.accuracy > state.best_test_accuracy:

@@ -1,8 +1,8 @@
 """The `onecycle` command.
 
-Exit codes: 0 done; 1 the work failed; 2 bad usage or input; 130 or 143 stopped by SIGINT or
-SIGTERM. `onecycle` alone shows the page of all commands and exits with 0. A mistake is answered by
-one line on standard error.
+Exit codes: 0 done; 1 the work failed; 2 bad usage or input; 129, 130 or 143 stopped by SIGHUP,
+SIGINT or SIGTERM. `onecycle` alone shows the page of all commands and exits with 0. A mistake is
+answered by one line on standard error.
 """
 
 import codecs
@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import NoReturn
 
 from onecycle import __version__
-from onecycle.cli.call import call_of
+from onecycle.cli.call import OutputLost, call_of, heard, write
 from onecycle.cli.commands import COMMANDS
 from onecycle.cli.flags import parse
 from onecycle.config import Recipe
@@ -33,7 +33,11 @@ LONGEST_MESSAGE = 400
 
 
 class _Terminated(BaseException):
-    """SIGTERM came while nothing was there to be saved."""
+    """SIGTERM or SIGHUP came while nothing was there to be saved."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,23 +46,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = tuple(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
     try:
+        return _answered(words, started)
+    finally:
+        _let_go_of_lost_streams()
+
+
+def _answered(words: tuple[str, ...], started: float) -> int:
+    """Run the command line; its exit code, after one line on standard error if it failed."""
+    try:
         with _termination_raised():
             _dispatch(words, started)
-            sys.stdout.flush()
+            with heard():
+                sys.stdout.flush()
         return DONE
     except InputError as error:
         return _complain(str(error), BAD_INPUT)
     except (TrainingError, StaleError) as error:
         return _complain(str(error), FAILED)
     except Interrupted as stop:
-        go_on = f"; go on with: onecycle resume {shlex.quote(stop.run)}" if stop.run else ""
-        return _say(f"onecycle: stopped{go_on}", 128 + stop.signal_number)
+        return _say(f"onecycle: stopped{_advice(stop)}", 128 + stop.signal_number)
     except KeyboardInterrupt:
         return _say("onecycle: stopped", 128 + signal.SIGINT)
-    except _Terminated:
-        return _say("onecycle: stopped", 128 + signal.SIGTERM)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        _abandon_output()
+    except _Terminated as stop:
+        return _say("onecycle: stopped", 128 + stop.signal_number)
+    except (OutputLost, BrokenPipeError):  # whoever read it has seen enough, or is gone
         return DONE
     except ModuleNotFoundError as error:
         from onecycle.cli.missing import remedy
@@ -68,13 +79,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _complain(told, BAD_INPUT)
     except OSError as error:
-        _abandon_output()
         place = f"{error.filename}: " if error.filename else ""
         return _complain(f"{place}{error.strerror or error}", FAILED)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
         return _complain("out of memory; lower batch_size or width, or image_size", FAILED)
+
+
+def _advice(stop: Interrupted) -> str:
+    """What to do with the run that was stopped; nothing where there is none yet."""
+    if stop.run is None:
+        return ""
+    run = shlex.quote(stop.run)
+    if stop.finished:
+        return (
+            f"; the training is finished and saved; draw its pictures with: onecycle report {run}"
+        )
+    return f"; go on with: onecycle resume {run}"
 
 
 def _prepare_streams() -> None:
@@ -108,10 +130,10 @@ def _dispatch(words: tuple[str, ...], started: float) -> None:
     if not words or words[0] in ("-h", "--help", "help"):
         from onecycle.cli.usage import overview
 
-        sys.stdout.write(overview({name: (c.operand, c.summary) for name, c in COMMANDS.items()}))
+        write(overview({name: (c.operand, c.summary) for name, c in COMMANDS.items()}))
         return
     if words[0] in ("--version", "-V"):
-        sys.stdout.write(f"onecycle {__version__}\n")
+        write(f"onecycle {__version__}\n")
         return
     name, arguments = words[0], words[1:]
     if name.startswith("-"):
@@ -125,7 +147,8 @@ def _dispatch(words: tuple[str, ...], started: float) -> None:
 
         base = next((RECIPES[word].recipe for word in arguments if word in RECIPES), Recipe())
         summary = f"{command.summary[0].upper()}{command.summary[1:]}."
-        usage.show(accepted, summary, command.told, base)
+        with heard():
+            usage.show(accepted, summary, command.told, base)
         return
     call = call_of(parse(arguments, accepted), ("onecycle", *words), started)
     with call.environment():
@@ -148,10 +171,17 @@ def _say(line: str, code: int) -> int:
     return code
 
 
-def _abandon_output() -> None:
-    """Have the interpreter's last flush of standard output go nowhere, as it would fail again."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _let_go_of_lost_streams() -> None:
+    """Have the interpreter's last flush of a stream that is lost go nowhere: it would fail again.
+
+    The exit code would be 120 then, whatever the work has come to.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -165,9 +195,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def _termination_raised() -> Iterator[None]:
-    """Have SIGTERM unwind the program like Ctrl-C does, so that it leaves nothing half-done.
+    """Have SIGTERM and SIGHUP unwind the program like Ctrl-C does: nothing is left half-done.
 
-    While a run is at work, it notes both signals itself and saves first.
+    While a run is at work, it notes the signals itself and saves first. A signal that is ignored
+    stays ignored: that is how `nohup` lets a program outlive its terminal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -177,10 +208,15 @@ def _termination_raised() -> Iterator[None]:
     def unwind(number: int, _: object) -> NoReturn:
         if os.getpid() != owner:  # a forked worker, which inherits the handler
             os._exit(128 + number)
-        raise _Terminated
+        raise _Terminated(number)
 
-    before = signal.signal(signal.SIGTERM, unwind)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    heeded = {n: h for n, h in before.items() if h not in (signal.SIG_IGN, None)}
     try:
+        for number in heeded:
+            signal.signal(number, unwind)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in heeded.items():
+            signal.signal(number, handler)

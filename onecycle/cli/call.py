@@ -1,5 +1,6 @@
 """One use of a command: what the user gave, and how it is answered."""
 
+import errno
 import json
 import math
 import os
@@ -18,6 +19,26 @@ from onecycle.progress import Progress
 
 MOST_THREADS = 1024
 """More CPU threads than this are a mistake."""
+
+
+class OutputLost(Exception):
+    """Nobody is there any more to read standard output: a pipe was closed, a terminal has gone."""
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Have a write to standard output that nobody can read be told from other failures.
+
+    Raises:
+        OutputLost: there is nobody. What was asked for is done all the same.
+    """
+    try:
+        yield
+    except OSError as error:
+        lost = isinstance(error, BrokenPipeError) or error.errno in (errno.EIO, errno.ENXIO)
+        if not lost:
+            raise
+        raise OutputLost from None
 
 
 @dataclass(frozen=True)
@@ -79,15 +100,17 @@ class Call:
 
     def answer(self, value: Mapping[str, Any], show: Callable[[], None]) -> None:
         """Give the result: as JSON if asked for, else as `show` draws it."""
-        if self.options.json:
-            write_json(value)
-        else:
-            show()
+        with heard():
+            if self.options.json:
+                write_json(value)
+            else:
+                show()
 
 
 def write(text: str) -> None:
     """Print the text on standard output, as it is."""
-    sys.stdout.write(text)
+    with heard():
+        sys.stdout.write(text)
 
 
 def write_json(value: Mapping[str, Any]) -> None:

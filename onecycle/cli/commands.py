@@ -161,15 +161,21 @@ def evaluate(call: Call) -> None:
 
 
 def report(call: Call) -> None:
-    """Write a run's report. JSON: `run`, `report`, the file, and `audit`, its lines by section."""
+    """Write a run's report, and draw the plots that it lacks.
+
+    JSON: `run`, `report`, the file, `drawn`, the plots drawn, and `audit`, its lines by section.
+    """
+    from onecycle import figures
     from onecycle.audit import audit
     from onecycle.report import write_report
     from onecycle.run_dir import RunDir
 
     run = RunDir.open(call.operand)
+    drawn = figures.write_missing(run)
     path = str(write_report(run))
     lines = {name: [asdict(line) for line in found] for name, found in audit(run).items()}
-    call.answer({"run": call.operand, "report": path, "audit": lines}, lambda: write(f"{path}\n"))
+    found = {"run": call.operand, "report": path, "drawn": drawn, "audit": lines}
+    call.answer(found, lambda: write(f"{path}\n"))
 
 
 # ----------------------------------------------------------------------------------- the table
@@ -272,7 +278,13 @@ COMMANDS = {
         ("threads", "mirror", "quiet", "json"),
         ("data",),
     ),
-    "report": Command(report, "write a run's report.html again", "RUN", _RUN, ("json",)),
+    "report": Command(
+        report,
+        "write a run's report again, and draw plots that it lacks",
+        "RUN",
+        _RUN,
+        ("json",),
+    ),
     "compare": Command(
         compare,
         "say which recipe is better, and whether it is chance",

@@ -13,7 +13,7 @@ from onecycle.plots.matrix import confusion
 from onecycle.plots.range_test import lr_range_test
 from onecycle.plots.schedule import one_cycle
 from onecycle.plots.seeds import seeds
-from onecycle.plots.style import save, svg
+from onecycle.plots.style import png, save, svg
 
 __all__ = [
     "Figure",
@@ -25,6 +25,7 @@ __all__ = [
     "lr_range_test",
     "misclassified",
     "one_cycle",
+    "png",
     "save",
     "seeds",
     "svg",

@@ -1,5 +1,6 @@
-"""The main job: load, build, find the rates, fit, evaluate, report."""
+"""The main job: load, build, find the rates, fit, evaluate, save, then draw."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from onecycle import examples, figures, loop, runtime
 from onecycle.config import Recipe, override
 from onecycle.data import Splits, splits_of
-from onecycle.errors import InputError, Interrupted
+from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
 from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
@@ -83,7 +84,7 @@ def train(
     Raises:
         InputError: the recipe or the data can't be used.
         TrainingError: the loss became non-finite.
-        Interrupted: SIGINT or SIGTERM came; what was done is saved, and `resume` goes on.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came; what was done is saved, and `resume` goes on.
     """
     started = time.perf_counter() if started is None else started
     training, splits = prepare(recipe, threads=threads, progress=progress)
@@ -121,7 +122,9 @@ def resume(
     started = time.perf_counter()
     folder = RunDir.open(run)
     if folder.finished:
-        progress.note(f"{folder.path} has finished already; nothing is left to train")
+        progress.note(
+            f"{folder.path} has finished already; nothing is left to train{_missing(folder)}"
+        )
         return Run(folder.path, folder.result() or {})
     with folder.lock():
         training, splits, allowed = take_up(folder, threads, allow_differences, progress)
@@ -199,43 +202,66 @@ def describe(recipe: Recipe) -> Summary:
 
 
 def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progress) -> Run:
-    """Find the rates if need be, fit, evaluate, and write everything that the run leaves."""
-    with run.lock(), run.log() as write, noted_signals() as stop, runtime.reused_memory():
+    """Find the rates if need be, fit, evaluate, save; then draw pictures and report."""
+    with (
+        run.lock(),
+        run.log() as write,
+        noted_signals(str(run.path)) as stop,
+        runtime.reused_memory(),
+    ):
         progress = Logged(progress, write)
         progress.note(f"run folder: {run.path}")
         if training.state.step == 0:
             note_uneven_classes(training, progress)
-        try:
-            training.recipe = resolve_rates(training, run, stop, progress)
-        except Interrupted as interrupted:
-            raise Interrupted(interrupted.signal_number, str(run.path)) from None
+        training.recipe = resolve_rates(training, run, stop, progress)
         note_start(training)
         progress.start("training", training.total_steps)
         progress.advance(training.state.step)
-        loop.fit(training, run, stop, progress)
+        with stop.deferred():
+            loop.fit(training, run, stop, progress)
         progress.finish()
-        evaluation = training.evaluate(training.test)
-        run.save_arrays(
-            "predictions.npz",
-            logits=evaluation.logits_NK,
-            labels=evaluation.labels_N,
-            names=np.array(training.test.names),
-            classes=np.array(training.test.classes),
-            **validation(training),
-        )
-        write_audit(training, splits, run, progress)
-        progress.start("drawing plots and report", 1, "stage")
-        shown = examples.gather(training, evaluation)
-        run.save_arrays("examples.npz", **shown)
-        figures.write(run, training, evaluation, shown)
-        result = summary_of(training, splits, evaluation, run)
-        if allowed := conditions.allowed_differences(run):
-            result["allowed_differences"] = allowed
-        write_report(run, result)
+        result = _save(training, splits, run, progress)
+        stop.finished = True
+        stop.heed()
         note_failures(run, result, progress)
-        run.write_result(result)  # last: its presence means that the run is finished
+        progress.start("drawing plots and report", 1, "stage")
+        figures.write(run)
+        stop.heed()
+        write_report(run)
         progress.finish()
         return Run(run.path, result)
+
+
+def _save(training: Training, splits: Splits, run: RunDir, progress: Progress) -> dict[str, Any]:
+    """Evaluate and write all that is known of the training; what result.json holds.
+
+    Pictures and report are drawn from these files, now or later.
+    """
+    progress.start("evaluating", 1, "stage")
+    evaluation = training.evaluate(training.test)
+    run.save_arrays(
+        "predictions.npz",
+        logits=evaluation.logits_NK,
+        labels=evaluation.labels_N,
+        names=np.array(training.test.names),
+        classes=np.array(training.test.classes),
+        **validation(training),
+    )
+    write_audit(training, splits, run, progress)
+    run.save_arrays("examples.npz", **examples.gather(training, evaluation))
+    result = summary_of(training, splits, evaluation, run)
+    if allowed := conditions.allowed_differences(run):
+        result["allowed_differences"] = allowed
+    run.write_result(result)  # last: its presence means that the training is finished
+    progress.finish()
+    return result
+
+
+def _missing(run: RunDir) -> str:
+    """What a finished run lacks whose pictures and report were not drawn to the end."""
+    if (run.path / "report.html").is_file():
+        return ""
+    return f"; draw its pictures and report with: onecycle report {shlex.quote(str(run.path))}"
 
 
 def _present(device: str, progress: Progress) -> str:

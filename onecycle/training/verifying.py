@@ -53,14 +53,21 @@ class Verification:
 
 
 class _StopAt:
-    """Asks the loop to stop at a step, or when a signal does."""
+    """Asks the loop to stop where a checkpoint was taken, or when a signal does."""
 
-    def __init__(self, state: State, step: int, signals: Signals) -> None:
-        self._state, self._step, self._signals = state, step, signals
+    def __init__(self, state: State, newest: Checkpoint, signals: Signals) -> None:
+        self._state, self._signals = state, signals
+        self._step, self._closed = newest.step, not newest.state.get("seen")
+        self.at_once = signals.at_once
 
     @property
     def signal_number(self) -> int | None:
-        return self._signals.signal_number or (-1 if self._state.step >= self._step else None)
+        return self._signals.signal_number or (-1 if self._reached else None)
+
+    @property
+    def _reached(self) -> bool:
+        """At an epoch's end a checkpoint is taken after the evaluation, or before if stopped."""
+        return self._state.step >= self._step and not (self._closed and self._state.seen)
 
 
 def verify(run: str | Path, *, threads: int = 0, progress: Progress = SILENT) -> Verification:
@@ -89,7 +96,7 @@ def verify(run: str | Path, *, threads: int = 0, progress: Progress = SILENT) ->
     note_start(training)
     with tempfile.TemporaryDirectory(prefix="onecycle-") as scratch:
         replayed = RunDir.create(scratch, training.recipe)
-        _replay(training, newest.step, replayed, progress)
+        _replay(training, newest, replayed, progress)
         step, step_told = _first_step(folder, replayed, from_step, newest.step)
         epoch_told = _first_epoch(folder, replayed, from_step, newest.step)
     again = training.checkpoint()
@@ -107,11 +114,11 @@ def verify(run: str | Path, *, threads: int = 0, progress: Progress = SILENT) ->
     )
 
 
-def _replay(training: Training, to_step: int, run: RunDir, progress: Progress) -> None:
-    """Train to `to_step`, logging into `run`, exactly as a training does."""
-    progress.start("replaying", to_step - training.state.step)
+def _replay(training: Training, newest: Checkpoint, run: RunDir, progress: Progress) -> None:
+    """Train to where `newest` was taken, logging into `run`, exactly as a training does."""
+    progress.start("replaying", newest.step - training.state.step)
     with run.lock(), noted_signals() as signals:
-        stop = _StopAt(training.state, to_step, signals)
+        stop = _StopAt(training.state, newest, signals)
         try:
             loop.fit(training, run, stop, progress)
         except Interrupted:
