@@ -69,13 +69,13 @@ def rates(recipe: Recipe, step: int, steps_per_epoch: int) -> tuple[float, float
 
 
 def set_rates(optimizer: Optimizer, lr: float, momentum: float) -> None:
-    """Give every parameter group this learning rate and momentum (AdamW: its first beta)."""
+    """Give every parameter group this learning rate and momentum (AdamW: its first beta).
+
+    Values that are tensors are filled in place.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = lr
-        if "momentum" in group:
-            group["momentum"] = momentum
-        else:
-            group["betas"] = (momentum, group["betas"][1])
+        schedule.set_value(group, "lr", lr)
+        schedule.set_momentum(group, momentum)
 
 
 def applied_rates(optimizer: Optimizer) -> tuple[float, float]:
@@ -85,7 +85,7 @@ def applied_rates(optimizer: Optimizer) -> tuple[float, float]:
     """
     groups = optimizer.param_groups
     lrs = [float(group["lr"]) for group in groups]
-    momenta = [g["momentum"] if "momentum" in g else g["betas"][0] for g in groups]
+    momenta = [float(g["momentum"] if "momentum" in g else g["betas"][0]) for g in groups]
     return _odd_one(lrs), _odd_one(momenta)
 
 
@@ -98,10 +98,16 @@ def settings(optimizer: Optimizer) -> dict[str, Any]:
     group = optimizer.param_groups[0]
     wanted = ("momentum", "nesterov", "weight_decay", "betas", "eps", "dampening")
     return {"name": type(optimizer).__name__} | {
-        key: list(group[key]) if isinstance(group[key], tuple) else group[key]
+        key: [_plain(v) for v in group[key]]
+        if isinstance(group[key], tuple)
+        else _plain(group[key])
         for key in wanted
         if key in group
     }
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, Tensor) else value
 
 
 def l1_norm(model: nn.Module) -> Tensor:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -115,12 +117,40 @@ def _slope(start: float, end: float, share: float, anneal: Anneal) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
+def set_value(group: dict[str, Any], key: str, value: float) -> None:
+    """Set a parameter group's `lr` or `momentum`; a tensor is filled, and stays the same tensor.
+
+    Compiled and captured steps read the tensor: another one would not reach them.
+    """
+    if isinstance(group[key], Tensor):
+        with torch.no_grad():
+            group[key].fill_(value)
+    else:
+        group[key] = value
+
+
+def set_momentum(group: dict[str, Any], momentum: float) -> None:
+    """Set a parameter group's momentum, or its first beta where it has none."""
+    if "momentum" in group:
+        set_value(group, "momentum", momentum)
+    elif isinstance(group["betas"][0], Tensor):
+        with torch.no_grad():
+            group["betas"][0].fill_(momentum)
+    else:
+        group["betas"] = (momentum, *group["betas"][1:])
+
+
 class OneCycle(LRScheduler):
     """The one-cycle policy as a PyTorch scheduler, for training loops of your own.
 
     Call `step()` once after each `optimizer.step()`. Each parameter group may have a peak of its
     own. After the last step the final rate is kept, so a loop that runs on neither fails nor
-    jumps. `state_dict()` is one number, and restoring it sets the optimizer's rates at once.
+    jumps. Restoring a state sets the optimizer's rates at once. Rates and momenta that are tensors
+    are filled in place.
+
+    A group that is added later joins at the next `step()`. If it came with a rate of its own, it
+    keeps that rate's ratio to the largest of the others at that moment; if not (its rate is the
+    optimizer's default), it gets the rates of the group with the largest.
 
     Args:
         optimizer: with `momentum` or `betas` in its groups if the momentum is to be cycled.
@@ -155,7 +185,9 @@ class OneCycle(LRScheduler):
         if total_steps < 1:
             raise InputError(f"total_steps: {total_steps} is not at least 1")
         groups = len(optimizer.param_groups)
-        self._rates = list(
+        self._added: list[int] = []
+        _part_shared_rates(optimizer)
+        self._rates: list[tuple[float, float, float]] = list(
             zip(
                 _per_group("lr_min", lr_min, groups),
                 _per_group("lr_max", lr_max, groups),
@@ -176,10 +208,13 @@ class OneCycle(LRScheduler):
 
     def get_lr(self) -> list[float]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The rate of each parameter group at the current step."""
-        return [
-            one_cycle(self.last_epoch, lr_min=low, lr_max=high, lr_final=final, **self._cycle)
-            for low, high, final in self._rates
-        ]
+        self._join_new_groups()
+        return [self._lr(rates) for rates in self._rates[: len(self.optimizer.param_groups)]]
+
+    def get_last_lr(self) -> list[float | Tensor]:
+        """The rate that each parameter group holds since the last step, or came with after it."""
+        new = self.optimizer.param_groups[len(self._last_lr) :]
+        return [*self._last_lr, *(float(group["lr"]) for group in new)]
 
     def step(self, epoch: int | None = None) -> None:
         """Go on to the next step: set every group's rate and, if cycled, momentum."""
@@ -187,17 +222,60 @@ class OneCycle(LRScheduler):
         self._set_momentum()
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the cycle; all else is given anew on construction."""
-        return {"step": self.last_epoch}
+        """The position in the cycle, and `added`: place and rates of each group that came later.
+
+        All else is given anew on construction.
+        """
+        self._join_new_groups()
+        added = [[place, *self._rates[place]] for place in self._added]
+        return {"step": self.last_epoch} | ({"added": added} if added else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to a saved position, and set the optimizer's rates and momentum to it."""
+        """Go to a saved position, and set the optimizer's rates and momentum to it.
+
+        Groups that were added before the state was saved may be in the optimizer by now, or come
+        later. Groups that the state doesn't know join as if they were added now.
+        """
+        self._join_new_groups()
+        for place, low, high, final in state_dict.get("added", ()):
+            if place > len(self._rates):
+                raise InputError(
+                    f"state_dict: its group {place} was added to {place} others, and the optimizer "
+                    f"has {len(self._rates)}; build it with the same groups, then load"
+                )
+            self._added = sorted({*self._added, place})
+            self._rates[place : place + 1] = [(low, high, final)]
         self.last_epoch = int(state_dict["step"])
         rates = self.get_lr()
-        self._last_lr = rates  # pyright: ignore[reportAttributeAccessIssue]
         for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = lr
+            set_value(group, "lr", lr)
+        self._last_lr: list[float | Tensor] = [*rates]
         self._set_momentum()
+
+    def _lr(self, rates: tuple[float, float, float]) -> float:
+        low, high, final = rates
+        return one_cycle(self.last_epoch, lr_min=low, lr_max=high, lr_final=final, **self._cycle)
+
+    def _join_new_groups(self) -> None:
+        """Rates for the groups that the optimizer has got since the last look."""
+        groups = self.optimizer.param_groups
+        if len(groups) <= len(self._rates):
+            return
+        known = len(self._rates)
+        leader = max(range(known), key=lambda place: float(groups[place]["lr"]))
+        for place in range(known, len(groups)):
+            ratio = self._ratio(groups[place], groups[leader])
+            low, high, final = self._rates[leader]
+            self._rates.append((ratio * low, ratio * high, ratio * final))
+            self._added.append(place)
+        _part_shared_rates(self.optimizer)
+
+    def _ratio(self, new: dict[str, Any], leader: dict[str, Any]) -> float:
+        """A new group's share of the leading group's rate; 1 where it has no rate of its own."""
+        default, largest = self.optimizer.defaults.get("lr"), float(leader["lr"])
+        if new["lr"] is default or (default is not None and float(new["lr"]) == float(default)):
+            return 1.0
+        return float(new["lr"]) / largest if largest > 0 else 1.0
 
     def _set_momentum(self) -> None:
         if self._momenta is None:
@@ -207,10 +285,16 @@ class OneCycle(LRScheduler):
             self.last_epoch, base_momentum=base, max_momentum=largest, **self._cycle
         )
         for group in self.optimizer.param_groups:
-            if "momentum" in group:
-                group["momentum"] = momentum
-            else:
-                group["betas"] = (momentum, *group["betas"][1:])
+            set_momentum(group, momentum)
+
+
+def _part_shared_rates(optimizer: Optimizer) -> None:
+    """Give each group a tensor of its own where several share the one of the defaults."""
+    seen: set[int] = set()
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor) and id(group["lr"]) in seen:
+            group["lr"] = group["lr"].clone()
+        seen.add(id(group["lr"]))
 
 
 def _per_group(name: str, value: float | Sequence[float], groups: int) -> list[float]:

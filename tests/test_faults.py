@@ -17,7 +17,10 @@ import numpy as np
 import pytest
 import test_cli_fuzz
 import test_kills
+import test_odd_loops
+import test_schedule
 import test_soak
+import test_untouched
 from PIL import Image
 from reliability import DOCUMENTED, TESTED, assert_told, fault
 from trained import (
@@ -31,6 +34,7 @@ from trained import (
     run_in,
 )
 
+from onecycle.errors import InputError
 from onecycle.run_dir import RunDir
 
 NOBODY = 65534
@@ -539,6 +543,34 @@ def test_a_run_is_moved(forks, photos, tmp_path):
     assert forks.run(f"report {copied}", code="").code == 0
     told = {path for path in copied.rglob("*.json*") if str(tmp_path / "here") in path.read_text()}
     assert told <= {copied / "environment.json"}  # the command line that was given
+
+
+@fault("a range test fails, or is stopped by Ctrl-C")
+def test_a_range_test_is_stopped():
+    test_untouched.test_what_a_step_of_ones_own_refers_to_is_given_back(
+        lambda: signal.raise_signal(signal.SIGINT)
+    )
+
+
+@fault("a range test changes what can't be given back")
+def test_a_range_test_changes_what_cannot_be_given_back():
+    with pytest.warns(UserWarning, match="^range test: ") as heard:
+        test_untouched.resized_for_good()
+    assert_told("a range test changes what can't be given back", str(heard[0].message))
+
+
+@fault("a training loop does not fit the range test")
+def test_a_loop_does_not_fit_the_range_test():
+    batch = {"image": test_odd_loops.x, "label": test_odd_loops.y}
+    with pytest.raises(InputError) as caught:
+        test_odd_loops.tried([batch] * 3)
+    assert_told("a training loop does not fit the range test", str(caught.value))
+
+
+@fault("a parameter group is added in the middle of a one-cycle schedule")
+def test_a_group_is_added_in_the_middle():
+    test_schedule.test_a_group_added_later_keeps_its_ratio_to_the_largest_rate(8, tensor=False)
+    test_schedule.test_a_cycle_with_an_added_group_is_restored("after", 12)
 
 
 def test_limits_are_those_of_the_children_alone() -> None:

@@ -1,5 +1,7 @@
 """Optimizers against the textbook formulas, and who gets weight decay."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -55,3 +57,19 @@ def test_l1_norm_counts_weights_alone():
     model = network()
     expected = sum(m.weight.abs().sum().item() for m in (model[0], model[3]))
     assert optim.l1_norm(model).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_rates_that_are_tensors_are_filled_in_place(kind):
+    optimizer = optim.build(network(), Recipe(optimizer=kind))
+    lr, momentum = torch.tensor(0.0), torch.tensor(0.9)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+        if kind == "adamw":
+            group["betas"] = (momentum, 0.999)
+    optim.set_rates(optimizer, 0.3, 0.8)
+    assert all(group["lr"] is lr for group in optimizer.param_groups)
+    assert optim.applied_rates(optimizer) == pytest.approx((0.3, 0.8))
+    if kind == "adamw":
+        assert all(group["betas"][0] is momentum for group in optimizer.param_groups)
+    assert json.loads(json.dumps(optim.settings(optimizer)))

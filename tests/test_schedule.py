@@ -162,3 +162,171 @@ def test_momentum_cannot_be_cycled_where_there_is_none():
     plain = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))])
     with pytest.raises(InputError, match="neither momentum nor betas"):
         OneCycle(plain, total_steps=5, peak_step=1, lr_max=1, lr_min=0.1, cycle_momentum=True)
+
+
+CYCLE = {"total_steps": 20, "peak_step": 5, "lr_min": 0.01, "lr_max": 0.1, "cycle_momentum": True}
+
+
+def go(cycle, steps=1):
+    for _ in range(steps):
+        cycle.optimizer.step()
+        cycle.step()
+
+
+def rates_of(cycle):
+    return [float(group["lr"]) for group in cycle.optimizer.param_groups]
+
+
+def added(cycle, **options):
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    cycle.optimizer.add_param_group({"params": [parameter], **options})
+
+
+@pytest.mark.parametrize("at", [0, 3, 8, 19, 25])
+@pytest.mark.parametrize("tensor", [False, True])
+def test_a_group_added_later_keeps_its_ratio_to_the_largest_rate(at, tensor):
+    cycle = OneCycle(optimizer(lr=torch.tensor(0.3) if tensor else 0.3, momentum=0.9), **CYCLE)
+    go(cycle, at)
+    largest = rates_of(cycle)[0]
+    added(cycle, lr=0.5)
+    assert cycle.get_last_lr() == pytest.approx([largest, 0.5])
+    for step in range(at + 1, 30):
+        go(cycle)
+        expected = one_cycle(step, total_steps=20, peak_step=5, lr_min=0.01, lr_max=0.1)
+        assert rates_of(cycle) == pytest.approx([expected, expected * 0.5 / largest], rel=1e-5)
+        assert rates_of(cycle) == pytest.approx([float(lr) for lr in cycle.get_last_lr()])
+        first, second = cycle.optimizer.param_groups
+        assert first["momentum"] == second["momentum"]
+
+
+@pytest.mark.parametrize("lr", [0.0, 0.3, torch.tensor(0.3)])
+def test_a_group_added_without_a_rate_follows_the_group_of_the_largest(lr):
+    """Of whatever rate the optimizer was made with: the cycle has replaced it."""
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = torch.optim.SGD([{"params": [p]} for p in parameters], lr=lr, momentum=0.9)
+    cycle = OneCycle(groups, total_steps=20, peak_step=5, lr_max=[0.1, 1.0], lr_min=[0.01, 0.02])
+    go(cycle, 8)
+    added(cycle)
+    for _ in range(14):
+        go(cycle)
+        small, large, new = rates_of(cycle)
+        assert new == large != small
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("stop", [6, 8, 12, 19])
+def test_a_cycle_with_an_added_group_is_restored(order, stop):
+    def whole():
+        cycle = OneCycle(optimizer(momentum=0.9), **CYCLE)
+        for step in range(22):
+            if step == 7:
+                added(cycle, lr=0.5)
+            if step == stop:
+                yield json.loads(json.dumps(cycle.state_dict()))
+            go(cycle)
+            if step >= stop:
+                yield rates_of(cycle)
+
+    saved, *expected = whole()
+    cycle = OneCycle(optimizer(momentum=0.9), **CYCLE)
+    if stop > 7 and order == "before":
+        added(cycle, lr=0.5)
+    cycle.load_state_dict(saved)
+    if stop > 7 and order == "after":
+        added(cycle, lr=0.2)  # the saved cycle counts, not the rate that it is added with
+    seen = []
+    for step in range(stop, 22):
+        if step == 7:
+            added(cycle, lr=0.5)
+        go(cycle)
+        seen.append(rates_of(cycle))
+    assert seen == expected
+
+
+def test_a_state_of_fewer_groups_loads_and_one_of_other_groups_is_refused():
+    cycle = OneCycle(optimizer(momentum=0.9), **CYCLE)
+    go(cycle, 8)
+    fewer = cycle.state_dict()
+    assert fewer == {"step": 8}
+    added(cycle, lr=0.5)
+    go(cycle, 3)
+    seen = rates_of(cycle)
+    cycle.load_state_dict(fewer)
+    go(cycle, 3)
+    assert rates_of(cycle) == pytest.approx(seen)
+    other = {"step": 8, "added": [[2, 0.1, 0.2, 0.1]]}
+    with pytest.raises(
+        InputError, match="its group 2 was added to 2 others, and the optimizer has 1"
+    ):
+        OneCycle(optimizer(momentum=0.9), **CYCLE).load_state_dict(other)
+
+
+TENSORS = [
+    (torch.optim.SGD, {"momentum": 0.9}),
+    (torch.optim.SGD, {"momentum": 0.9, "foreach": True}),
+    (torch.optim.SGD, {"momentum": 0.9, "fused": True}),
+    (torch.optim.Adam, {"capturable": False}),
+    (torch.optim.Adam, {"foreach": False, "betas": (torch.tensor(0.9), torch.tensor(0.99))}),
+    (torch.optim.AdamW, {"fused": True}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), TENSORS)
+def test_values_that_are_tensors_are_filled_in_place_and_train_as_numbers_do(kind, options):
+    def run(lr, options):
+        made = optimizer(kind, lr=lr, **options)
+        parameter = made.param_groups[0]["params"][0]
+        cycle = OneCycle(made, **CYCLE)
+        for step in range(25):
+            parameter.grad = torch.tensor([1.0, -2.0 * step])
+            if step == 9:
+                cycle.load_state_dict(cycle.state_dict())
+            made.step()
+            cycle.step()
+        return made, parameter
+
+    lr = torch.tensor(0.1)
+    filled, ours = run(lr, options)
+    group = filled.param_groups[0]
+    assert group["lr"] is lr
+    assert lr.item() == pytest.approx(0.01)
+    if "betas" in options:
+        assert group["betas"][0] is options["betas"][0]
+        assert group["betas"][0].item() == pytest.approx(0.95)
+    plain = {k: tuple(map(float, v)) if k == "betas" else v for k, v in options.items()}
+    _, expected = run(0.1, plain)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_groups_that_share_a_tensor_for_their_rate_get_rates_of_their_own():
+    """Groups take the optimizer's rate, and a tensor is then one and the same for all."""
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    shared = torch.tensor(0.1)
+    groups = torch.optim.SGD([{"params": [p]} for p in parameters], lr=shared)
+    cycle = OneCycle(groups, total_steps=5, peak_step=2, lr_max=[1.0, 2.0], lr_min=[0.1, 0.2])
+    assert rates_of(cycle) == pytest.approx([0.1, 0.2])
+    go(cycle, 2)
+    assert rates_of(cycle) == pytest.approx([1.0, 2.0])
+    assert groups.param_groups[0]["lr"] is shared
+
+
+@pytest.mark.faults
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_step_sees_each_new_rate_without_being_compiled_again():
+    parameter, lr, compiled = torch.nn.Parameter(torch.zeros(2)), torch.tensor(0.1), []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph
+
+    made = torch.optim.SGD([parameter], lr=lr, foreach=True)
+    cycle = OneCycle(made, total_steps=8, peak_step=3, lr_min=0.01, lr_max=0.1)
+    step, moves = torch.compile(made.step, backend=backend), []
+    for _ in range(6):
+        parameter.grad, before = torch.ones(2), parameter.detach().clone()
+        step()
+        moves.append((before - parameter.detach())[0].item())
+        cycle.step()
+    expected = [one_cycle(i, total_steps=8, peak_step=3, lr_min=0.01, lr_max=0.1) for i in range(6)]
+    assert moves == pytest.approx(expected, rel=1e-4)
+    assert len(compiled) <= 2

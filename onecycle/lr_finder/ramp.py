@@ -4,9 +4,11 @@ Smith, "Cyclical Learning Rates for Training Neural Networks", 2017 (arXiv:1506.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Literal
 
 import torch
@@ -16,12 +18,13 @@ from torch.optim import Optimizer
 from onecycle import optim
 from onecycle.errors import InputError, TrainingError
 from onecycle.lr_finder.curve import LRCurve
+from onecycle.lr_finder.steps import LossFunction, PairStep, Step, own, validated
+from onecycle.lr_finder.supply import Batch, Supply
 from onecycle.lr_finder.untouched import untouched
 from onecycle.progress import SILENT, Progress
-from onecycle.schedule import range_test_lr
+from onecycle.schedule import range_test_lr, set_value
 
-Batch = tuple[Tensor, Tensor]
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, partial)
 DIVERGENCE = 3.0
 """The ramp stops once the loss stands this many times its own drop above its lowest value."""
 
@@ -42,22 +45,26 @@ def lr_range_test(
     scaler: "torch.amp.GradScaler | None" = None,
     validation: Iterable[Batch] | None = None,
     batch_size: int = 0,
+    others: Sequence[Any] = (),
     progress: Progress = SILENT,
 ) -> LRCurve:
     """The loss at each of `steps` rising rates, measured with the training's own optimizer.
 
     Either `loss_fn` and `batches`, or a `step` of your own. Everything is given back as it was,
     also after an exception: see `untouched`. (What an iterator has handed out is gone; pass a
-    DataLoader or a list, which start anew.)
+    DataLoader or a list, which start anew. Counters of your own objects go on, unless they are
+    among `others`.)
 
     Args:
         model: any network; it is trained in the mode (train or eval) that it is in.
         optimizer: any optimizer over the model's parameters. The largest rate among its groups
             follows the ramp, and the others keep their ratio to it.
-        loss_fn: `(output, target) -> scalar`.
+        loss_fn: `(output, target) -> scalar`. A loss with a state of its own gets it back.
         batches: `(input, target)` pairs on the model's device; started anew when they run out.
         step: `step(i)` does the i-th training step (forward, backward, update) and returns its
-            loss. Use it for any loop that does not fit `loss_fn` and `batches`.
+            loss: a number, or a tensor or array of one element. Use it for any loop that does not
+            fit `loss_fn` and `batches`. Models, optimizers, schedulers, loaders and random
+            generators that it refers to are given back too.
         steps: steps of the ramp, at least 2.
         lr_start, lr_end: first and last rate, 0 < lr_start < lr_end.
         ramp: `exponential`, or `linear`.
@@ -68,6 +75,8 @@ def lr_range_test(
             instead of the training loss.
         batch_size: inputs per step, which the recommended rate depends on; 0: counted in
             `batches`, by their targets; not known where there is only a `step`.
+        others: more that a step changes and that is to be given back whole: an EMA, a dict of
+            tensors, an object of your own with a counter.
         progress: listens.
 
     Returns:
@@ -78,19 +87,29 @@ def lr_range_test(
         TrainingError: the loss is not finite at the very first step.
     """
     _check(model, optimizer, lr_start, lr_end, steps)
-    supply = _Supply(batches)
+    supply = Supply(batches)
     if step is None:
-        step = _training_step(model, optimizer, loss_fn, supply, accumulate, autocast, scaler)
-    if validation is not None:
-        step = _validated(step, model, loss_fn, validation, autocast)
-    others = [scaler] if scaler is not None else []
-    with untouched(model, optimizer, *others):
-        curve = _curve(step, optimizer, steps, lr_start, lr_end, ramp, progress)
+        do = PairStep(model, optimizer, loss_fn, supply, accumulate, autocast, scaler)
+    else:
+        do = own(step)
+    whole = [scaler, *others]
+    seen_by = {"step": step, "batches": batches, "validation": validation}
+    if isinstance(loss_fn, _FUNCTIONS):
+        seen_by["loss_fn"] = loss_fn
+    else:
+        whole.append(loss_fn)
+    with untouched(model, optimizer, *whole, seen_by=seen_by):
+        try:
+            if validation is not None:
+                do = validated(do, model, loss_fn, validation, autocast)
+            curve = _curve(do, optimizer, steps, lr_start, lr_end, ramp, progress)
+        finally:
+            supply.close()
     return replace(curve, batch_size=batch_size or supply.largest * accumulate)
 
 
 def _curve(
-    step: Callable[[int], Tensor | float],
+    step: Step,
     optimizer: Optimizer,
     steps: int,
     lr_start: float,
@@ -119,7 +138,7 @@ def _curve(
 
 
 def _climb(
-    step: Callable[[int], Tensor | float],
+    step: Step,
     optimizer: Optimizer,
     lrs: list[float],
     progress: Progress,
@@ -130,7 +149,7 @@ def _climb(
     for index, lr in enumerate(lrs):
         _set_lr(optimizer, lr, ratios)
         try:
-            loss = float(step(index))
+            loss = step(index)
         except StopIteration:
             return losses, "out of batches"
         if not math.isfinite(loss):
@@ -191,113 +210,8 @@ def _ratios(optimizer: Optimizer) -> list[float]:
 
 
 def _set_lr(optimizer: Optimizer, lr: float, ratios: list[float]) -> None:
-    for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
-        if isinstance(group["lr"], Tensor):
-            group["lr"] = torch.full_like(group["lr"], lr * ratio)
-        else:
-            group["lr"] = lr * ratio
-
-
-def _training_step(
-    model: nn.Module,
-    optimizer: Optimizer,
-    loss_fn: LossFunction | None,
-    supply: "_Supply",
-    accumulate: int,
-    autocast: Callable[[], AbstractContextManager[Any]],
-    scaler: "torch.amp.GradScaler | None",
-) -> Callable[[int], float]:
-    """The plain training step over the batches."""
-    if loss_fn is None or supply.batches is None:
-        raise InputError("range test: give loss_fn and batches, or a step function of your own")
-    if accumulate < 1:
-        raise InputError(f"accumulate: {accumulate} is not at least 1; give batches per step")
-    endless = iter(supply)
-
-    def step(_: int) -> float:
-        optimizer.zero_grad()
-        total = 0.0
-        for _ in range(accumulate):
-            inputs, targets = next(endless)
-            with autocast():
-                loss = loss_fn(model(inputs), targets) / accumulate
-            (scaler.scale(loss) if scaler is not None else loss).backward()
-            total += loss.item()
-        if math.isfinite(total):
-            _update(optimizer, scaler)
-        return total
-
-    return step
-
-
-def _update(optimizer: Optimizer, scaler: "torch.amp.GradScaler | None") -> None:
-    if scaler is None:
-        optimizer.step()
-    else:
-        scaler.step(optimizer)
-        scaler.update()
-
-
-class _Supply:
-    """The batches again and again; an iterator that can't start anew ends.
-
-    `largest` is the number of targets in the largest batch so far.
-
-    Raises:
-        InputError: while iterating, there is no batch, or only one.
-    """
-
-    def __init__(self, batches: Iterable[Batch] | None) -> None:
-        self.batches = batches
-        self.largest = 0
-
-    def __iter__(self) -> Iterator[Batch]:
-        batches = () if self.batches is None else self.batches
-        while True:
-            count = 0
-            for batch in batches:
-                count += 1
-                self.largest = max(self.largest, _size(batch[1]))
-                yield batch
-            if iter(batches) is batches:
-                return
-            if count < 2:
-                raise InputError(
-                    f"batches: {'only one' if count else 'none'}; a range test needs at least 2 "
-                    "different ones, so lower the batch size or give more data"
-                )
-
-
-def _size(targets: Tensor) -> int:
-    """Targets in a batch; 0 where they can't be counted."""
-    return len(targets) if isinstance(targets, Tensor) and targets.ndim else 0
-
-
-def _validated(
-    step: Callable[[int], Tensor | float],
-    model: nn.Module,
-    loss_fn: LossFunction | None,
-    validation: Iterable[Batch],
-    autocast: Callable[[], AbstractContextManager[Any]],
-) -> Callable[[int], float]:
-    """`step`, but answering with the mean loss over the validation batches afterwards."""
-    if loss_fn is None:
-        raise InputError("validation: needs loss_fn to measure its loss; pass loss_fn")
-    held_out = list(validation)
-    if not held_out:
-        raise InputError("validation: no batches; give at least one")
-
-    def validated(index: int) -> float:
-        if not math.isfinite(float(step(index))):
-            return math.nan
-        was_training = model.training
-        model.eval()
-        with torch.no_grad(), autocast():
-            losses = [loss_fn(model(inputs), targets).item() for inputs, targets in held_out]
-        model.train(was_training)
-        return sum(losses) / len(losses)
-
-    return validated
+    for group, ratio in zip(optimizer.param_groups, ratios, strict=False):  # a step may add groups
+        set_value(group, "lr", lr * ratio)
 
 
 def _check(
@@ -310,6 +224,14 @@ def _check(
         )
     if steps < 2:
         raise InputError(f"steps: {steps} is too few for a range test; give at least 2")
+    if any(p.is_meta for p in model.parameters()):
+        raise InputError(
+            "model: its parameters are on the meta device and have no values; give them memory "
+            "with model.to_empty(device='cpu') and initialize them, then build the optimizer; "
+            "no step= can train them either"
+        )
+    if any(group.get("lr") is None for group in optimizer.param_groups):
+        raise InputError("optimizer: a group has no rate ('lr'); give it one, e.g. lr=0.1")
     trainable = {id(p) for p in model.parameters() if p.requires_grad}
     if not trainable:
         raise InputError("model: all parameters are frozen; set requires_grad on some of them")
