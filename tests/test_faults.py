@@ -19,6 +19,7 @@ import test_cli_fuzz
 import test_kills
 import test_odd_loops
 import test_schedule
+import test_signals
 import test_soak
 import test_untouched
 from PIL import Image
@@ -112,7 +113,9 @@ def resumed(forks: Forks, run: Path, **more: Any) -> Done:
 
 
 def test_every_row_of_the_table_has_its_test() -> None:
-    assert {m.__name__ for m in (test_cli_fuzz, test_kills, test_soak)}  # they have rows too
+    assert {
+        m.__name__ for m in (test_cli_fuzz, test_kills, test_signals, test_soak)
+    }  # they have rows too
     assert set(TESTED) == set(DOCUMENTED) - {"fault", "---"}
 
 
