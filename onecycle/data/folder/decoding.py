@@ -10,11 +10,12 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from onecycle.data.folder import essentials
 from onecycle.data.folder.words import printable
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "ICO", "AVIF")
@@ -26,7 +27,7 @@ MOST_PIXELS = 2**27
 LONGEST_SIDE = 2**16
 """Images with a longer side are refused too: resizing takes memory in proportion to it."""
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever decoding changes, so that older caches are not taken for the same."""
 
 LONGEST_REASON = 120
@@ -37,7 +38,13 @@ DRAFT = 3
 STRIP_PIXELS = 2**20
 """Pixels converted at a time where that takes several copies."""
 
+LARGE = 2**24
+"""Bytes of a file from which on its metadata are not even tried: they may be all of it."""
+
 Resize = Literal["crop", "squash"]
+
+Source = str | os.PathLike[str] | IO[bytes]
+"""A path, or an open file."""
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else some damage is told twice
 
@@ -64,11 +71,11 @@ class Unreadable(Exception):
     """An image that can't be used; the message says why, in a few words that can be printed."""
 
 
-def pixels(path: str | os.PathLike[str], side: int = 0, resize: Resize = "crop") -> np.ndarray:
+def pixels(path: Source, side: int = 0, resize: Resize = "crop") -> np.ndarray:
     """The image in a file.
 
     Args:
-        path: the file, of one of `FORMATS`.
+        path: the file, of one of `FORMATS`, or one that is open for reading.
         side: height and width to give it (bilinear, with antialiasing); 0: its own.
         resize: of one that is not square: `crop` scales the short side to `side` and keeps the
             middle; `squash` scales both sides to it.
@@ -79,7 +86,57 @@ def pixels(path: str | os.PathLike[str], side: int = 0, resize: Resize = "crop")
     Raises:
         Unreadable: it is missing, damaged, too large, or of another kind.
     """
-    with _told_as_unreadable(), Image.open(path, formats=FORMATS) as image:
+    first = None
+    try:
+        if _size(path) <= LARGE:
+            return _decoded(path, side, resize)
+    except TooLarge:
+        raise
+    except Unreadable as error:
+        first = error
+    return _without_metadata(path, side, resize, first)
+
+
+def _size(file: Source) -> int:
+    """Bytes of a file that has a path, 0 of another."""
+    try:
+        return os.stat(file).st_size if isinstance(file, str | os.PathLike) else 0
+    except OSError:
+        return 0  # what is wrong shows when it is opened
+
+
+def _without_metadata(
+    source: Source, side: int, resize: Resize, first: Unreadable | None
+) -> np.ndarray:
+    """The image in a file whose metadata may not be readable, or may be very large.
+
+    Raises:
+        Unreadable: the pixels can't be read either.
+    """
+    with _opened(source) as file:
+        for orientation in (True, False):
+            try:
+                if rest := essentials.opened(file, orientation=orientation):
+                    return _decoded(rest, side, resize)
+            except Unreadable as error:
+                first = error
+    if first:
+        raise first
+    return _decoded(source, side, resize)
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[IO[bytes]]:
+    if isinstance(source, str | os.PathLike):
+        with _told_as_unreadable(), open(source, "rb") as file:
+            yield file
+    else:
+        yield source
+
+
+def _decoded(source: Source, side: int, resize: Resize) -> np.ndarray:
+    """The image in a file, read by Pillow as it is."""
+    with _told_as_unreadable(), Image.open(source, formats=FORMATS) as image:
         _check_size(image.size)
         drafted = image.draft(None, (DRAFT * side, DRAFT * side)) if side else None
         with _mute() if image.format == "TIFF" else nullcontext():
@@ -91,6 +148,10 @@ def pixels(path: str | os.PathLike[str], side: int = 0, resize: Resize = "crop")
         turn = _TURNS.get(_orientation(image))
         resized = resized.transpose(turn) if turn is not None else resized
         return np.asarray(resized).reshape(resized.height, resized.width, -1)
+
+
+class TooLarge(Unreadable):
+    """An image with more pixels than are read."""
 
 
 @contextmanager
@@ -132,7 +193,7 @@ def _told_as_unreadable() -> Iterator[None]:
     except UnidentifiedImageError:
         raise Unreadable("not an image of a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Unreadable(_TOO_LARGE) from None
+        raise TooLarge(_TOO_LARGE) from None
     except MemoryError:
         raise Unreadable("it needs too much memory") from None
     except OSError as error:
@@ -151,7 +212,7 @@ def _in_words(reason: str) -> str:
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MOST_PIXELS or max(size) > LONGEST_SIDE:
-        raise Unreadable(_TOO_LARGE)
+        raise TooLarge(_TOO_LARGE)
     if min(size) < 1:
         raise Unreadable("it has no pixels")
 
