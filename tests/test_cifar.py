@@ -312,9 +312,9 @@ def another_cifar100_binary(tmp_path: Path) -> tuple[Path, Made]:
     return path, made
 
 
-def not_an_archive(tmp_path: Path) -> tuple[Path, Made]:
+def not_an_archive(tmp_path: Path, content: str = "503 Unavailable") -> tuple[Path, Made]:
     path = tmp_path / "cifar-10-python.tar.gz"
-    path.write_text("<html><body>503 Service Unavailable</body></html>")
+    path.write_text(content)
     return path, make(CIFAR10)
 
 
@@ -322,6 +322,15 @@ def empty_file(tmp_path: Path) -> tuple[Path, Made]:
     path, made = not_an_archive(tmp_path)
     path.write_bytes(b"")
     return path, made
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+def pointer(tmp_path: Path) -> tuple[Path, Made]:
+    path = tmp_path / CIFAR10.remote.name
+    path.write_bytes(LFS)
+    return path, make(CIFAR10)
 
 
 def other_archive(tmp_path: Path) -> tuple[Path, Made]:
@@ -340,7 +349,11 @@ def two_sets(tmp_path: Path) -> tuple[Path, Made]:
 
 BAD = {
     "no archive, but named like one": (not_an_archive, "is no archive, whatever its name"),
-    "an empty file named like one": (empty_file, "is no archive, whatever its name"),
+    "a web page, but named like an archive": (
+        lambda place: not_an_archive(place, "<html><body>503 Service Unavailable</body></html>"),
+        "is a web page, as a failed download leaves it",
+    ),
+    "an empty file named like one": (empty_file, "is empty; fetch it again"),
     "another archive": (other_archive, "is an archive, but none of CIFAR's; unpack it"),
     "a folder with two sets": (two_sets, "holds several sets; give one of "),
     "an archive cut off in a file": (cut(0.5), "is damaged or cut off"),
@@ -436,8 +449,25 @@ BAD = {
         spoil_first(lambda made: python2_pickle([1])),
         "holds no dictionary",
     ),
-    "an empty batch": (spoil_first(lambda made: b""), "ends too early, after 0 bytes"),
-    "a text for a batch": (spoil_first(lambda made: b"Not found"), "data_batch_1 in "),
+    "an empty batch": (spoil_first(lambda made: b""), "is empty; fetch it again"),
+    "a text for a batch": (spoil_first(lambda made: b"Not found"), "is a text; fetch"),
+    "a Git LFS pointer for a batch": (
+        spoil_first(lambda made: LFS),
+        "data_batch_1 in .* is a Git LFS pointer, .* git lfs pull$",
+    ),
+    "a Git LFS pointer for a batch, binary": (
+        spoil_first(lambda made: LFS, CIFAR10_BINARY),
+        "data_batch_1.bin in .* is a Git LFS pointer, .* git lfs pull$",
+    ),
+    "a web page for a batch": (
+        spoil_first(lambda made: b"<!DOCTYPE html><html>Not found</html>"),
+        "is a web page, as a failed download leaves it; fetch the file again$",
+    ),
+    "a Git LFS pointer for class names": (
+        spoil_names(LFS, CIFAR10_BINARY),
+        "batches.meta.txt in .* is a Git LFS pointer",
+    ),
+    "a Git LFS pointer for an archive": (pointer, "is a Git LFS pointer, .* git lfs pull$"),
     "a later protocol": (spoil_first(lambda made: b"\x80\x06N."), "has protocol 6; those up to 5"),
     "too few class names": (
         spoil_names([b"cat", b"dog"]),

@@ -404,8 +404,8 @@ def test_a_damaged_tiff_is_told_once(compression, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not an image of a known format"),
-        (b"<html>Not found</html>", "not an image of a known format"),
+        (b"", "it is empty; fetch it again"),
+        (b"<html>Not found</html>", "it is a web page, as a failed download leaves it"),
         (b"\x89PNG\r\n\x1a\n", "not an image of a known format|damaged|truncated"),
         (b"P6\n0 5\n255\n", "not an image|damaged|no pixels"),
         (b"P5 2 2 255 ab", "not enough|truncated"),

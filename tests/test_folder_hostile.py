@@ -259,7 +259,11 @@ BAD_FOLDERS: dict[str, Spoil] = {
     "different sizes": sizes((12, 10), (9, 9)),
     "images too small": sizes((12, 7), (12, 7)),
     "images too large": sizes((1025, 10), (1025, 10)),
-    "a text with an image's ending": with_file("train/bee/x.jpg", b"<html>Not found</html>"),
+    "a text with an image's ending": with_file("train/bee/x.jpg", b"Not found"),
+    "a web page with an image's ending": with_file("train/bee/x.jpg", b"<html>Not found</html>"),
+    "a Git LFS pointer with an image's ending": with_file(
+        "train/bee/x.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n"
+    ),
     "an empty file": with_file("train/bee/x.png", b""),
     "a PNG cut off": with_file("train/bee/x.png", png()[:-30]),
     "a JPEG cut off": with_file("train/bee/x.jpg", jpeg()[:1200]),

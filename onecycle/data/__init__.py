@@ -7,14 +7,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from onecycle.config import Recipe
-from onecycle.config.names import nearest_or_all
-from onecycle.data import cifar, folder, shapes
+from onecycle.data import cifar, folder, refusals, shapes
 from onecycle.data.image_set import ImageSet, Labelled, LeftOut, Splits, fingerprint
+from onecycle.data.refusals import BUILT_IN
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
-
-BUILT_IN = ("cifar10", "cifar100", "shapes")
-"""Names that need no path."""
 
 __all__ = [
     "BUILT_IN",
@@ -79,7 +76,7 @@ def load_splits(
             source, image_size, resize, on_bad_image, val_fraction, split_seed, cache_dir, progress
         )
     else:
-        raise _no_such(source)
+        raise refusals.no_such(source)
     train = _limited(found.train, train_limit, split_seed, "train_limit")
     test = _limited(found.test, test_limit, split_seed, "test_limit")
     train, val = _validation_apart(train, val_fraction, split_seed)
@@ -117,7 +114,7 @@ def load_all(
         if label_set != "fine":
             raise InputError(f"label_set: {source} has no {label_set} labels; CIFAR-100 alone has")
         if not Path(source).exists():
-            raise _no_such(source)
+            raise refusals.no_such(source)
         images, left_out, kind = folder.load_labelled(
             source,
             image_size=image_size,
@@ -155,13 +152,6 @@ def splits_of(recipe: Recipe, progress: Progress = SILENT) -> Splits:
         val_fraction=recipe.val_fraction,
         split_seed=recipe.split_seed,
         progress=progress,
-    )
-
-
-def _no_such(source: str) -> InputError:
-    return InputError(
-        f"data: there is no path '{source}', and no built-in set of that name; "
-        + nearest_or_all(source, BUILT_IN)
     )
 
 

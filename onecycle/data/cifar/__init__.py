@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from onecycle.data import cache
+from onecycle.data import cache, stand_ins
 from onecycle.data.cifar import batches, containers
 from onecycle.data.cifar.archives import (
     CHANNELS,
@@ -33,6 +33,9 @@ from onecycle.progress import SILENT, Progress
 
 FORMAT = 1
 """Raised whenever decoding changes, so that older caches are not taken for the same."""
+
+LONGEST_SHOWN = 200
+"""Characters of a path that is too long to be one."""
 
 KEPT = ("images.npy", "labels.npy", "names.json")
 """The files of a decoded set."""
@@ -77,18 +80,25 @@ def recognise(source: str | Path, archives: Sequence[Archive] = OFFICIAL) -> Arc
         if source == archive.data:
             return archive
     path = Path(source)
-    if path.is_dir():
-        return _recognise_folder(path, archives)
-    if not path.is_file():
-        return None
+    try:
+        if path.is_dir():
+            return _recognise_folder(path, archives)
+        if not path.is_file():
+            return None
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise InputError(
+            f"data: can't look for '{str(path)[:LONGEST_SHOWN]}': {error.strerror}; check the path"
+        ) from None
     if not containers.is_archive(path):
         if any(path.name == archive.remote.name for archive in archives):
-            raise InputError(f"data: '{path}' is no archive, whatever its name; fetch it again")
+            named = containers.stand_in(path) or "is no archive, whatever its name; fetch it again"
+            raise InputError(f"data: '{path}' {named}")
         return None
     if found := _recognise_names(path, archives):
         return found
     raise InputError(
-        f"data: '{path}' is an archive, but none of CIFAR's; unpack it and give its folder"
+        f"data: '{path}' is an archive, but none of CIFAR's; unpack it, with tar xf '{path.name}', "
+        "and give its folder"
     )
 
 
@@ -198,7 +208,10 @@ def _decode(archive: Archive, path: Path, progress: Progress) -> _Decoded:
             else:
                 names |= batches.class_names(archive, file, content)
         except batches.Unfit as error:
-            raise InputError(f"data: {name} in '{path}' {error}; fetch the archive again") from None
+            remedy = (
+                "" if stand_ins.known(content[: stand_ins.HEAD]) else "; fetch the archive again"
+            )
+            raise InputError(f"data: {name} in '{path}' {error}{remedy}") from None
         progress.advance(file.images)
     if files:
         raise InputError(

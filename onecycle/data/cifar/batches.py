@@ -4,10 +4,13 @@ Shapes: N images, L sets of labels, H height, W width, C channels.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from onecycle.data import stand_ins
 from onecycle.data.cifar import pickles
 from onecycle.data.cifar.archives import CHANNELS, PIXELS, SIDE, Archive, File
 
@@ -37,7 +40,8 @@ def images(archive: Archive, file: File, content: bytes) -> tuple[np.ndarray, np
         Unfit: it is not such a batch, or not the published one.
     """
     read = _binary if archive.form == "binary" else _pickled
-    pixels_NP, labels_LN = read(archive, file, content)
+    with _stand_ins_named(content):
+        pixels_NP, labels_LN = read(archive, file, content)
     for labels, labels_N in zip(archive.labels, labels_LN, strict=True):
         if labels_N.max(initial=0) >= labels.classes:
             raise Unfit(
@@ -56,6 +60,13 @@ def class_names(archive: Archive, file: File, content: bytes) -> dict[str, tuple
         Unfit: there are not as many different ones as there are classes, or it is not the
             published file.
     """
+    with _stand_ins_named(content):
+        found = _class_names(archive, file, content)
+    _check_published(file, content)
+    return found
+
+
+def _class_names(archive: Archive, file: File, content: bytes) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     if archive.form == "binary":
         listed: dict[str, Any] = {
@@ -68,8 +79,21 @@ def class_names(archive: Archive, file: File, content: bytes) -> dict[str, tuple
             found[labels.set] = _different(listed[labels.names], labels.classes)
         elif archive.form == "python":
             raise Unfit(f"has no {labels.names}")
-    _check_published(file, content)
     return found
+
+
+@contextmanager
+def _stand_ins_named(content: bytes) -> Iterator[None]:
+    """Have what is no batch at all be called what it is."""
+    try:
+        yield
+    except Unfit:
+        head = content[: stand_ins.HEAD]
+        if named := stand_ins.known(head):
+            raise Unfit(named) from None
+        if stand_ins.is_prose(head):
+            raise Unfit("is a text") from None
+        raise
 
 
 def _different(given: Any, count: int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from onecycle.data import stand_ins
 from onecycle.errors import InputError
 
 MARGIN = 2**22
@@ -80,6 +81,16 @@ def is_archive(path: Path) -> bool:
         return start.startswith(_GZIP) or _header(start) is not None
     except _DAMAGE:
         return False
+
+
+def stand_in(path: Path) -> str:
+    """What a file is that stands in for an archive, and what to do; empty: it seems no such thing.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    with _errors_named(path), path.open("rb") as file:
+        return stand_ins.known(file.read(stand_ins.HEAD))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onecycle.data import cache
+from onecycle.data import cache, refusals
 from onecycle.data.folder import kept, listing, manifest
 from onecycle.data.folder.checks import good_files, refuse_bad
 from onecycle.data.folder.decoding import Resize
@@ -140,10 +140,7 @@ def _listed(
         raise InputError(
             f"data: can't read {quoted(path)}: {error.strerror}; allow reading it"
         ) from None
-    raise InputError(
-        f"data: {quoted(path)} is neither a folder nor a table of images (.csv); give a folder of "
-        "class folders"
-    )
+    raise refusals.no_images(path)
 
 
 def _opened(

@@ -15,6 +15,7 @@ from typing import IO, Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from onecycle.data import stand_ins
 from onecycle.data.folder import essentials
 from onecycle.data.folder.words import printable
 
@@ -58,6 +59,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each value of EXIF's Orientation."""
+
+_HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")}
 
 _ORIENTATION = 0x0112
 _ROTATING = {"exif", "xmp"}
@@ -120,9 +123,24 @@ def _without_metadata(
                     return _decoded(rest, side, resize)
             except Unreadable as error:
                 first = error
+    if isinstance(first, _Unknown):
+        raise Unreadable(_in_words(_what_else(source) or str(first)))
     if first:
         raise first
     return _decoded(source, side, resize)
+
+
+def _what_else(source: Source) -> str:
+    """What a file is that is no image; empty: nobody knows."""
+    with _opened(source) as file:
+        file.seek(0)
+        head = file.read(stand_ins.HEAD)
+    if head[4:12] in _HEIC:
+        return "it is a HEIC image, which is not read; convert it to JPEG or PNG"
+    if head.lstrip()[:5].lower() == b"<svg ":
+        return "it is an SVG drawing; convert it to PNG"
+    named = stand_ins.known(head)
+    return f"it {named}" if named else ""
 
 
 @contextmanager
@@ -148,6 +166,10 @@ def _decoded(source: Source, side: int, resize: Resize) -> np.ndarray:
         turn = _TURNS.get(_orientation(image))
         resized = resized.transpose(turn) if turn is not None else resized
         return np.asarray(resized).reshape(resized.height, resized.width, -1)
+
+
+class _Unknown(Unreadable):
+    """No image of the formats that are read."""
 
 
 class TooLarge(Unreadable):
@@ -191,7 +213,7 @@ def _told_as_unreadable() -> Iterator[None]:
     except Unreadable:
         raise
     except UnidentifiedImageError:
-        raise Unreadable("not an image of a known format") from None
+        raise _Unknown("not an image of a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise TooLarge(_TOO_LARGE) from None
     except MemoryError:

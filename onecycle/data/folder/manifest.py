@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from onecycle.data import stand_ins
 from onecycle.data.folder.checks import check_counts, check_same_classes
 from onecycle.data.folder.layout import SPLITS
 from onecycle.data.folder.listing import File, Listing
@@ -102,6 +103,10 @@ def _listing(
 
 def _rows(path: Path) -> Iterator[_Row]:
     """The rows, checked one by one."""
+    with path.open("rb") as file:
+        head = file.read(stand_ins.HEAD)
+    if head and (named := stand_ins.known(head)):
+        raise InputError(f"data: {quoted(path)} {named}")
     records = _records(path)
     _, header = next(records, (0, []))
     if not header:

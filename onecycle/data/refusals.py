@@ -1,0 +1,153 @@
+"""What to do about a source that can't be taken: an address, an archive, arrays, a wrong name."""
+
+import difflib
+import os
+import re
+from itertools import islice
+from pathlib import Path
+
+from onecycle.config.names import nearest_or_all
+from onecycle.data import stand_ins
+from onecycle.data.folder.walking import ENDINGS
+from onecycle.data.folder.words import quoted
+from onecycle.errors import InputError
+
+BUILT_IN = ("cifar10", "cifar100", "shapes")
+"""Names that need no path."""
+
+MOST_NEIGHBOURS = 10_000
+"""Names in a folder that are compared with one that is not there."""
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}")
+_HUB = re.compile(r"hf:/|https?://(www\.)?(huggingface\.co|hf\.co)/", re.IGNORECASE)
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+_ARCHIVES = {
+    ".zip": "unzip", ".tar": "tar xf", ".tgz": "tar xf", ".tbz2": "tar xf", ".txz": "tar xf",
+    ".gz": "gunzip -k", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zst": "unzstd", ".7z": "7z x",
+    ".rar": "unrar x",
+}  # fmt: skip
+"""By ending: what unpacks it."""
+
+_ARCHIVE_STARTS = {
+    b"PK\3\4": "unzip", b"PK\5\6": "unzip", b"7z\xbc\xaf\x27\x1c": "7z x",
+    b"Rar!\x1a\x07": "unrar x", b"BZh": "bunzip2 -k", b"\xfd7zXZ\0": "unxz -k",
+    b"\x28\xb5\x2f\xfd": "unzstd",
+}  # fmt: skip
+
+_ARRAYS = frozenset(
+    ".npz .npy .mat .h5 .hdf5 .hdf .parquet .arrow .feather .pkl .pickle .pt .pth .ckpt .tfrecord "
+    ".tfrecords .lmdb .mdb .rec .idx .ubyte .joblib .zarr .safetensors .msgpack .db .sqlite".split()
+)
+_TABLES = frozenset(".tsv .txt .xlsx .xls .ods .json .jsonl .ndjson .xml .yaml .yml".split())
+
+_TO_FOLDERS = "save the images as files in class folders, and give the folder around these"
+
+
+def no_such(source: str) -> InputError:
+    """The line for a source that is neither a built-in name nor a path that exists."""
+    shown = quoted(source)
+    if _HUB.match(source):
+        return InputError(f"data: {shown} is a set of Hugging Face; {_TO_FOLDERS}")
+    if source.startswith("file://") and Path(source.removeprefix("file://")).exists():
+        return InputError(f"data: {shown} is an address; give {source.removeprefix('file://')!a}")
+    if _ADDRESS.match(source):
+        return InputError(
+            f"data: {shown} is an address; download it first, unpack it, and give the folder"
+        )
+    if name := _built_in(source):
+        return InputError(f"data: there is no path {shown}; did you mean {quoted(name)}?")
+    missing = f"data: there is no path {shown}"
+    if near := _near(source):
+        return InputError(f"{missing}; did you mean {quoted(near)}?")
+    if _HUB_NAME.fullmatch(source) and not Path(source).parent.exists():
+        return InputError(f"{missing}; if it is a set of Hugging Face: {_TO_FOLDERS}")
+    if os.sep in source or Path(source).suffix:
+        return InputError(f"{missing}; check its spelling, or give its full path")
+    return InputError(
+        f"{missing}, and no built-in set of that name; {nearest_or_all(source, BUILT_IN)}"
+    )
+
+
+def _built_in(source: str) -> str:
+    """The built-in set that is meant by another spelling, such as CIFAR-10 or uoft-cs/cifar10."""
+    plain = re.sub(r"[\W_]", "", source.rpartition("/")[2]).casefold()
+    return plain if plain in BUILT_IN else ""
+
+
+def _near(source: str) -> str:
+    """A path that is there and differs little: its last part, or a home that was not put in."""
+    if source.startswith("~") and Path(source).expanduser().exists():
+        return str(Path(source).expanduser())
+    if (trimmed := source.strip().strip("'\"")) != source and trimmed and Path(trimmed).exists():
+        return trimmed
+    path = Path(source)
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, MOST_NEIGHBOURS) if _may_be(entry)]
+    except (OSError, ValueError):
+        return ""
+    visible = sorted(names)
+    by_case = {name.casefold(): name for name in visible}
+    found = by_case.get(path.name.casefold()) or next(
+        iter(difflib.get_close_matches(path.name, visible, n=1, cutoff=0.75)), ""
+    )
+    return str(path.with_name(found)) if found else ""
+
+
+def _may_be(entry: "os.DirEntry[str]") -> bool:
+    """Whether it could be a source: a visible folder, table or archive."""
+    if entry.name.startswith("."):
+        return False
+    return entry.is_dir() or os.path.splitext(entry.name)[1].lower() in (".csv", ".gz", ".tar")
+
+
+def no_images(path: Path) -> InputError:
+    """The line for a file that is neither a table of images nor an archive that can be read."""
+    shown = f"data: {quoted(path)}"
+    head = _head(path)
+    if head is not None and (named := stand_ins.known(head)):
+        return InputError(f"{shown} {named}")
+    endings = [suffix.lower() for suffix in path.suffixes]
+    last = endings[-1] if endings else ""
+    if unpack := unpacking(path, head or b""):
+        return InputError(
+            f"{shown} is an archive; unpack it first, with {unpack} {quoted(path.name)}, and give "
+            "its folder"
+        )
+    if last in _ARRAYS or (head or b"").startswith((b"\x93NUMPY", b"\x89HDF", b"PAR1", b"\x80")):
+        return InputError(f"{shown} holds arrays, which are not read; {_TO_FOLDERS}")
+    if last in ENDINGS:
+        return InputError(
+            f"{shown} is a single image; give a folder of class folders, or a table of images "
+            "(.csv)"
+        )
+    if last in _TABLES:
+        return InputError(
+            f"{shown} is no table that is read; save it as .csv with the columns path and label, "
+            "separated by commas"
+        )
+    return InputError(
+        f"{shown} is neither a folder nor a table of images (.csv); give a folder of class folders"
+    )
+
+
+def unpacking(path: Path, head: bytes) -> str:
+    """What unpacks an archive, going by its first bytes, else by its ending; empty: it is none."""
+    lower = path.name.lower()
+    if re.search(r"\.tar\.(gz|bz2|xz|zst)$", lower):
+        return "tar xf"
+    arrays = path.suffix.lower() in _ARRAYS  # some are archives, too
+    found = [how for start, how in _ARCHIVE_STARTS.items() if head.startswith(start)]
+    return "" if arrays else next(iter(found), "") or _ARCHIVES.get(path.suffix.lower(), "")
+
+
+def _head(path: Path) -> bytes | None:
+    """The first bytes of a regular file; None where it can't be read."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return None
+        with path.open("rb") as file:
+            return file.read(stand_ins.HEAD)
+    except OSError:
+        return None
