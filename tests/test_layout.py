@@ -214,6 +214,20 @@ def test_siblings_with_folders_of_the_same_names_are_refused(folders, fill):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("around", ["archive", "archive/data/set"])
+def test_of_a_folder_around_the_right_one_that_is_told(around, fill):
+    split = fill(*under(f"{around}/train", f"{around}/test"))
+    with pytest.raises(InputError, match=f"photos/{around}' holds 'train' and 'test', so give"):
+        list_folder(split)
+    flat = fill(*(f"{around}/{kind}" for kind in KINDS), root="flat")
+    with pytest.raises(InputError, match=f"the classes, give '.*flat/{around}'"):
+        list_folder(flat)
+    yolo = fill(*under("images/train", "images/val"), root="yolo")
+    (yolo / "labels").mkdir()
+    with pytest.raises(InputError, match="images' holds 'train' and 'val', so give that"):
+        list_folder(yolo)
+
+
 def test_no_advice_leads_to_training_on_the_test_folder(fill):
     """Whatever is refused, no message has a test folder to give."""
     for index, folders in enumerate((under("Test"), under("test", "learn"), under("Test", "val"))):

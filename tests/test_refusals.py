@@ -7,6 +7,7 @@ import lzma
 import os
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_what_is_no_path_is_told_with_what_to_do(source, remedy, place):
 
 def tar(mode: str) -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode=mode) as archive:  # pyright: ignore[reportArgumentType]
+    with tarfile.open(None, mode, file) as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
         archive.addfile(tarfile.TarInfo("photos/ant/1.png"))
     return file.getvalue()
 
@@ -108,9 +109,9 @@ def zipped() -> bytes:
     return file.getvalue()
 
 
-def array(**named: np.ndarray) -> bytes:
+def array(save: Callable[..., None]) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **named) if named else np.save(file, np.zeros(3))
+    save(file, np.zeros(3))
     return file.getvalue()
 
 
@@ -127,8 +128,11 @@ FILES = {
     "a.xz": (lambda: lzma.compress(b"x"), "unpack it first, with unxz -k"),
     "a.7z": (lambda: b"7z\xbc\xaf\x27\x1c..", "unpack it first, with 7z x"),
     "a.rar": (lambda: b"Rar!\x1a\x07\0", "unpack it first, with unrar x"),
-    "a.npz": (lambda: array(a=np.zeros(3)), "holds arrays, which are not read; save the images"),
-    "a.npy": (array, "holds arrays, which are not read; save the images as files in class folders"),
+    "a.npz": (lambda: array(np.savez), "holds arrays, which are not read; save the images"),
+    "a.npy": (
+        lambda: array(np.save),
+        "holds arrays, which are not read; save the images as files in class folders",
+    ),
     "a.parquet": (lambda: b"PAR1..PAR1", "holds arrays, which are not read"),
     "a.h5": (lambda: b"\x89HDF\r\n\x1a\n", "holds arrays, which are not read"),
     "a.mat": (lambda: b"MATLAB 5.0", "holds arrays, which are not read"),

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d){0,2}")
 """Folders of photos are often called so; classes are not."""
 
+DEEPEST = 5
+"""Folders around the right one that are looked into."""
+
 _SHARED = 2
 """Folders of the same names in two classes, from which on these are taken for splits."""
 
@@ -65,7 +68,11 @@ def passed_over(left_out: LeftOut) -> str:
 
 
 def _inner(folder: Path, label: str, split: str) -> str:
-    """A hint for those who gave the folder around the right one."""
+    """A hint for those who gave the folder around the right one, or around that."""
+    while len(deeper := walking.folders(folder / label)) == 1:
+        label = f"{label}/{deeper[0]}"
+        if label.count("/") > DEEPEST:
+            return ""
     if hint := _splits_within(folder, [label]):
         return hint
     if len(walking.folders(folder / label)) < 2:

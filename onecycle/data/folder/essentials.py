@@ -146,19 +146,23 @@ def _turns(file: IO[bytes], kind: bytes, length: int, known: set[bytes]) -> bool
     content = file.read(length)
     if file.read(4) != struct.pack(">I", zlib.crc32(kind + content)):
         return False
-    name, _, text = content.partition(b"\0")
-    if kind == b"eXIf":
-        name = kind
-    elif name == b"Raw profile type exif" and kind in (b"tEXt", b"zTXt"):
-        packed = text[1:] if kind == b"zTXt" else b""
-    elif name == b"XML:com.adobe.xmp" and kind == b"iTXt":
-        packed = text[2:].split(b"\0", 2)[-1] if text[:1] == b"\1" else b""
-    else:
-        return False
-    if name in known or (kind != b"eXIf" and packed and not _unpacks(packed)):
+    name, packed = _named(kind, content)
+    if not name or name in known or (packed and not _unpacks(packed)):
         return False
     known.add(name)
     return True
+
+
+def _named(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
+    """The kind of orientation that a chunk may have, or nothing; and what is packed in it."""
+    name, _, text = content.partition(b"\0")
+    if kind == b"eXIf":
+        return kind, b""
+    if kind == b"iTXt" and name == b"XML:com.adobe.xmp":
+        return name, text[2:].split(b"\0", 2)[-1] if text[:1] == b"\1" else b""
+    if kind in (b"tEXt", b"zTXt") and name == b"Raw profile type exif":
+        return name, text[1:] if kind == b"zTXt" else b""
+    return b"", b""
 
 
 def _unpacks(packed: bytes) -> bool:
