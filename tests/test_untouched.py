@@ -6,6 +6,7 @@ import copy
 import random
 import warnings
 from collections import OrderedDict, defaultdict, deque
+from functools import partial
 
 import numpy as np
 import pytest
@@ -451,6 +452,37 @@ def test_further_objects_are_given_back_on_request():
     assert trainer.count == 0
     lr_range_test(trainer.net, trainer.optimizer, **test)
     assert trainer.count == 4  # the documented limit: one's own counters go on
+
+
+class Stepper:
+    """A step as a method or as an object; what it trains lies in its attributes."""
+
+    def __init__(self):
+        self.nets = {"back": nn.Linear(5, 4), "head": nn.Linear(4, 3)}
+        held = [p for net in self.nets.values() for p in net.parameters()]
+        self.optimizers = [torch.optim.SGD(held[:2], lr=0.1), torch.optim.SGD(held[2:], lr=0.1)]
+
+    def step(self, index, scale=1.0):
+        x, y = pairs()[index % 6]
+        loss = F.cross_entropy(self.nets["head"](self.nets["back"](x)), y) * scale
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss
+
+    __call__ = step
+
+
+@pytest.mark.parametrize(
+    "form",
+    [lambda s: s, lambda s: s.step, lambda s: partial(s.step, scale=2.0), lambda s: lambda i: s(i)],
+)
+def test_a_step_is_searched_whatever_its_form(form):
+    stepper = Stepper()
+    back, head = stepper.nets["back"], stepper.nets["head"]
+    before = copy.deepcopy(back.state_dict())
+    lr_range_test(head, stepper.optimizers[1], step=form(stepper), steps=4)
+    same(before, back.state_dict())
 
 
 class Noisy(Dataset):
