@@ -12,5 +12,33 @@ def cache_folder() -> Path:
     """
     if own := os.environ.get("ONECYCLE_CACHE"):
         return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(base) / "onecycle"
+    return default_cache_folder()
+
+
+def default_cache_folder() -> Path:
+    """`onecycle` in the user's cache folder, which is `$XDG_CACHE_HOME`, else `~/.cache`.
+
+    A relative path in that variable counts as none, as the XDG specification has it.
+
+    Raises:
+        RuntimeError: the user has no home folder.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "onecycle"
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, none of them writable by others whatever the umask is.
+
+    Raises:
+        OSError: it can't be made, or is no folder.
+    """
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_folder(path.parent)
+    try:
+        path.mkdir(0o755)
+    except FileExistsError:  # another process was faster
+        if not path.is_dir():
+            raise

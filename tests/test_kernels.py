@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,10 +26,12 @@ def compile_(cpu: str) -> ctypes.CDLL:
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch) -> Path:
+def cache(tmp_path, monkeypatch) -> Iterator[Path]:
     folder = tmp_path / "cache"
     monkeypatch.setenv("ONECYCLE_CACHE", str(folder))
-    return folder
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    yield folder
+    compiling.take_notes()
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def compilations(monkeypatch) -> list[str]:
     """The commands that are run, as they are run."""
     commands, run = [], compiling._run
     monkeypatch.setattr(
-        compiling, "_run", lambda *command: (commands.append(command[-1]), run(*command))
+        compiling, "_run", lambda *given: (commands.append(given[1][-1]), run(*given))
     )
     return commands
 
@@ -71,7 +74,9 @@ def test_code_that_others_could_have_written_is_not_opened(cache, compilations, 
 def test_a_cache_that_cannot_be_made_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("ONECYCLE_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert compile_("this cpu").block_rows() == 512
+    assert compiling.take_notes()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
@@ -99,6 +104,7 @@ def test_a_compiler_that_fails_leaves_nothing_behind(cache, tmp_path, monkeypatc
     compiler.write_text("#!/bin/sh\necho 'kernels.c:1: no such instruction' >&2\nexit 1\n")
     compiler.chmod(0o700)
     monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setattr(compiling, "COMPILERS", ())
     with pytest.raises(KernelsUnavailable, match="no such instruction"):
         compile_("this cpu")
     assert list(cache.iterdir()) == []

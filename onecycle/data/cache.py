@@ -92,7 +92,7 @@ def only_one(place: Path, doing: str, progress: Progress = SILENT) -> Iterator[N
     Raises:
         OSError: it can't be locked.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
+    places.make_folder(place.parent)
     lock = _lock(place)
     try:
         lock.acquire(timeout=0)

@@ -22,6 +22,7 @@ from onecycle import runtime
 from onecycle.errors import KernelsUnavailable
 from onecycle.kernels import amx, compiling
 from onecycle.kernels.calling import call
+from onecycle.kernels.compiling import take_notes as take_notes
 
 SWITCH = "ONECYCLE_KERNELS"
 """Environment variable: `off` leaves everything to PyTorch's operations."""

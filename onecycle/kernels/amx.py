@@ -9,7 +9,6 @@ Shapes: B batch, C channels in, K channels out, H height, W width.
 """
 
 import ctypes
-import os
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from onecycle import runtime
 from onecycle.errors import KernelsUnavailable
-from onecycle.kernels import compiling
+from onecycle.kernels import compiling, isa
 from onecycle.kernels.calling import call
 
 TILE_CHANNELS = 16
@@ -26,18 +25,13 @@ TILE_CHANNELS = 16
 for a convolution."""
 
 
-LIMIT = "ONEDNN_MAX_CPU_ISA"
-"""oneDNN's environment variable for the newest instructions it may use: so may we."""
-
-
 @cache
 def find() -> "Convolutions | str":
     """The convolutions, or why there are none, in a few words."""
     if "amx_bf16" not in runtime.cpu_flags():
         return "no AMX"
-    limit = os.environ.get(LIMIT, "DEFAULT").upper()
-    if limit != "DEFAULT" and "AMX" not in limit:
-        return f"no AMX by {LIMIT}"
+    if variable := isa.without_amx():
+        return f"no AMX by {variable}"
     try:
         library = compiling.library(compiling.CONVOLUTION, runtime.cpu_identity())
     except KernelsUnavailable as reason:

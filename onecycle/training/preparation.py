@@ -76,6 +76,8 @@ def note_missing_kernels(device: torch.device, precision: str, progress: Progres
     state = kernels.state(device, precision)
     if device.type == "cpu" and state.startswith("pytorch"):
         progress.note(f"kernels: {state}; training takes longer without the compiled ones")
+    for line in kernels.take_notes():
+        progress.note(line)
 
 
 def note_uneven_classes(training: Training, progress: Progress) -> None:
