@@ -228,6 +228,21 @@ def test_of_a_folder_around_the_right_one_that_is_told(around, fill):
         list_folder(yolo)
 
 
+def test_train_without_class_folders_beside_a_test_folder_that_has_some_is_refused(fill):
+    with pytest.raises(InputError, match="'train' in .* holds images but no class folders; put"):
+        list_folder(fill("train", *under("test")))
+
+
+def test_empty_folders_beside_splits_are_passed_over_unless_a_split_is_missing(fill):
+    root = fill(*under("train", "test"))
+    for name in ("test_scripts", "train_logs", "testing", "submission"):
+        (root / name).mkdir()
+    assert splits_of(root).keys() == {"train", "test"}
+    (root / "valid").mkdir()
+    with pytest.raises(InputError, match="valid' has neither class folders nor images"):
+        list_folder(root)
+
+
 def test_no_advice_leads_to_training_on_the_test_folder(fill):
     """Whatever is refused, no message has a test folder to give."""
     for index, folders in enumerate((under("Test"), under("test", "learn"), under("Test", "val"))):
@@ -384,6 +399,8 @@ def test_bad_images_are_refused_or_left_out_of_one_set_too(fill, tmp_path):
 def test_of_the_built_in_shapes_the_test_split_is_the_set():
     found = load_all("shapes", image_size=16)
     assert len(found.images) == 2000
+    some = load_splits("shapes", image_size=16, train_limit=10, test_limit=20).test
+    assert np.array_equal(found.images.images_NHWC[:20], some.images_NHWC)
     assert found.kind == "test split of drawn shapes"
 
 

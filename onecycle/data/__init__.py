@@ -128,6 +128,7 @@ def load_all(
             source,
             label_set=label_set,
             image_size=image_size,
+            train_limit=len(shapes.CLASSES) if source == "shapes" else 0,  # drawn, and not used
             cache_dir=cache_dir,
             progress=progress,
         )

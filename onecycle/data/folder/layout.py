@@ -131,11 +131,11 @@ def _splits_among(root: Path, beside: list[str], looks: Mapping[str, _Look]) -> 
     roles = _roles(name for name in looks if looks[name].classes)
     bare = _roles(name for name in looks if looks[name].images and not looks[name].classes)
     others = [name for name in beside if name not in looks]
-    if "train" not in roles:
+    if "train" not in roles and {"val", "test"} & (bare.keys() | roles.keys()):
         _check_not_bare(root, bare, others)
     if not roles or not _meant_as_splits(root, roles, bare, others, looks):
         return {}
-    _check_filled(root, looks)
+    _check_filled(root, looks, roles)
     return {split: _the_one(root, split, roles[split]) for split in SPLITS if split in roles}
 
 
@@ -181,10 +181,11 @@ def _all_plain(roles: Mapping[str, list[str]]) -> bool:
     return all(any(_strangeness(name, split) < 2 for name in roles[split]) for split in roles)
 
 
-def _check_filled(root: Path, looks: Mapping[str, _Look]) -> None:
-    """Refuse a split that is empty: the images may have been forgotten."""
+def _check_filled(root: Path, looks: Mapping[str, _Look], roles: Mapping[str, list[str]]) -> None:
+    """Refuse a split that is empty: its images may have been forgotten."""
     for name, look in looks.items():
-        if not look.classes and not look.images and role_of(name) != "unlabelled":
+        empty = not look.classes and not look.images and _ROLE.fullmatch(name)
+        if empty and role_of(name) in {"train", "val", "test"} - roles.keys():
             raise InputError(
                 f"data: {quoted(root / name)} has neither class folders nor images; put some in, "
                 "or remove it"
@@ -192,16 +193,17 @@ def _check_filled(root: Path, looks: Mapping[str, _Look]) -> None:
 
 
 def _check_not_bare(root: Path, bare: Mapping[str, list[str]], others: list[str]) -> None:
-    """Refuse a folder for training and one for testing that hold images directly."""
-    if "train" not in bare or not {"val", "test"} & bare.keys():
+    """Refuse a folder for training that holds images directly, if there is one for testing too."""
+    if "train" not in bare:
         return
     if others and not _all_plain(bare):
         return
     names = sorted(name for names in bare.values() for name in names)
+    place = quoted(root / bare["train"][0] / "<class>")
     raise InputError(
-        f"data: {some('folder', names, 'folders')} in {quoted(root)} hold images but no class "
-        f"folders; put them into {quoted(root / bare['train'][0] / '<class>')}, or list them in a "
-        "table of images (.csv) with the columns path and label"
+        f"data: {some('folder', names, 'folders')} in {quoted(root)} "
+        f"hold{'s' if len(names) == 1 else ''} images but no class folders; put them into {place}, "
+        "or list them in a table of images (.csv) with the columns path and label"
     )
 
 
