@@ -21,7 +21,7 @@ SETTINGS := pyproject.toml constraints.txt
 PEERS := benchmarks/peers/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-faults lint bench wheel clean
+.PHONY: help install train notebook test test-faults lint bench wheel clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND [PYTHON=$(PYTHON)] [VENV=$(VENV)] [TORCH_INDEX=URL]"
@@ -29,6 +29,9 @@ help: ## list the commands
 
 train: $(VENV)/.installed ## install what is missing, then train the demo on the embedded images
 	$(BIN)/onecycle train demo
+
+notebook: $(VENV)/.installed-notebook ## install JupyterLab and open the notebooks in it
+	$(BIN)/jupyter lab notebooks/CIFAR10_Custom_ResNet.ipynb
 
 test: $(VENV)/.installed-dev ## install what is missing, then run the whole test suite
 	$(BIN)/python -m pytest
@@ -56,7 +59,7 @@ clean: ## remove all that these commands made, except the runs
 	@for venv in "$(VENV)" "$(BENCH_VENV)"; do \
 	  if [ -f "$$venv/pyvenv.cfg" ]; then echo "rm -rf $$venv"; rm -rf "$$venv"; fi; done
 
-# The two stamps remember what is installed: nothing is installed again until a setting changes.
+# The stamps remember what is installed: nothing is installed again until a setting changes.
 $(VENV)/.installed: $(SETTINGS) | $(BIN)/pip
 	@echo "Installing into $(VENV): once, a few minutes, mostly torch."
 ifeq ($(TORCH_INDEX),)
@@ -69,6 +72,10 @@ endif
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-notebook: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[notebook]'
 	@touch $@
 
 # An environment of its own, made by this Makefile with another VENV; torch stays as it is pinned.

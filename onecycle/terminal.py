@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from onecycle.progress import Progress
+from onecycle.progress.stage import Stage, amount, duration, header, live_line, table_row, told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,9 +24,6 @@ PLAIN_INTERVAL = 30.0
 
 WORTH_A_LINE = 1.0
 """Seconds that a stage must last for the live display to leave a line about it."""
-
-BAR_WIDTH = 20
-"""Columns of the live line's bar."""
 
 
 @contextmanager
@@ -76,83 +74,6 @@ class Unbreakable:
         return getattr(self._stream, name)
 
 
-class Stage:
-    """How far one stage of the work is, and how fast it goes."""
-
-    def __init__(self, title: str, total: int, unit: str) -> None:
-        self.title, self.total, self.unit = title, total, unit
-        self.done = 0
-        self.figures: dict[str, float] = {}
-        self.began = self._mark = perf_counter()
-        self._images = self._busy = 0.0
-        self._first: tuple[int, float] | None = None  # done, when: what a resumed run had before
-
-    def advance(self, now: float, count: int, figures: Mapping[str, float]) -> None:
-        """Take a report in, at the time `now`."""
-        self.done += count
-        if self._first is None or count < 0:  # a download may have to begin anew
-            self._first = self.done, now
-        if "images" in figures:
-            self._images += figures["images"]
-            self._busy += now - self._mark
-        self._mark = now
-        self.figures.update(figures)
-
-    def pause_over(self, now: float) -> None:
-        """The time since the last report was not spent on steps but, say, on an evaluation."""
-        self._mark = now
-
-    @property
-    def images_per_second(self) -> float | None:
-        """Over the steps of this stage, without pauses; None as long as there are none."""
-        return self._images / self._busy if self._images and self._busy else None
-
-    @property
-    def count(self) -> str:
-        """What is done of the whole, e.g. `700/2,352 steps`."""
-        if self.unit == "bytes":
-            return f"{amount(self.done)} of {amount(self.total)}"
-        return f"{self.done:,}/{self.total:,} {self.unit}"
-
-    def rate(self, now: float) -> float | None:
-        """Units a second so far; None as long as that isn't known."""
-        if self._first is None or self.done <= self._first[0] or now <= self._first[1]:
-            return None
-        done, since = self._first
-        return (self.done - done) / (now - since)
-
-    def seconds_left(self, now: float) -> float | None:
-        """At the speed so far; None as long as that isn't known."""
-        rate = self.rate(now)
-        return None if rate is None else max(0, self.total - self.done) / rate
-
-    @property
-    def epochs(self) -> str | None:
-        """`epoch 2.31/8`, where the work has epochs."""
-        epoch, step = self.figures.get("epoch"), self.figures.get("step")
-        if not epoch or not step:
-            return None
-        return f"epoch {epoch:.2f}/{round(self.total * epoch / step)}"
-
-    def readings(self, now: float) -> dict[str, str]:
-        """What there is to say, by name, ready to be shown; in the order of reading."""
-        figures = self.figures
-        said = {"epoch": self.epochs or "", "count": self.count}
-        if speed := self.images_per_second:
-            said["speed"] = f"{speed:,.0f} images/s"
-        if self.unit == "bytes" and (rate := self.rate(now)) is not None:
-            said["speed"] = f"{amount(rate)}/s"
-        if "loss" in figures:
-            said["loss"] = f"loss {figures['loss']:.3f}"
-        if "accuracy" in figures:
-            said["accuracy"] = f"accuracy {percent(figures['accuracy'])}"
-        if "lr" in figures:
-            said["lr"] = f"lr {figures['lr']:.3g}"
-        if (left := self.seconds_left(now)) is not None:
-            said["left"] = f"{duration(left)} left"
-        return {name: text for name, text in said.items() if text}
-
-
 class PlainProgress(Progress):
     """Lines for a log: one when a stage begins, one per epoch, and one now and then between."""
 
@@ -176,7 +97,7 @@ class PlainProgress(Progress):
     def epoch(self, row: Mapping[str, float]) -> None:
         if self._stages:
             self._stages[-1].pause_over(perf_counter())
-        self._line(f"epoch {row['epoch']:.0f}: {', '.join(_told(row))}")
+        self._line(f"epoch {row['epoch']:.0f}: {', '.join(told(row))}")
 
     def finish(self) -> None:
         if self._stages:
@@ -189,18 +110,6 @@ class PlainProgress(Progress):
         self._stream.write(f"{text}\n")
         self._stream.flush()
         self._written = perf_counter()
-
-
-def _told(row: Mapping[str, float]) -> Iterator[str]:
-    for split in _splits(row):
-        yield f"{split} loss {row[f'{split}_loss']:.4f}"
-        yield f"{split} accuracy {percent(row[f'{split}_accuracy'])}"
-    yield f"lr {row['lr']:.3g}"
-    yield duration(row["seconds"])
-
-
-def _splits(row: Mapping[str, float]) -> list[str]:
-    return [split for split in ("train", "val", "test") if f"{split}_loss" in row]
 
 
 class TerminalProgress(Progress):
@@ -271,72 +180,3 @@ class TerminalProgress(Progress):
             return Text("working …", style="dim")
         bars = "━─" if self._console.encoding.startswith("utf") else "#-"
         return live_line(self._stages[-1], perf_counter(), self._console.width, bars)
-
-
-def live_line(stage: Stage, now: float, width: int, bars: str = "━─") -> "Text":
-    """The stage in one line of at most `width` columns: what matters least is left out first."""
-    from rich.text import Text
-
-    said = stage.readings(now)
-    if "epoch" in said:
-        said["count"] = f"step {stage.done:,}/{stage.total:,}"
-    room = width - 1 - len(stage.title)
-    for name in ("count" if "epoch" in said else "", "lr", "speed", "accuracy", "loss", "left"):
-        if sum(len(text) + 2 for text in said.values()) <= room:
-            break
-        said.pop(name, None)
-    spare = room - sum(len(text) + 2 for text in said.values()) - 1
-    bar = min(BAR_WIDTH, spare // 5 * 5)  # in steps, so that it does not twitch with every digit
-    line = Text(stage.title, style="bold", no_wrap=True)
-    if bar > 0:
-        filled = round(bar * min(1.0, stage.done / stage.total)) if stage.total else 0
-        line.append(" ").append(bars[0] * filled, style="cyan not bold")
-        line.append(bars[1] * (bar - filled), style="dim not bold")
-    for text in said.values():
-        line.append(f"  {text}", style="not bold")
-    line.truncate(width, overflow="ellipsis")
-    return line
-
-
-def header(row: Mapping[str, float]) -> tuple[str, str]:
-    """Two lines over the epochs' table, for rows like `row`."""
-    splits = _splits(row)
-    names = {"train": "train", "val": "validation", "test": "test"}
-    above = " " * 5 + "".join(f"{names[split]:>18}" for split in splits)
-    below = "epoch" + f"{'loss':>9}{'accuracy':>9}" * len(splits)
-    return above, below + f"{'lr':>9}{'time':>12}"
-
-
-def table_row(row: Mapping[str, float]) -> str:
-    """One epoch, in the columns of `header`."""
-    figures = "".join(
-        f"{row[f'{split}_loss']:>9.4f}{percent(row[f'{split}_accuracy']):>9}"
-        for split in _splits(row)
-    )
-    return f"{row['epoch']:>5.0f}{figures}{row['lr']:>9.3g}{duration(row['seconds']):>12}"
-
-
-def percent(fraction: float) -> str:
-    """`95.25 %` of 0.9525."""
-    return f"{100 * fraction:.2f} %"
-
-
-def amount(count: float) -> str:
-    """A number of bytes as one would say it: `512 B`, `55.3 kB`, `170.5 MB`."""
-    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if abs(count) >= 0.99995 * size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} B"
-
-
-def duration(seconds: float) -> str:
-    """A time as one would say it: `0.4 s`, `41 s`, `12 min 05 s`, `2 h 05 min`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"

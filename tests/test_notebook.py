@@ -14,38 +14,44 @@ from onecycle.experiments import compare
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
-@pytest.fixture(autouse=True)
-def reduced_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("EPOCHS", "2"), ("LIMIT", "200"), ("WIDTH", "0.1"), ("SEEDS", "2")):
-        monkeypatch.setenv(f"ONECYCLE_NOTEBOOK_{name}", value)
+REDUCED = {"DATA": "shapes", "EPOCHS": 2, "LIMIT": 200, "WIDTH": 0.1}
+TRIALS = {"DATA": "shapes", "EPOCHS": 1, "LIMIT": 100, "WIDTH": 0.1, "SEEDS": (0, 1)}
 
 
-def shown(name: str, folder: Path) -> list[dict[str, Any]]:
-    """What the cells of a notebook show when it runs in `folder`, by kind."""
+def shown(name: str, folder: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the cells show when the notebook runs in `folder` with other values of its parameters.
+
+    Only those are set that the cell of parameters sets, as papermill would.
+    """
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells)  # committed without outputs
+    (place,) = (n for n, cell in enumerate(notebook.cells) if is_parameters(cell))
+    names = re.findall(r"^([A-Z]+) = ", notebook.cells[place].source, re.MULTILINE)
+    given = [f"{name} = {value!r}" for name, value in values.items() if name in names]
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell("\n".join(given)))
+    for cell in notebook.cells:
+        cell.pop("outputs", None) if cell.cell_type == "markdown" else cell.update(outputs=[])
     client = NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(folder)}})
     client.execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return [output["data"] for output in outputs if "data" in output]
 
 
+def is_parameters(cell: Any) -> bool:
+    return "parameters" in cell.metadata.get("tags", [])
+
+
 def test_the_notebook_runs_and_shows_its_pictures(tmp_path: Path) -> None:
-    outputs = shown("CIFAR10_Custom_ResNet.ipynb", tmp_path)
+    outputs = shown("CIFAR10_Custom_ResNet.ipynb", tmp_path, REDUCED)
     assert sum("image/png" in data for data in outputs) == 6
     (run,) = (tmp_path / "runs").iterdir()
     assert (run / "result.json").exists()
 
 
-def test_the_experiments_train_show_and_compare(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_experiments_train_show_and_compare(tmp_path: Path) -> None:
     """In their order, as the second and third need the runs of the first."""
-    for name, value in (("EPOCHS", "1"), ("LIMIT", "100")):
-        monkeypatch.setenv(f"ONECYCLE_NOTEBOOK_{name}", value)
     recipes = {}
     for name in sorted(path.name for path in (NOTEBOOKS / "experiments").glob("*.ipynb")):
-        outputs = shown(f"experiments/{name}", tmp_path)
+        outputs = shown(f"experiments/{name}", tmp_path, TRIALS)
         assert sum("image/png" in data for data in outputs) >= 4
         (recipes[name],) = (
             data["text/markdown"].splitlines()[0] for data in outputs if "text/markdown" in data

@@ -40,6 +40,7 @@ MAKE_ENDS_WITH = {  # what a make target comes down to once everything is instal
     "train": "onecycle train demo",
     "test": "python -m pytest",  # the suite that is running now
     "test-faults": "python -m pytest -m faults",
+    "notebook": "jupyter lab notebooks/CIFAR10_Custom_ResNet.ipynb",
 }
 
 COMMANDS = [
@@ -127,7 +128,7 @@ def test_make_command(command: str, tmp_path: Path) -> None:
 
 def test_make_installs_nothing_the_second_time(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    for name in ("bin/pip", ".installed", ".installed-dev"):
+    for name in ("bin/pip", ".installed", ".installed-dev", ".installed-notebook"):
         (tmp_path / name).touch()
     for target, end in MAKE_ENDS_WITH.items():
         assert sh(f"make {target} -n VENV={tmp_path}", ROOT) == f"{tmp_path}/bin/{end}\n"

@@ -9,20 +9,17 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from onecycle import terminal
-from onecycle.terminal import (
-    PlainProgress,
+from onecycle.progress import stage
+from onecycle.progress.stage import (
     Stage,
-    TerminalProgress,
-    Unbreakable,
     amount,
-    choose,
     duration,
     header,
     live_line,
     percent,
-    shown,
     table_row,
 )
+from onecycle.terminal import PlainProgress, TerminalProgress, Unbreakable, choose, shown
 
 ROW = {
     "epoch": 3,
@@ -59,6 +56,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(terminal, "perf_counter", clock)
+    monkeypatch.setattr(stage, "perf_counter", clock)
     return clock
 
 

@@ -12,7 +12,7 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 
-from onecycle.terminal import amount, duration, percent
+from onecycle.progress.stage import amount, duration, percent
 
 UNLIMITED = 10_000
 """Columns of a file or pipe, in which nothing needs to be folded."""

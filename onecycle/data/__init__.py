@@ -11,7 +11,7 @@ from onecycle.data import cifar, folder, refusals, shapes
 from onecycle.data.image_set import ImageSet, Labelled, LeftOut, Splits, fingerprint
 from onecycle.data.refusals import BUILT_IN
 from onecycle.errors import InputError
-from onecycle.progress import SILENT, Progress
+from onecycle.progress import IN_NOTEBOOKS, SILENT, Progress
 
 __all__ = [
     "BUILT_IN",
@@ -37,7 +37,7 @@ def load_splits(
     val_fraction: float = 0.0,
     split_seed: int = 0,
     cache_dir: Path | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = IN_NOTEBOOKS,
 ) -> Splits:
     """The train, test and, if asked for, validation split of `source`.
 
@@ -94,7 +94,7 @@ def load_all(
     resize: Literal["crop", "squash"] = "crop",
     on_bad_image: Literal["error", "skip"] = "error",
     cache_dir: Path | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = IN_NOTEBOOKS,
 ) -> Labelled:
     """All images of `source` that are there to be classified, as one set; none are set apart.
 

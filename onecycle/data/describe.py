@@ -10,7 +10,7 @@ from typing import Any
 from onecycle.data import duplicates
 from onecycle.data.duplicates import Duplicates
 from onecycle.data.image_set import ImageSet, LeftOut, Splits
-from onecycle.progress import SILENT, Progress
+from onecycle.progress import IN_NOTEBOOKS, Progress
 
 UNEVEN = 2.0
 """Ratio of the largest to the smallest class from which on a split is warned about."""
@@ -156,7 +156,7 @@ class DataDescription:
                 )
 
 
-def describe_data(splits: Splits, *, progress: Progress = SILENT) -> DataDescription:
+def describe_data(splits: Splits, *, progress: Progress = IN_NOTEBOOKS) -> DataDescription:
     """What `splits` hold: counts, evenness, channel statistics, and images that are equal.
 
     Images are read in pieces, so memory-mapped ones are never held whole.

@@ -21,7 +21,7 @@ from onecycle.lr_finder.curve import LRCurve
 from onecycle.lr_finder.steps import LossFunction, PairStep, Step, own, validated
 from onecycle.lr_finder.supply import Batch, Supply
 from onecycle.lr_finder.untouched import untouched
-from onecycle.progress import SILENT, Progress
+from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.schedule import range_test_lr, set_value
 
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, partial)
@@ -46,7 +46,7 @@ def lr_range_test(
     validation: Iterable[Batch] | None = None,
     batch_size: int = 0,
     others: Sequence[Any] = (),
-    progress: Progress = SILENT,
+    progress: Progress = IN_NOTEBOOKS,
 ) -> LRCurve:
     """The loss at each of `steps` rising rates, measured with the training's own optimizer.
 

@@ -17,7 +17,7 @@ from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
 from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
-from onecycle.progress import SILENT, Logged, Progress
+from onecycle.progress import IN_NOTEBOOKS, Logged, Progress
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir
 from onecycle.state import Training, load_model
@@ -69,7 +69,7 @@ def train(
     threads: int = 0,
     command: Sequence[str] = (),
     started: float | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = IN_NOTEBOOKS,
 ) -> Run:
     """Train by `recipe` and leave a run folder under `runs`.
 
@@ -100,7 +100,7 @@ def resume(
     *,
     threads: int = 0,
     allow_differences: bool = False,
-    progress: Progress = SILENT,
+    progress: Progress = IN_NOTEBOOKS,
 ) -> Run:
     """Go on with a run that was stopped, from its newest checkpoint; a finished one is returned.
 
@@ -138,7 +138,7 @@ def resume(
         return _carry_out(training, splits, folder, progress)
 
 
-def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = SILENT) -> LRFinding:
+def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = IN_NOTEBOOKS) -> LRFinding:
     """The range test alone, as `train` would run it.
 
     Raises:
@@ -157,7 +157,7 @@ def evaluate_run(
     *,
     data: str | None = None,
     threads: int = 0,
-    progress: Progress = SILENT,
+    progress: Progress = IN_NOTEBOOKS,
 ) -> dict[str, Any]:
     """Evaluate a run's network on its own test split, or on that of other `data`.
 

@@ -8,7 +8,7 @@ from onecycle.config import Recipe, override
 from onecycle.data import Splits, splits_of
 from onecycle.data.batches import Batches
 from onecycle.errors import InputError
-from onecycle.progress import SILENT, Progress
+from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.state import Training
 
 UNEVEN = 2.0
@@ -16,7 +16,7 @@ UNEVEN = 2.0
 
 
 def prepare(
-    recipe: Recipe, *, threads: int = 0, progress: Progress = SILENT
+    recipe: Recipe, *, threads: int = 0, progress: Progress = IN_NOTEBOOKS
 ) -> tuple[Training, Splits]:
     """Data, network and optimizer, with every `auto` but the rates resolved."""
     models.check_name(recipe.model)

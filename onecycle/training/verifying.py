@@ -12,7 +12,7 @@ from torch import Tensor
 
 from onecycle import loop
 from onecycle.errors import InputError, Interrupted
-from onecycle.progress import SILENT, Progress
+from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.run_dir import Checkpoint, RunDir
 from onecycle.state import State, Training
 from onecycle.training.auditing import note_start
@@ -70,7 +70,7 @@ class _StopAt:
         return self._state.step >= self._step and not (self._closed and self._state.seen)
 
 
-def verify(run: str | Path, *, threads: int = 0, progress: Progress = SILENT) -> Verification:
+def verify(run: str | Path, *, threads: int = 0, progress: Progress = IN_NOTEBOOKS) -> Verification:
     """Train again from the checkpoint before the newest one to it, and compare to the bit.
 
     Nothing in the run folder is changed. What is not as the run began is noted, not refused.

@@ -1,4 +1,4 @@
-"""What long work reports to. The base class is silent; `onecycle.terminal` draws for a person."""
+"""What long work reports to. The base class is silent; others draw for a person."""
 
 from collections.abc import Callable, Mapping
 
@@ -30,6 +30,7 @@ class Progress:
 
 
 SILENT = Progress()
+"""Shows nothing, in notebooks neither."""
 
 
 class Logged(Progress):

@@ -1,0 +1,9 @@
+"""What long work reports to: nobody, a log, or the running cell of a notebook.
+
+`onecycle.terminal` has the listeners for a terminal.
+"""
+
+from onecycle.progress.listener import SILENT, Logged, Progress
+from onecycle.progress.notebook import IN_NOTEBOOKS
+
+__all__ = ["IN_NOTEBOOKS", "SILENT", "Logged", "Progress"]
