@@ -23,6 +23,7 @@ import torch
 
 from onecycle import loop, training
 from onecycle.config import Recipe, override
+from onecycle.config.sizes import batch_size_for
 from onecycle.recipes import named
 from onecycle.run_dir import Checkpoint, RunDir
 from onecycle.training.signals import Signals
@@ -67,7 +68,7 @@ def measured(name: str, folder: Path) -> str:
     recipe = piece(named(name).recipe, images, epochs)
     job, _ = training.prepare(recipe)
     run = Timed(RunDir.create(folder, recipe).path)
-    steps_per_epoch = -(-images // recipe.batch_size)
+    steps_per_epoch = -(-images // job.batches.batch_size)
     with run.lock():
         started = time.perf_counter()
         loop.fit(job, run, Signals())
@@ -89,8 +90,11 @@ def measured(name: str, folder: Path) -> str:
 def piece(recipe: Recipe, images: int, epochs: int) -> Recipe:
     """The recipe on drawn images, whole epochs or a few steps, at rates that need no range test."""
     rates = {"lr_max": 0.1, "lr_min": 0.01, "lr_final": 0.01, "data": "shapes", "test_limit": 100}
-    limit = images if epochs else recipe.batch_size * FEW_STEPS
-    return override(recipe, epochs=max(1, epochs), train_limit=limit, **rates)
+    batch_size = batch_size_for(images) if recipe.batch_size == "auto" else recipe.batch_size
+    limit = images if epochs else batch_size * FEW_STEPS
+    return override(
+        recipe, epochs=max(1, epochs), batch_size=batch_size, train_limit=limit, **rates
+    )
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def job_of(width: float, batch_size: int, train: ImageSet | None = None) -> Trai
 
 def speed(job: Training, images: int, first: int) -> float:
     """Images per second over steps of about `images` in all."""
-    size = job.recipe.batch_size
+    size = job.batches.batch_size
     steps = max(1, images // size)
     started = time.perf_counter()
     for step in range(first, first + steps):
@@ -162,7 +162,7 @@ def plain_loop(job: Training) -> Callable[[int], float]:
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
-    size = job.recipe.batch_size
+    size = job.batches.batch_size
     batch = torch.randn(size, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (size,))
 

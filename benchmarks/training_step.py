@@ -111,7 +111,7 @@ def matrix_product(precision: str) -> Callable[[], Tensor]:
 def whole_step(job: Training, turns: int) -> None:
     """The step with everything, and the plain layers' step, each beside a matrix product."""
     product = matrix_product(job.recipe.precision)
-    operations = operations_per_image(job) * job.recipe.batch_size
+    operations = operations_per_image(job) * job.batches.batch_size
     found: dict[str, list[float]] = {"engine": [], "layers": []}
     shares: dict[str, list[float]] = {"engine": [], "layers": []}
     for turn in range(turns + 1):
@@ -120,7 +120,7 @@ def whole_step(job: Training, turns: int) -> None:
                 step = seconds(lambda: training_step(job, turn))  # noqa: B023 - called at once
             rate = 2 * SIDE**3 / seconds(product)
             if turn:
-                found[name].append(job.recipe.batch_size / step)
+                found[name].append(job.batches.batch_size / step)
                 shares[name].append(operations / step / rate)
     print("\nthe whole step, augmentation and optimizer included")
     for name, speeds in found.items():
@@ -195,7 +195,7 @@ def stages(job: Training, turns: int) -> None:
 
 def layers(job: Training, machine: Machine, turns: int) -> None:
     """Every block's convolution and what follows it, forward and backward, by themselves."""
-    size = job.recipe.micro_batch or job.recipe.batch_size
+    size = job.recipe.micro_batch or job.batches.batch_size
     print(f"\nlayers, {size} images, best of {turns}: convolutions in GFLOP/s and of the product's")
     print("rate, the passes after them in GB/s (each byte read or written counted once)")
     print("  block                 conv forward    conv backward   rest forward   rest backward")

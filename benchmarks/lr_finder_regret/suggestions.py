@@ -44,10 +44,10 @@ def _curve(bench: Bench, seed: int) -> LRCurve:
         trial.model,
         trial.optimizer,
         step=step,
-        steps=recipe.lr_steps,
+        steps=int(recipe.lr_steps),
         lr_start=recipe.lr_start,
         lr_end=recipe.lr_end,
-        batch_size=recipe.batch_size,
+        batch_size=trial.batches.batch_size,
     )
 
 
@@ -126,7 +126,7 @@ class _Steps(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _loader(trial: Training) -> DataLoader[tuple[Tensor, Tensor]]:
-    return DataLoader(_Steps(trial, trial.recipe.lr_steps), batch_size=None)
+    return DataLoader(_Steps(trial, int(trial.recipe.lr_steps)), batch_size=None)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,8 @@ BLOWN_UP = 0.8
 SMOOTHING = 0.5
 """Less than for reading a curve: a blow-up is steep, and its place matters."""
 
+RATES = ("lr_min", "lr_max")
+
 
 def lines(evidence: Evidence) -> list[Line]:
     """None where both rates were given, so that there was no range test."""
@@ -33,19 +35,35 @@ def lines(evidence: Evidence) -> list[Line]:
 
 
 def _chosen(lr_min: float | str, lr_max: float | str, found: Mapping[str, Any]) -> list[Line]:
-    """A line for each rate that was left to the range test, as `why` says."""
-    suggestions, why = found.get("suggestions", {}), found.get("why", "")
+    """A line for each rate that was left to the range test."""
+    suggestions, by = found.get("suggestions", {}), _by(found)
     rows = []
-    if "lr_max by" in why and "recommended" in suggestions:
-        best = (found.get("proof") or {}).get("lr_max", suggestions["recommended"]["lr"])
-        by = "short trainings" if found.get("proof") else "'recommended'"
-        rows.append(_rate_line("Peak rate", best, by, lr_max))
-    if "lr_min by" in why and "lr_min" in suggestions and not isinstance(lr_max, str):
+    if "lr_max" in by and "recommended" in suggestions:
+        rows.append(_rate_line("Peak rate", *_best(by["lr_max"], found), lr_max))
+    if "lr_min" in by and "lr_min" in suggestions and not isinstance(lr_max, str):
         low = min(max(suggestions["lr_min"]["lr"], lr_max / SPAN[1]), lr_max / SPAN[0])
-        if "lr_max by" not in why:  # the peak was given
+        if "lr_max" not in by:  # the peak was given
             low = min(float(found.get("lr_min", low)), lr_max)
         rows.append(_rate_line("First rate", low, "where the loss starts to fall", lr_min))
     return rows
+
+
+def _by(found: Mapping[str, Any]) -> Mapping[str, str]:
+    """How each rate was found that was left open; older records have it in words alone."""
+    if "by" in found:
+        return found["by"]
+    why = found.get("why", "")
+    peak = "proven" if found.get("proof") else "recommended"
+    return {name: peak if name == "lr_max" else name for name in RATES if f"{name} by" in why}
+
+
+def _best(method: str, found: Mapping[str, Any]) -> tuple[float, str]:
+    """The peak rate that was found, and by what."""
+    if method == "proven":
+        return found["proof"]["lr_max"], "short trainings"
+    if method == "safe":
+        return found["lr_max"], "being safe, as the curve can't be trusted"
+    return found["suggestions"]["recommended"]["lr"], "'recommended'"
 
 
 def _rate_line(name: str, asked: float, by: str, used: float | str) -> Line:
@@ -61,6 +79,8 @@ def _peak_in_range(found: Mapping[str, Any]) -> Line:
     lr_max = (found.get("chosen") or {}).get("lr_max")
     if proof := found.get("proof"):
         return Line(name, "proven by short trainings", f"{proof['lr_max']:.3g}", True)
+    if _by(found).get("lr_max") == "safe":
+        return Line(name, "a safe one, as the curve can't be trusted", f"{lr_max:.3g}", True)
     curves = [LRCurve.from_json(curve) for curve in found.get("curves", [])]
     if not curves or lr_max is None:
         return unknown(name, asked)

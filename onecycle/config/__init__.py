@@ -1,14 +1,15 @@
 """The recipe of a training: every choice as one typed, validated, frozen record.
 
 A recipe goes to and from TOML without loss, and is overridden field by field. `auto` values are
-resolved by the training, which writes the resolved recipe into its run folder.
+resolved by the training, which writes the resolved recipe into its run folder; those that follow
+the number of images by `sizes.resolve_sizes`.
 """
 
 import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import tomli_w
 
@@ -26,6 +27,9 @@ PEAK_SHARE = 5 / 24
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One training, complete. Every field is a flag of the same name on the command line.
+
+    Who gives `epochs` and not `min_steps` gets these epochs: `min_steps` is 0 then, here as in
+    `override`, in files and by flags.
 
     Raises:
         InputError: on construction, when a value is out of its range.
@@ -70,9 +74,11 @@ class Recipe:
 
     # Cycle
     epochs: int = 24
-    """Passes over the training images."""
-    batch_size: int = 512
-    """Images per step."""
+    """Passes over the training images; `min_steps` may raise them."""
+    batch_size: int | Auto = "auto"
+    """Images per step; auto: 512, or for a small set less, so that an epoch has several steps."""
+    min_steps: int | Auto = "auto"
+    """Least number of steps, which raises epochs for small sets; 0 if epochs is given."""
     micro_batch: int = 0
     """Images that pass through the network at once, each part with its own batch norm; 0: all."""
     peak_epoch: float | Auto = "auto"
@@ -127,8 +133,8 @@ class Recipe:
     """First rate of the range test."""
     lr_end: float = 10.0
     """Last rate of the range test, if the loss does not blow up before."""
-    lr_steps: int = 100
-    """Steps of the range test."""
+    lr_steps: int | Auto = "auto"
+    """Steps of the range test; auto: 100, or as many as the training has, and at least 50."""
     lr_repeats: int = 1
     """Range tests with seeds of their own; the suggestions are their medians."""
 
@@ -144,7 +150,16 @@ class Recipe:
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints within an epoch; 0: only at each epoch's end."""
 
+    def __new__(cls, **given: Any) -> Self:
+        """Remember whether the epochs were asked for, which the fields alone can't tell."""
+        recipe = super().__new__(cls)
+        if "epochs" in given and "min_steps" not in given:
+            object.__setattr__(recipe, "_epochs_asked_for", True)
+        return recipe
+
     def __post_init__(self) -> None:
+        if self.__dict__.pop("_epochs_asked_for", False):
+            object.__setattr__(self, "min_steps", 0)
         check_types(self)
         for name in ("mean", "std"):  # TOML gives lists
             value = getattr(self, name)
@@ -164,6 +179,8 @@ FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fiel
 def override(recipe: Recipe, /, **changes: Any) -> Recipe:
     """`recipe` with some fields changed; a numeric peak keeps its share when only epochs change.
 
+    Epochs that are given are obeyed: `min_steps` becomes 0 unless it is given too.
+
     Raises:
         InputError: an unknown field (with the nearest name), or a value out of its range.
     """
@@ -172,6 +189,8 @@ def override(recipe: Recipe, /, **changes: Any) -> Recipe:
             raise InputError(unknown_name("recipe field", name, FIELDS))
     if "epochs" in changes and "peak_epoch" not in changes and recipe.peak_epoch != "auto":
         changes["peak_epoch"] = recipe.peak_epoch * changes["epochs"] / recipe.epochs
+    if "epochs" in changes:
+        changes.setdefault("min_steps", 0)
     return dataclasses.replace(recipe, **changes)
 
 

@@ -23,7 +23,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "class_weights": ("none", "balanced"),
     "precision": ("auto", "fp32", "bf16"),
 }
-_MAY_BE_AUTO = ("mean", "std", "peak_epoch", "lr_max", "lr_min", "lr_final")
+_WHOLE_OR_AUTO = ("batch_size", "min_steps", "lr_steps")
+_MAY_BE_AUTO = ("mean", "std", "peak_epoch", "lr_max", "lr_min", "lr_final", *_WHOLE_OR_AUTO)
 
 # name: (smallest, largest, smallest allowed?, largest allowed?)
 _RANGES: Mapping[str, tuple[float, float, bool, bool]] = {
@@ -36,6 +37,7 @@ _RANGES: Mapping[str, tuple[float, float, bool, bool]] = {
     "dropout": (0, 1, True, False),
     "epochs": (1, 10**6, True, True),
     "batch_size": (2, 10**6, True, True),
+    "min_steps": (0, 10**9, True, True),
     "micro_batch": (0, 10**6, True, True),
     "peak_epoch": (0, math.inf, False, False),
     "lr_max": (0, math.inf, False, False),
@@ -73,6 +75,9 @@ def check_types(recipe: "Recipe") -> None:
             continue
         if name in ("mean", "std"):
             _check_channels(name, value)
+        elif name in _WHOLE_OR_AUTO:
+            if type(value) is not int:
+                raise InputError(f"{name}: '{value}' is not a whole number; give one, or auto")
         elif name in _MAY_BE_AUTO or isinstance(field.default, float):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 words = "".join(f" or {word}" for word in _words(name))

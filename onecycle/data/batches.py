@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from onecycle import runtime
+from onecycle.config.sizes import steps_per_epoch
 from onecycle.data import augment
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError
@@ -115,8 +116,7 @@ class Batches:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch, the last and perhaps smaller one included."""
-        full, left = divmod(len(self.train), self.batch_size)
-        return max(1, full + (left > 1))
+        return steps_per_epoch(len(self.train), self.batch_size)
 
     def indices(self, step: int) -> np.ndarray:
         """int64 indices into `train` of the global batch of `step` (0-based over the training)."""

@@ -107,6 +107,11 @@ class LRCurve:
         risen[: max(3, len(self) // 10)] = False  # the start itself
         return int(np.argmax(risen)) if risen.any() else len(self)
 
+    @property
+    def has_risen(self) -> bool:
+        """Whether the ramp went far enough to see the loss rise above its start, or blow up."""
+        return self.turn < len(self) or self.stopped in ("diverged", "non-finite")
+
     @cached_property
     def minimum(self) -> int:
         """Index of the lowest smoothed loss left of the turn."""

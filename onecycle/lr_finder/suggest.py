@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -37,7 +37,27 @@ SLIDE_SHARE = 0.01
 """Slopes, per step, that differ by less than this share of the whole fall are equal to `slide`."""
 
 DISAGREEMENT = 3.0
-"""Seeds or methods further apart than this factor are said to disagree."""
+"""Seeds further apart than this factor are said to disagree."""
+
+FEW_POINTS = 20
+"""A curve of fewer points can't be read."""
+
+SAFE_SGD, SAFE_ADAPTIVE = 0.05, 1e-3
+"""Peak rates that are known to be good, if slow: for SGD with momentum at batches of up to 64, from
+which on it grows with the root of the batch size; for optimizers such as Adam at any."""
+
+PLAUSIBLE = 10.0
+"""What is read from a flat curve is held for a peak rate up to this times the safe one."""
+
+Doubt = Literal["few points", "still falling", "flat"]
+"""Why a reading can't be trusted."""
+
+DOUBTS: dict[Doubt, str] = {
+    "few points": "the curve has only {points} points; raise lr_steps or lower lr_end",
+    "still falling": "the loss was still falling at the last rate; raise lr_end",
+    "flat": "the loss hardly fell, so the rates are read from where it rises; raise lr_steps",
+}
+"""What a person is told, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +81,8 @@ class LRFinding:
         suggestions: by method; `lr_min` and `recommended` are those behind the two rates.
         curves: one per repeat.
         warnings: what a reader of the figures must know, each one sentence.
+        doubts: why the rates can't be trusted; empty where they can.
+        replaced: the rate that was read, where `lr_max` is a safe one in its place.
     """
 
     lr_min: float
@@ -68,6 +90,30 @@ class LRFinding:
     suggestions: dict[str, Suggestion]
     curves: tuple[LRCurve, ...]
     warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...] = ()
+    replaced: float | None = None
+
+    def made_safe(self) -> Self:
+        """The finding with a safe rate for the optimizer as its peak where the reading is in doubt.
+
+        A lower reading is kept if the loss has risen: the network may bear no more.
+        """
+        safe = min(safe_rate(curve) for curve in self.curves)
+        has_risen = any(curve.has_risen for curve in self.curves)
+        if not self.doubts or self.lr_max == safe or (self.lr_max < safe and has_risen):
+            return self
+        told = "; ".join(self.warnings)
+        warning = (
+            f"{told}; until then lr_max is {safe:.3g}, which is safe, in place of "
+            f"{self.lr_max:.3g}; to choose it yourself: --lr-max"
+        )
+        return replace(
+            self,
+            lr_max=safe,
+            lr_min=self.lr_min_below(safe),
+            warnings=(warning,),
+            replaced=self.lr_max,
+        )
 
     def lr_min_below(self, lr_max: float) -> float:
         """The rate to rise from towards another peak: `lr_min`'s, within `SPAN` of that peak."""
@@ -80,6 +126,8 @@ class LRFinding:
             "lr_max": self.lr_max,
             "suggestions": {name: asdict(s) for name, s in self.suggestions.items()},
             "warnings": list(self.warnings),
+            "doubts": list(self.doubts),
+            "replaced": self.replaced,
             "curve": self.band(),
             "curves": [curve.to_json() for curve in self.curves],
         }
@@ -207,7 +255,9 @@ def suggest(curves: LRCurve | Sequence[LRCurve]) -> LRFinding:
     suggestions["recommended"] = _of_the_mean(recommended, curves, suggestions["recommended"])
     lr_max = suggestions["recommended"].lr
     lr_min = _within_span(suggestions["lr_min"].lr, lr_max)
-    return LRFinding(lr_min, lr_max, suggestions, curves, tuple(_warnings(curves, suggestions)))
+    doubts = _doubts(curves, lr_max)
+    warnings = _warnings(curves, doubts, suggestions["recommended"])
+    return LRFinding(lr_min, lr_max, suggestions, curves, tuple(warnings), doubts)
 
 
 def _within_span(lr_min: float, lr_max: float) -> float:
@@ -230,35 +280,42 @@ def _of_the_mean(method: Any, curves: tuple[LRCurve, ...], found: Suggestion) ->
     return Suggestion(lr, min(lr, found.low), max(lr, found.high))
 
 
-def _warnings(curves: tuple[LRCurve, ...], suggestions: dict[str, Suggestion]) -> list[str]:
-    lines = []
-    shortest = min(len(curve) for curve in curves)
-    if shortest < 20:
-        lines.append(f"the curve has only {shortest} points; raise lr_steps or lower lr_end")
+def safe_rate(curve: LRCurve) -> float:
+    """A peak rate known to be good for the curve's kind of optimizer and batch size, if slow."""
+    if curve.adaptive:
+        return SAFE_ADAPTIVE
+    low, high = BATCH_SIZES
+    return SAFE_SGD * math.sqrt(min(max(curve.batch_size, low), high) / low)
+
+
+def _doubts(curves: tuple[LRCurve, ...], lr_max: float) -> tuple[Doubt, ...]:
+    """Why `lr_max`, as it was read from the curves, can't be trusted; empty where it can."""
+    found: list[Doubt] = []
+    if min(map(len, curves)) < FEW_POINTS:
+        found.append("few points")
     if any(curve.minimum >= len(curve) - 2 and curve.stopped == "completed" for curve in curves):
-        lines.append("the loss was still falling at the last rate; raise lr_end")
-    if any(curve.is_flat for curve in curves):
+        found.append("still falling")
+    if any(curve.is_flat and not _plausible(curve, lr_max) for curve in curves):
+        found.append("flat")
+    return tuple(found)
+
+
+def _plausible(curve: LRCurve, lr_max: float) -> bool:
+    """Whether what a flat curve gives may be a peak rate: the loss rises, at a rate one knows."""
+    known = curve.adaptive or curve.batch_size > 0
+    return known and curve.has_risen and lr_max <= PLAUSIBLE * safe_rate(curve)
+
+
+def _warnings(
+    curves: tuple[LRCurve, ...], doubts: tuple[Doubt, ...], recommended: Suggestion
+) -> list[str]:
+    """A sentence for each doubt, and one if the repeats' peak rates lie far apart."""
+    lines = [DOUBTS[doubt].format(points=min(map(len, curves))) for doubt in doubts]
+    if recommended.high > DISAGREEMENT * recommended.low:
         lines.append(
-            "the loss hardly fell, so the rates are read from where it rises; raise lr_steps"
+            f"seeds disagree on 'recommended': from {recommended.low:.2g} to {recommended.high:.2g}"
         )
-    for name, suggestion in suggestions.items():
-        if suggestion.high > DISAGREEMENT * suggestion.low:
-            lines.append(
-                f"seeds disagree on '{name}': from {suggestion.low:.2g} to {suggestion.high:.2g}"
-            )
-    return lines + _disagreement(suggestions)
-
-
-def _disagreement(suggestions: dict[str, Suggestion]) -> list[str]:
-    """A line if the methods for LRMAX lie further apart than `DISAGREEMENT`."""
-    peaks = {name: suggestion.lr for name, suggestion in suggestions.items() if name != "lr_min"}
-    low, high = min(peaks, key=peaks.__getitem__), max(peaks, key=peaks.__getitem__)
-    if peaks[high] <= DISAGREEMENT * peaks[low]:
-        return []
-    return [
-        f"methods disagree on the peak: from {peaks[low]:.2g} ('{low}') "
-        f"to {peaks[high]:.2g} ('{high}')"
-    ]
+    return lines
 
 
 def _longest_falling(values: np.ndarray) -> list[int]:

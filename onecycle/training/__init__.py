@@ -23,6 +23,7 @@ from onecycle.run_dir import RunDir
 from onecycle.state import Training, load_model
 from onecycle.training import conditions
 from onecycle.training.auditing import note_failures, note_start, write_audit
+from onecycle.training.cautions import note_drift, note_few_images, note_few_steps, note_sizes
 from onecycle.training.preparation import build, note_uneven_classes, prepare
 from onecycle.training.rates import range_test, resolve_rates, set_aside_if_damaged
 from onecycle.training.results import summary_of, test_figures, validation, weights_sha256
@@ -92,7 +93,7 @@ def train(
     run = RunDir.create(runs, training.recipe)
     run.write_recipe(training.recipe)
     conditions.record(run, training, splits, command)
-    return _carry_out(training, splits, run, progress)
+    return _carry_out(training, splits, run, progress, asked=recipe)
 
 
 def resume(
@@ -148,8 +149,10 @@ def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = IN_NOTEBOO
     training, _ = prepare(recipe, threads=threads, progress=progress)
     if recipe.lr_max == "proven":
         progress.note("lr_max: 'proven' takes trainings, which train does; here is the range test")
+    note_sizes(recipe, training, progress)
+    note_few_images(training, progress)
     with noted_signals() as stop, runtime.reused_memory():
-        return range_test(training, stop, progress)
+        return range_test(training, stop, progress).made_safe()
 
 
 def evaluate_run(
@@ -201,8 +204,17 @@ def describe(recipe: Recipe) -> Summary:
     return summarize(build(recipe, shape[2], classes), shape)
 
 
-def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progress) -> Run:
-    """Find the rates if need be, fit, evaluate, save; then draw pictures and report."""
+def _carry_out(
+    training: Training,
+    splits: Splits,
+    run: RunDir,
+    progress: Progress,
+    asked: Recipe | None = None,
+) -> Run:
+    """Find the rates if need be, fit, evaluate, save; then draw pictures and report.
+
+    `asked`: the recipe before its `auto` values were resolved; None: it had none.
+    """
     with (
         run.lock(),
         run.log() as write,
@@ -212,6 +224,9 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
         progress = Logged(progress, write)
         progress.note(f"run folder: {run.path}")
         if training.state.step == 0:
+            note_sizes(asked or training.recipe, training, progress)
+            note_few_steps(training, progress)
+            note_few_images(training, progress)
             note_uneven_classes(training, progress)
         training.recipe = resolve_rates(training, run, stop, progress)
         note_start(training)
@@ -224,6 +239,7 @@ def _carry_out(training: Training, splits: Splits, run: RunDir, progress: Progre
         stop.finished = True
         stop.heed()
         note_failures(run, result, progress)
+        note_drift(result, progress)
         progress.start("drawing plots and report", 1, "stage")
         figures.write(run)
         stop.heed()

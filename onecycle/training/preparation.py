@@ -5,6 +5,7 @@ from torch import nn
 
 from onecycle import kernels, models, optim, runtime
 from onecycle.config import Recipe, override
+from onecycle.config.sizes import resolve_sizes
 from onecycle.data import Splits, splits_of
 from onecycle.data.batches import Batches
 from onecycle.errors import InputError
@@ -27,12 +28,13 @@ def prepare(
     splits = splits_of(recipe, progress)
     mean, std = _statistics(recipe, splits)
     recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
+    recipe = resolve_sizes(recipe, len(splits.train))
     _, _, channels = splits.train.image_shape
     model = build(recipe, channels, len(splits.train.classes))
     model = placed(model, device, compiled=recipe.compile)
     batches = Batches(
         train=splits.train,
-        batch_size=recipe.batch_size,
+        batch_size=int(recipe.batch_size),
         seed=recipe.seed,
         mean=mean,
         std=std,

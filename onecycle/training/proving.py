@@ -25,6 +25,9 @@ PROBE_SHARE = 0.5
 JUDGED_SHARE = 0.1
 """Share of the training images that judge the probes where there is no validation split."""
 
+FEW_JUDGES = 50
+"""Images below which the probes' scores are mostly chance."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -75,6 +78,11 @@ def prove_lr_max(
     balanced = shorter.recipe.class_weights == "balanced"
     judged = "balanced accuracy" if balanced else "accuracy"
     progress.note(f"proof of lr_max: {cost}, judged on {images:,} images of the train split")
+    if images < FEW_JUDGES:
+        progress.note(
+            f"warning: {images} images are too few to tell rates apart; give a larger "
+            "--val-fraction, or --lr-max auto"
+        )
 
     def score(lr: float) -> float | None:
         progress.start(f"probe at lr_max {lr:.2g}", steps)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 from torch import Tensor
 
@@ -18,15 +19,26 @@ from onecycle.training.preparation import build, placed
 from onecycle.training.proving import prove_lr_max
 from onecycle.training.signals import Signals
 
+Method = Literal["recommended", "safe", "proven", "lr_min"]
+
+WHY: dict[Method, str] = {
+    "recommended": "lr_max by 'recommended', from the last rate of the valley's floor",
+    "safe": "lr_max by a safe rate for the optimizer, as the curve can't be trusted",
+    "proven": "lr_max by short trainings on either side of the 'recommended' rate",
+    "lr_min": "lr_min by 'lr_min', the rate at which the loss measurably starts to fall, "
+    "kept between 1/1000 and 1/10 of lr_max",
+}
+"""How a rate was chosen, in words."""
+
 
 def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Progress) -> Recipe:
     """The recipe with numbers for its rates, found by a range test where they are `auto`."""
     recipe = training.recipe
     if isinstance(recipe.lr_max, str) or recipe.lr_min == "auto":
         started = time.perf_counter()
-        finding = range_test(training, stop, progress)
+        finding = trusted(recipe, range_test(training, stop, progress))
         for warning in finding.warnings:
-            progress.note(f"range test: {warning}")
+            progress.note(f"warning: range test: {warning}")
         evidence = None
         if recipe.lr_max == "proven":
             seconds = (time.perf_counter() - started) / sum(map(len, finding.curves))
@@ -40,7 +52,8 @@ def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Prog
             | {
                 "asked": {name: getattr(training.recipe, name) for name in ("lr_min", "lr_max")},
                 "chosen": {"lr_min": recipe.lr_min, "lr_max": recipe.lr_max},
-                "why": _why(training.recipe),
+                "by": (by := _by(training.recipe, finding)),
+                "why": "; ".join(WHY[method] for method in by.values()),
                 **({"proof": evidence.to_json()} if evidence else {}),
                 "optimizer": finding.curves[0].optimizer,
                 "seconds": time.perf_counter() - started,
@@ -75,6 +88,16 @@ def with_rates(recipe: Recipe, found: Mapping[str, float]) -> Recipe:
     words = [name for name in ("lr_max", "lr_min") if isinstance(getattr(recipe, name), str)]
     recipe = override(recipe, **{name: found[name] for name in words if name in found})
     return recipe if recipe.lr_min == "auto" else _with_final(recipe)
+
+
+def trusted(recipe: Recipe, finding: LRFinding) -> LRFinding:
+    """The finding with a safe peak rate where the reading is in doubt.
+
+    Where the recipe gives the peak, the doubt matters to nobody: the first rate is kept near it.
+    """
+    if isinstance(recipe.lr_max, str) or not finding.doubts:
+        return finding.made_safe()
+    return replace(finding, lr_min=finding.lr_min_below(recipe.lr_max), warnings=())
 
 
 def range_test(training: Training, stop: Signals, progress: Progress) -> LRFinding:
@@ -112,10 +135,10 @@ def _one_range_test(trial: Training, seed: int, stop: Signals, progress: Progres
         trial.model,
         trial.optimizer,
         step=step,
-        steps=recipe.lr_steps,
+        steps=int(recipe.lr_steps),
         lr_start=recipe.lr_start,
         lr_end=recipe.lr_end,
-        batch_size=recipe.batch_size,
+        batch_size=batches.batch_size,
         progress=progress,
     )
 
@@ -152,14 +175,13 @@ def _with_final(recipe: Recipe) -> Recipe:
     return override(recipe, lr_final=recipe.lr_min) if recipe.lr_final == "auto" else recipe
 
 
-def _why(recipe: Recipe) -> str:
-    """How the two rates were chosen, in one sentence."""
-    found = [n for n in ("lr_min", "lr_max") if isinstance(getattr(recipe, n), str)]
-    methods = {
-        "lr_max": "lr_max by short trainings on either side of the 'recommended' rate"
-        if recipe.lr_max == "proven"
-        else "lr_max by 'recommended', from the last rate of the valley's floor",
-        "lr_min": "lr_min by 'lr_min', the rate at which the loss measurably starts to fall, "
-        "kept between 1/1000 and 1/10 of lr_max",
-    }
-    return "; ".join(methods[name] for name in found)
+def _by(recipe: Recipe, finding: LRFinding) -> dict[str, Method]:
+    """How each rate was found that the recipe left open."""
+    found: dict[str, Method] = {}
+    if recipe.lr_min == "auto":
+        found["lr_min"] = "lr_min"
+    if recipe.lr_max == "proven":
+        found["lr_max"] = "proven"
+    elif recipe.lr_max == "auto":
+        found["lr_max"] = "recommended" if finding.replaced is None else "safe"
+    return found
