@@ -26,9 +26,11 @@ from onecycle.training.rates import choose_rates, trusted
 EIGHT = named("custom-resnet-8").recipe
 
 
-def sizes(recipe: Recipe, images: int) -> tuple[object, ...]:
+def sizes(recipe: Recipe, images: int) -> tuple[int, int, int, int]:
     found = resolve_sizes(recipe, images)
-    return found.batch_size, found.epochs, found.lr_steps, found.min_steps
+    numbers = (found.batch_size, found.epochs, found.lr_steps, found.min_steps)
+    assert all(type(number) is int for number in numbers)
+    return numbers  # pyright: ignore[reportReturnType]
 
 
 # --------------------------------------------------------------------------------------- the sizes
@@ -62,7 +64,7 @@ def test_every_set_gets_a_batch_it_can_fill_and_enough_steps(images, name):
         assert batch in [2**k for k in range(1, 10)]
     lengths = [len(part) for part in np.array_split(range(images), range(batch, images, batch))]
     steps = epochs * (len(lengths) - (len(lengths) > 1 and lengths[-1] == 1))
-    wanted = LEAST_STEPS if recipe.min_steps == "auto" else recipe.min_steps
+    wanted = LEAST_STEPS if recipe.min_steps == "auto" else int(recipe.min_steps)
     assert epochs >= recipe.epochs
     assert steps >= wanted or epochs == MOST_EPOCHS
     assert epochs == recipe.epochs or steps * (epochs - 1) / epochs < wanted  # and no more
@@ -193,7 +195,7 @@ def test_a_given_peak_is_kept_and_spares_the_warning():
     assert kept.warnings == ()
     chosen = choose_rates(recipe, kept)
     assert chosen.lr_max == 0.2
-    assert 0.0002 <= chosen.lr_min <= 0.02
+    assert 0.0002 <= float(chosen.lr_min) <= 0.02
     chosen = choose_rates(override(Recipe(), lr_min=1e-4), trusted(Recipe(), found))
     assert (chosen.lr_min, chosen.lr_max) == (1e-4, pytest.approx(SAFE))
 
@@ -286,7 +288,7 @@ def test_enough_steps_get_no_warning(photos):
 def test_classes_of_a_few_images_are_named(photos):
     recipe = override(EIGHT, data=str(photos), **QUICK, train_limit=8)
     assert (
-        "warning: 3 of 3 classes have fewer than 10 training images ('cat' has 2), too few to "
+        "warning: 3 of 3 classes have fewer than 10 training images ('ant' has 2), too few to "
         "learn from; add images"
     ) in notes_of(recipe)
 

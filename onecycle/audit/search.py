@@ -79,8 +79,6 @@ def _peak_in_range(found: Mapping[str, Any]) -> Line:
     lr_max = (found.get("chosen") or {}).get("lr_max")
     if proof := found.get("proof"):
         return Line(name, "proven by short trainings", f"{proof['lr_max']:.3g}", True)
-    if _by(found).get("lr_max") == "safe":
-        return Line(name, "a safe one, as the curve can't be trusted", f"{lr_max:.3g}", True)
     curves = [LRCurve.from_json(curve) for curve in found.get("curves", [])]
     if not curves or lr_max is None:
         return unknown(name, asked)
@@ -91,6 +89,8 @@ def _peak_in_range(found: Mapping[str, Any]) -> Line:
         return Line(name, asked, f"{lr_max:.3g}; it has blown up at {end:.3g}", lr_max < end)
     last = max(curve.lr[-1] for curve in curves)
     words = f"{lr_max:.3g}; the loss has not blown up by {last:.3g}"
+    if _by(found).get("lr_max") == "safe" and _same(lr_max, found.get("lr_max")):
+        return Line(name, "a safe one, as the curve can't be read", words, True)
     return Line(name, f"{asked}, or among the rates tried", words, lr_max <= last)
 
 

@@ -65,7 +65,7 @@ def _few_steps(training: Training) -> str:
     epochs = least_epochs("auto", steps_per_epoch(images, min(batch_size, wanted)))
     remedies = [f"--batch-size {wanted}"] if batch_size > wanted else []
     remedies += [f"--epochs {epochs}"] if epochs > recipe.epochs else []
-    verb = "makes" if training.total_steps == 1 else "make"
+    verb = "makes" if recipe.epochs == 1 else "make"
     return (
         f"{_counted(recipe.epochs, 'epoch')} of {_counted(images, 'training image')} at batch size "
         f"{batch_size} {verb} only {_counted(training.total_steps, 'step')}, too few to learn "
@@ -80,7 +80,7 @@ def note_drift(result: Mapping[str, Any], progress: Progress) -> None:
     it is rather too low.
     """
     train, test = result["train_accuracy"], result["test_accuracy"]
-    if train - test >= DRIFT:
+    if train - test >= DRIFT - 1e-9:
         progress.note(
             f"warning: train accuracy {100 * train:.1f} %, test accuracy {100 * test:.1f} % "
             f"(of {_counted(result['test_images'], 'image')}): the network has memorized its "
