@@ -9,6 +9,7 @@ import platform
 import re
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -756,3 +757,34 @@ def test_a_git_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("onecycle.run_dir.provenance.GIT_SECONDS", 0.2)
     assert git_state(tmp_path) is None
+
+
+def test_what_is_new_in_a_folder_survives_a_power_cut(tmp_path, monkeypatch):
+    """Of each folder, the names that stood in it when it was last flushed to disk are safe."""
+    safe: dict[str, set[str]] = {}
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        fsync(handle)
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            safe[os.readlink(f"/proc/self/fd/{handle}")] = set(os.listdir(handle))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    run = RunDir.create(tmp_path / "a" / "b" / "runs", Recipe())
+    with run.lock(), run.log() as write:
+        write("begun")
+        for name in ("steps.jsonl", "metrics.jsonl"):
+            run.append(name, {"step": 0})
+            assert name in safe[str(run.path)]
+    for folder, names, _ in os.walk(tmp_path):
+        assert set(names) <= safe.get(folder, set()), folder
+    logs = {"steps.jsonl", "metrics.jsonl", "train.log"}
+    assert logs <= safe[str(run.path)]
+
+
+def test_a_log_that_is_there_costs_no_flush(tmp_path, monkeypatch):
+    run = RunDir.create(tmp_path, Recipe())
+    with run.lock():
+        run.append("steps.jsonl", {"step": 0})
+        monkeypatch.setattr(os, "fsync", None)
+        run.append("steps.jsonl", {"step": 1})

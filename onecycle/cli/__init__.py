@@ -21,6 +21,7 @@ from onecycle import __version__
 from onecycle.cli.call import OutputLost, call_of, heard, write
 from onecycle.cli.commands import COMMANDS
 from onecycle.cli.flags import parse
+from onecycle.cli.inherited import start_without_harmful
 from onecycle.config import Recipe
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError, Interrupted, StaleError, TrainingError
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = perf_counter()
     words = tuple(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
+    if argv is None:
+        start_without_harmful(words)
     try:
         return _answered(words, started)
     finally:

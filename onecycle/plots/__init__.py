@@ -4,6 +4,8 @@ Figures are made without pyplot, so there is no global state to leak; in a noteb
 itself as the last expression of a cell.
 """
 
+from onecycle.plots import _matplotlib as _matplotlib  # isort: skip - before all that imports it
+
 from matplotlib.figure import Figure
 
 from onecycle.plots.compared import compared

@@ -49,8 +49,8 @@ STYLE: Any = {
     # From matplotlib's own defaults, so that nobody's matplotlibrc or style sheet changes a figure.
     key: value
     for key, value in rcParamsDefault.items()
-    if key.startswith(("axes", "figure", "font", "grid", "image", "legend", "lines", "mathtext"))
-    or key.startswith(("patch", "path", "savefig", "text", "xtick", "ytick"))
+    if not key.startswith(("backend", "date.epoch", "docstring", "interactive", "timezone"))
+    and not key.startswith(("svg", "toolbar", "webagg"))
 } | {
     "font.family": "DejaVu Sans",  # ships with matplotlib
     "font.size": TEXT,
@@ -123,7 +123,8 @@ def svg(figure: Figure) -> str:
     where the page has none. Equal figures give equal text.
     """
     buffer = io.StringIO()
-    with rc_context(STYLE | {"svg.hashsalt": "onecycle", "svg.fonttype": "path"}):
+    of_svg = {"svg.hashsalt": "onecycle", "svg.fonttype": "path", "svg.image_inline": True}
+    with rc_context(STYLE | of_svg):
         figure.savefig(
             buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
         )

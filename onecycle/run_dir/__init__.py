@@ -7,7 +7,7 @@ holds the folder's own path, so that a run can be moved or copied.
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from io import FileIO
@@ -22,7 +22,14 @@ from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import checkpoints, logs
 from onecycle.run_dir.checkpoints import CHECKPOINTS_KEPT, Checkpoint
-from onecycle.run_dir.files import beside, encode_json, read_json, write_atomically, writing
+from onecycle.run_dir.files import (
+    beside,
+    encode_json,
+    flush_folder,
+    read_json,
+    write_atomically,
+    writing,
+)
 from onecycle.run_dir.ownership import owned
 from onecycle.run_dir.provenance import environment, package_versions
 
@@ -58,9 +65,13 @@ class RunDir:
             stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
             path = Path(runs) / f"{recipe.recipe}-{stamp}-{os.urandom(2).hex()}"
             try:
+                new = [folder for folder in (path, *path.parents) if not folder.exists()]
                 path.mkdir(parents=True)
                 (path / "checkpoints").mkdir()
                 (path / "plots").mkdir()
+                for folder in (path, *(folder.parent for folder in new)):
+                    with suppress(OSError):  # one that may not be read can't be flushed
+                        flush_folder(folder)
                 return cls(path)
             except (OSError, ValueError) as error:  # ValueError: a NUL in the name
                 if isinstance(error, FileExistsError) and path.is_dir():
@@ -186,7 +197,7 @@ class RunDir:
         line = encode_json(row, path) + b"\n"
         with writing(path):
             if name not in self._logs:
-                self._logs[name] = FileIO(path, "ab")
+                self._logs[name] = _opened_log(path)
             if self._logs[name].write(line) != len(line):
                 raise OSError("no space left for the whole row")
 
@@ -215,7 +226,7 @@ class RunDir:
         """A function that writes a line with the time to train.log."""
         path = self.path / "train.log"
         with writing(path):
-            file = FileIO(path, "ab")
+            file = _opened_log(path)
 
         def write(line: str) -> None:
             stamp = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -310,6 +321,15 @@ class RunDir:
             return f"{self.path}: its checkpoints are of a version that did not seal the logs"
         found = (logs.damage(self.path / name, seal) for name, seal in checkpoint.logs.items())
         return next((reason for reason in found if reason), None)
+
+
+def _opened_log(path: Path) -> FileIO:
+    """A log, opened for appending; that a new one is there survives a power cut."""
+    is_new = not path.exists()
+    file = FileIO(path, "ab")
+    if is_new:
+        flush_folder(path.parent)
+    return file
 
 
 def _arrays(archive: object) -> dict[str, np.ndarray]:

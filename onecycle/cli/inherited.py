@@ -1,0 +1,61 @@
+"""Environment variables that a library can't be imported with: left out, and that is said.
+
+They are inherited: from a shell's profile, a cluster's scheduler, a notebook. None of them should
+keep a command from its work, and a library whose import has failed can't be imported again in the
+same process. So the program is started again without them, before it has done anything.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+PREFIXES = ("TORCH", "PYTORCH", "NPY_", "NUMPY_", "SCIPY_")
+"""What the variables of the libraries begin with that read some when they are imported."""
+
+LIBRARIES = ("numpy", "scipy.stats", "torch")
+
+COMPILER = ("torch._dynamo", "torch._inductor.config")
+"""Imported by PyTorch when it makes an optimizer."""
+
+
+def suspects(environment: Mapping[str, str]) -> list[str]:
+    """The variables that a library reads when it is imported, in their order."""
+    return sorted(name for name in environment if name.startswith(PREFIXES))
+
+
+def start_without_harmful(words: Sequence[str]) -> None:
+    """Start the program again without such variables if a library can't be imported with them.
+
+    It costs nothing where none is set. Elsewhere than on POSIX nothing is done.
+
+    Args:
+        words: the command line; with `--quiet` nothing is said.
+    """
+    names = suspects(os.environ)
+    if not names or os.name != "posix":
+        return
+    found = _failing(names)
+    if found is None:
+        return
+    library, error = found
+    if "--quiet" not in words:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        told = f"{', '.join(names)}: left out, as {library} can't start with it ({reason[:200]})"
+        sys.stderr.write(f"onecycle: {told}\n")
+        sys.stderr.flush()
+    rest = {name: value for name, value in os.environ.items() if name not in names}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], rest)
+
+
+def _failing(names: Sequence[str]) -> tuple[str, Exception] | None:
+    """The first library that can't be imported, and why; one that isn't installed is not meant."""
+    compiles = any(name.startswith(("TORCHDYNAMO", "TORCHINDUCTOR")) for name in names)
+    for library in (*LIBRARIES, *(COMPILER if compiles else ())):
+        try:
+            importlib.import_module(library)
+        except ModuleNotFoundError:
+            return None
+        except Exception as error:
+            return library.partition(".")[0], error
+    return None
