@@ -1,6 +1,7 @@
 """Evaluation: logits in, every metric out.
 
-Shapes: N images, K classes, B batch, C channels, H height, W width.
+Shapes: N images, K classes, P pairs of an actual and a predicted class, B batch, C channels,
+H height, W width.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,12 @@ from torch import Tensor, nn
 from onecycle import runtime
 from onecycle.data.batches import Images
 from onecycle.data.image_set import ImageSet
+
+BLOCK = 2**18
+"""Logits that are looked at together: 2 MiB in float64, which stay in the cache.
+
+So no second copy of all of them is held, which of 10,000 images and classes would take 800 MB.
+"""
 
 BATCH_SIZE = 500
 """Images in a forward pass. Fixed, so that an evaluation repeats to the last bit."""
@@ -30,16 +37,14 @@ class Evaluation:
     logits_NK: np.ndarray
     labels_N: np.ndarray
 
-    @cached_property
+    @property
     def log_probabilities_NK(self) -> np.ndarray:
-        """Natural logarithm of the softmax."""
-        shifted = self.logits_NK.astype(np.float64)
-        shifted -= shifted.max(axis=1, keepdims=True)
-        return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        """Natural logarithm of the softmax, computed each time: it takes eight bytes a logit."""
+        return _log_softmax(self.logits_NK)
 
     @property
     def probabilities_NK(self) -> np.ndarray:
-        """The softmax of the logits."""
+        """The softmax of the logits, computed each time."""
         return np.exp(self.log_probabilities_NK)
 
     @cached_property
@@ -50,12 +55,25 @@ class Evaluation:
     @cached_property
     def confidence_N(self) -> np.ndarray:
         """Probability of the predicted class, in (0, 1]."""
-        return np.exp(self.log_probabilities_NK.max(axis=1))
+        return self._losses_and_confidence_2N[1]
 
     @cached_property
     def losses_N(self) -> np.ndarray:
         """Cross-entropy of each image, in nats, without label smoothing."""
-        return -self.log_probabilities_NK[np.arange(len(self.labels_N)), self.labels_N]
+        return self._losses_and_confidence_2N[0]
+
+    @cached_property
+    def _losses_and_confidence_2N(self) -> np.ndarray:
+        """Both in one pass over the logits, a few images at a time."""
+        count, classes = self.logits_NK.shape
+        found_2N = np.empty((2, count))
+        rows = max(1, BLOCK // max(classes, 1))
+        for start in range(0, count, rows):
+            part = slice(start, start + rows)
+            log_BK, labels_B = _log_softmax(self.logits_NK[part]), self.labels_N[part]
+            found_2N[0, part] = -log_BK[np.arange(len(labels_B)), labels_B]
+            found_2N[1, part] = np.exp(log_BK.max(axis=1))
+        return found_2N
 
     @property
     def loss(self) -> float:
@@ -78,18 +96,49 @@ class Evaluation:
         return float(np.nanmean(self.class_accuracy_K))
 
     @cached_property
+    def confusion_P3(self) -> np.ndarray:
+        """The confusion matrix's cells that have images, in its order, row by row.
+
+        int64 P 3: actual class, predicted class, count. There are at most as many as images, where
+        the whole matrix of 10,000 classes would take 800 MB.
+        """
+        classes = self.logits_NK.shape[1]
+        cells_N = self.labels_N.astype(np.int64) * classes + self.predictions_N
+        cells_P, counts_P = np.unique(cells_N, return_counts=True)
+        return np.stack([cells_P // classes, cells_P % classes, counts_P], axis=1)
+
+    @cached_property
     def confusion_KK(self) -> np.ndarray:
         """Counts, int64: rows are actual classes, columns predicted ones."""
         classes = self.logits_NK.shape[1]
-        pairs_N = self.labels_N * classes + self.predictions_N
-        return np.bincount(pairs_N, minlength=classes**2).reshape(classes, classes)
+        counts_KK = np.zeros((classes, classes), dtype=np.int64)
+        actual_P, predicted_P, counts_P = self.confusion_P3.T
+        counts_KK[actual_P, predicted_P] = counts_P
+        return counts_KK
+
+    @cached_property
+    def class_counts_2K(self) -> np.ndarray:
+        """Of each actual class, how many images there are and how many of them are right, int64."""
+        actual_P, predicted_P, counts_P = self.confusion_P3.T
+        found_2K = np.zeros((2, self.logits_NK.shape[1]), dtype=np.int64)
+        np.add.at(found_2K[0], actual_P, counts_P)
+        right_P = actual_P == predicted_P
+        found_2K[1, actual_P[right_P]] = counts_P[right_P]
+        return found_2K
 
     @property
     def class_accuracy_K(self) -> np.ndarray:
         """Accuracy within each actual class; NaN for a class without images."""
-        counts_K = self.confusion_KK.sum(axis=1)
+        counts_K, right_K = self.class_counts_2K
         with np.errstate(invalid="ignore"):
-            return self.confusion_KK.diagonal() / counts_K
+            return right_K / counts_K
+
+
+def _log_softmax(logits_BK: np.ndarray) -> np.ndarray:
+    """Natural logarithm of the softmax, float64."""
+    shifted = logits_BK.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 @torch.no_grad()

@@ -18,7 +18,6 @@ from onecycle.interpret import (
     grad_cam,
     likely_label_errors,
     most_confidently_wrong,
-    top_losses,
 )
 from onecycle.state import Training
 
@@ -28,8 +27,8 @@ TILE = 64
 PICTURE = 150
 """Pixels of the longer side of an image that is kept for a picture: none is shown larger."""
 
-SAMPLES = 8
-"""Training images kept, with their augmented versions."""
+SAMPLES = 10
+"""Training images kept, with their augmented versions: up to so many classes are all seen."""
 
 VERSIONS = 7
 """Augmented versions kept of each."""
@@ -43,8 +42,14 @@ MOST = 2400
 The largest cells come first, so that of thousands of cells those have images that matter.
 """
 
+MATRIX = 100
+"""With more classes than these, picture and report name the worst of them in place of a matrix."""
+
+NAMED = 20
+"""Most frequent confusions that are named then; their images come first."""
+
 LOSSES, LABELS, WRONG = 100, 40, 20
-"""Images kept of the top losses, the likely label errors, and the most confidently wrong."""
+"""Images kept of the mistakes, the likely label errors, and the mistakes that the picture shows."""
 
 FIELD_IMAGES = 32
 """Images over which effective receptive fields are averaged."""
@@ -56,16 +61,18 @@ def gather(training: Training, evaluation: Evaluation) -> dict[str, np.ndarray]:
     """All that examples.npz holds.
 
     Returns:
-        `indices` (int64 E, rising) and `images` (uint8 E T T C) of the images kept; `wrong`,
-        `losses`, `labels`: indices of the mistakes in the order shown; `cam_indices` (M) with
+        `indices` (int64 E, rising) and `images` (uint8 E T T C) of the images kept; `losses`:
+        the misclassified ones of greatest loss in that order, `wrong` the first of these, `labels`:
+        likely label errors; `cam_indices` (M) with
         `cam_predicted` and `cam_actual` (uint8 M T T), the maps for the class predicted and the
         actual one; `field_stages`, `field_sides` and `fields` (float32, stage T T): effective
         receptive fields, the sides in pixels of the images; `wrong_images` (uint8 N T T C), the
         `wrong` ones larger; and what `samples` gives.
     """
+    losses = most_confidently_wrong(evaluation, LOSSES)
     mistakes = {
-        "wrong": most_confidently_wrong(evaluation, WRONG),
-        "losses": top_losses(evaluation, LOSSES),
+        "wrong": losses[:WRONG],
+        "losses": losses,
         "labels": likely_label_errors(evaluation, LABELS),
     }
     mapped = np.unique(np.concatenate(list(mistakes.values())))
@@ -83,14 +90,14 @@ def gather(training: Training, evaluation: Evaluation) -> dict[str, np.ndarray]:
 
 
 def samples(training: Training) -> dict[str, np.ndarray]:
-    """A few training images, one per class as far as there are, as the training saw them.
+    """A few training images, of as many classes as there are, as the training saw them.
 
     Returns:
         `sample_images` (uint8 S T T C), `sample_versions` (uint8 S R T T C) and `sample_labels`
         (int64 S).
     """
     train = training.batches.train
-    chosen = _one_per_class(train.labels_N, SAMPLES)
+    chosen = over_classes(train.labels_N, SAMPLES)
     versions = [
         thumbnails(augmented(training, chosen, version), PICTURE) for version in range(VERSIONS)
     ]
@@ -118,13 +125,19 @@ def augmented(training: Training, indices: np.ndarray, version: int) -> np.ndarr
     return np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
 
 
-def _one_per_class(labels_N: np.ndarray, count: int) -> np.ndarray:
-    """The first image of each class in turn, then the second of each, up to `count` indices."""
-    place_N = np.empty(len(labels_N), dtype=np.int64)
-    for label in np.unique(labels_N):
-        members = np.flatnonzero(labels_N == label)
-        place_N[members] = np.arange(len(members))
-    return np.lexsort((labels_N, place_N))[:count]
+def over_classes(labels_N: np.ndarray, count: int) -> np.ndarray:
+    """Up to `count` indices, in the order of classes, each class equally often or once more.
+
+    With more classes than `count`, these are spread evenly over them, the first image of each.
+    """
+    present = np.unique(labels_N)
+    if len(present) > count:
+        present = present[np.arange(count) * len(present) // count]
+    order = np.argsort(labels_N, kind="stable")
+    order = order[np.isin(labels_N[order], present)]
+    place_N = np.arange(len(order)) - np.searchsorted(labels_N[order], labels_N[order])
+    chosen = np.lexsort((labels_N[order], place_N))[:count]
+    return order[np.sort(chosen)]
 
 
 def images_of_cells(evaluation: Evaluation, most: int = MOST) -> np.ndarray:
@@ -133,10 +146,26 @@ def images_of_cells(evaluation: Evaluation, most: int = MOST) -> np.ndarray:
     Of errors the most confident first; of correct ones the least confident.
     """
     order, rank_N = ranked_in_cells(evaluation)
-    size_N = evaluation.confusion_KK[evaluation.labels_N, evaluation.predictions_N]
+    classes = evaluation.logits_NK.shape[1]
+    cells_N = evaluation.labels_N * classes + evaluation.predictions_N
+    _, cell_N, sizes = np.unique(cells_N, return_inverse=True, return_counts=True)
+    size_N = sizes[cell_N]
+    listed_N = np.zeros(len(size_N), dtype=bool)
+    if classes > MATRIX:
+        listed_N = _of_frequent_confusions(evaluation, cell_N, sizes)
     chosen = order[rank_N[order] < PER_CELL]
-    chosen = chosen[np.lexsort((-size_N[chosen], rank_N[chosen]))][:most]
-    return np.sort(chosen)
+    keys = (-size_N[chosen], rank_N[chosen], ~listed_N[chosen])
+    return np.sort(chosen[np.lexsort(keys)][:most])
+
+
+def _of_frequent_confusions(
+    evaluation: Evaluation, cell_N: np.ndarray, sizes: np.ndarray
+) -> np.ndarray:
+    """Whether each image is of one of the most frequent confusions, which a report names."""
+    right_N = evaluation.labels_N == evaluation.predictions_N
+    errors = sizes.copy()
+    errors[cell_N[right_N]] = 0
+    return np.isin(cell_N, np.argsort(-errors, kind="stable")[:NAMED]) & ~right_N
 
 
 def ranked_in_cells(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:

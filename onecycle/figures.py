@@ -1,6 +1,6 @@
 """The pictures of a run, drawn from what its folder holds, and those of a training at hand."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -89,7 +89,7 @@ def _curves(files: Evidence) -> plots.Figure | None:
 
 def _confusion(files: Evidence) -> plots.Figure | None:
     evaluation = _evaluation(files)
-    return evaluation and plots.confusion(evaluation.confusion_KK, _classes(files))
+    return evaluation and confusion(evaluation, _classes(files))
 
 
 def _misclassified(files: Evidence) -> plots.Figure | None:
@@ -144,7 +144,7 @@ def cycle(training: Training) -> plots.Figure:
 
 
 def samples(training: Training) -> plots.Figure:
-    """A few training images, one per class as far as there are, with versions from the stream."""
+    """A few training images, of as many classes as there are, with versions from the stream."""
     kept = examples.samples(training)
     return plots.augmented_samples(
         kept["sample_images"],
@@ -156,7 +156,7 @@ def samples(training: Training) -> plots.Figure:
 def mistakes(
     training: Training, evaluation: Evaluation, kept: Mapping[str, np.ndarray] | None = None
 ) -> plots.Figure:
-    """The test images that the network is most confidently wrong about, and where it looked.
+    """The misclassified test images of greatest loss, and where in them the network looked.
 
     Args:
         training: for its test images; its network is not used.
@@ -171,6 +171,14 @@ def mistakes(
 
 
 # -------------------------------------------------------------------------------- of both
+
+
+def confusion(evaluation: Evaluation, classes: Sequence[str]) -> plots.Figure:
+    """The confusion matrix; of more than `examples.MATRIX` classes the worst ones, in lists."""
+    if len(classes) <= examples.MATRIX:
+        return plots.confusion(evaluation.confusion_KK, classes)
+    counts_K, right_K = evaluation.class_counts_2K
+    return plots.rankings(counts_K, right_K, evaluation.confusion_P3, classes)
 
 
 def _mistakes(
@@ -189,6 +197,7 @@ def _mistakes(
         [float(value) for value in evaluation.confidence_N[wrong]],
         [names[index] for index in wrong],
         maps_NHW,
+        [float(value) for value in evaluation.losses_N[wrong]],
     )
 
 

@@ -169,23 +169,43 @@ def test_a_peak_on_the_falling_tail_after_the_loss_has_blown_up(tmp_path):
 
 def test_figures_that_are_not_those_of_the_predictions(tmp_path, patch):
     """The loss divided by the images once too often, the accuracy per class from the first four
-    images of each batch, the first mistake of each batch in place of the most confident ones.
+    images of each batch, the first mistakes in place of those of greatest loss.
     """
 
     def of_the_first_four(self: Evaluation) -> np.ndarray:
         first = np.arange(len(self.labels_N)) % 64 < 4
-        classes = self.logits_NK.shape[1]
-        pairs = self.labels_N[first] * classes + self.predictions_N[first]
-        return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+        pairs = np.stack([self.labels_N[first], self.predictions_N[first]], axis=1)
+        cells, counts = np.unique(pairs, axis=0, return_counts=True)
+        return np.concatenate([cells, counts[:, None]], axis=1)
 
     def unranked(evaluation: Evaluation, count: int) -> np.ndarray:
         return np.sort(most_confidently_wrong(evaluation, 10**6))[:count]
 
     patch(Evaluation, "loss", property(lambda self: float(self.losses_N.mean() / 500)))
-    patch(Evaluation, "confusion_KK", property(of_the_first_four))
+    patch(Evaluation, "confusion_P3", property(of_the_first_four))
     patch(Evaluation, "balanced_accuracy", 0.5)  # a class may have none of these images
     patch(examples, "most_confidently_wrong", unranked)
     assert failed(tmp_path) == {"Test loss", "Accuracy per class", "Mistakes shown"}
+
+
+def test_a_list_of_mistakes_must_hold_mistakes_alone_and_those_of_greatest_loss(tmp_path):
+    """A run of an earlier version, which ranked them by confidence, is not blamed."""
+    run = RunDir.open(training.train(override(RECIPE, lr_max=0.05), runs=tmp_path).path)
+    arrays, predictions = run.load_arrays("examples.npz"), run.load_arrays("predictions.npz")
+    evaluation = Evaluation(predictions["logits"], predictions["labels"])
+    right = np.flatnonzero(evaluation.predictions_N == evaluation.labels_N)
+    wrong = np.flatnonzero(evaluation.predictions_N != evaluation.labels_N)
+    ranked = arrays["wrong"]
+    assert len(ranked) == 20 < len(wrong)
+    by_confidence = wrong[np.argsort(-evaluation.confidence_N[wrong], kind="stable")][:20]
+    one_right = np.append(ranked[:19], right[np.argmax(evaluation.losses_N[right])])
+    for shown, passes in (
+        (ranked, True), (by_confidence, None), (one_right, False), (ranked[::-1], False),
+        (ranked[:19], False),
+    ):  # fmt: skip
+        run.save_arrays("examples.npz", **(arrays | {"wrong": shown}))
+        line = next(line for line in audit(run)["Figures"] if line.name == "Mistakes shown")
+        assert line.passed is passes
 
 
 def test_a_seed_that_is_never_set(tmp_path, patch):

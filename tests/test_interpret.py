@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onecycle.evaluate import Evaluation
-from onecycle.interpret import most_confidently_wrong, top_losses
+from onecycle.interpret import most_confidently_wrong
 
 # A few whole numbers, so that many images have the same logits and are ranked by their index.
 logits = st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=3), min_size=1, max_size=40)
@@ -16,30 +16,36 @@ def test_rankings_are_plain_sorts_with_ties_by_index(rows, data, count):
     labels = data.draw(st.lists(st.integers(0, 2), min_size=len(rows), max_size=len(rows)))
     evaluation = Evaluation(np.array(rows, np.float32), np.array(labels))
     wrong = [i for i, row in enumerate(rows) if row.index(max(row)) != labels[i]]
-    confidence, losses = evaluation.confidence_N.tolist(), evaluation.losses_N.tolist()
-    expected = sorted(wrong, key=lambda i: (-confidence[i], i))[:count]
+    losses = evaluation.losses_N.tolist()
+    expected = sorted(wrong, key=lambda i: (-losses[i], i))[:count]
     found = most_confidently_wrong(evaluation, count)
     assert found.dtype == np.int64
     assert found.tolist() == expected
-    expected = sorted(range(len(rows)), key=lambda i: (-losses[i], i))[:count]
-    assert top_losses(evaluation, count).tolist() == expected
 
 
-def test_confidence_is_that_in_the_wrong_class():
-    """Not the loss: image 1 is surer of a wrong class, image 2 gives the actual one less."""
+def test_the_ranking_is_by_the_probability_of_the_actual_class():
+    """Image 1 is surer of a wrong class, but image 2 gives the actual one less."""
     probabilities = np.array([[0.9, 0.05, 0.05], [0.8, 0.15, 0.05], [0.50, 0.49, 0.01]])
     evaluation = Evaluation(np.log(probabilities).astype(np.float32), np.array([0, 1, 2]))
-    assert most_confidently_wrong(evaluation).tolist() == [1, 2]
-    assert top_losses(evaluation).tolist() == [2, 1, 0]
+    assert most_confidently_wrong(evaluation).tolist() == [2, 1]
+
+
+def test_an_image_that_is_right_is_never_listed_whatever_its_loss():
+    """Of 12 classes that are equally likely, the first is predicted: a loss of 2.5, but right."""
+    logits_NK = np.zeros((3, 12), np.float32)
+    logits_NK[1:, 5] = 0.01
+    evaluation = Evaluation(logits_NK, np.array([0, 5, 4]))
+    assert evaluation.losses_N[0] > evaluation.losses_N[1]
+    assert most_confidently_wrong(evaluation).tolist() == [2]
 
 
 def test_twenty_by_default():
     rng = np.random.default_rng(0)
     evaluation = Evaluation(rng.normal(0, 3, (500, 10)).astype(np.float32), np.zeros(500, int))
     found = most_confidently_wrong(evaluation)
-    assert len(found) == len(top_losses(evaluation)) == 20
+    assert len(found) == 20
     left_out = np.setdiff1d(np.flatnonzero(evaluation.predictions_N != 0), found)
-    assert evaluation.confidence_N[found].min() >= evaluation.confidence_N[left_out].max()
+    assert evaluation.losses_N[found].min() >= evaluation.losses_N[left_out].max()
 
 
 def test_nothing_wrong_gives_nothing():

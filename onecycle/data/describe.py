@@ -37,7 +37,8 @@ class SplitDescription:
     @property
     def class_shares(self) -> tuple[float, ...]:
         """Each class's share of the images, in [0, 1]."""
-        return tuple(count / self.images for count in self.class_counts)
+        images = self.images
+        return tuple(count / images for count in self.class_counts)
 
     @property
     def largest(self) -> int:

@@ -7,7 +7,7 @@ from onecycle.interpret.calibration import (
     reliability,
 )
 from onecycle.interpret.grad_cam import grad_cam, last_map
-from onecycle.interpret.ranking import likely_label_errors, most_confidently_wrong, top_losses
+from onecycle.interpret.ranking import likely_label_errors, most_confidently_wrong
 from onecycle.interpret.receptive_field import EffectiveField, effective_receptive_fields
 
 __all__ = [
@@ -21,5 +21,4 @@ __all__ = [
     "likely_label_errors",
     "most_confidently_wrong",
     "reliability",
-    "top_losses",
 ]

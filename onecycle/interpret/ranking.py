@@ -6,23 +6,23 @@ from onecycle.evaluate import Evaluation
 
 
 def most_confidently_wrong(evaluation: Evaluation, count: int = 20) -> np.ndarray:
-    """Indices of the wrongly classified images, those with the most probable wrong class first.
+    """Indices of the misclassified images, the greatest cross-entropy first: the top losses.
+
+    These are the images to whose actual class the network gives the least probability. This is the
+    one ranking of mistakes: `plots/misclassified.png` and the report show its first images in this
+    order. An image that is classified rightly is never among them, whatever its loss.
 
     Args:
         evaluation: of any split.
         count: how many at the most.
 
     Returns:
-        int64, at most `count`; images of equal confidence in the order of their indices.
+        int64, at most `count`: fewer where fewer are wrong. Images of equal loss are in the order
+        of their indices.
     """
     wrong = np.flatnonzero(evaluation.predictions_N != evaluation.labels_N)
-    order = np.argsort(-evaluation.confidence_N[wrong], kind="stable")
+    order = np.argsort(-evaluation.losses_N[wrong], kind="stable")
     return wrong[order[:count]]
-
-
-def top_losses(evaluation: Evaluation, count: int = 20) -> np.ndarray:
-    """Indices of the images with the greatest cross-entropy, right or wrong, the greatest first."""
-    return np.argsort(-evaluation.losses_N, kind="stable")[:count]
 
 
 def likely_label_errors(
@@ -46,8 +46,7 @@ def likely_label_errors(
     usual_K = _usual_confidence(evaluation)
     wrong = most_confidently_wrong(evaluation, len(evaluation.labels_N))
     sure = np.maximum(usual_K[evaluation.predictions_N[wrong]], confidence)
-    listed = wrong[evaluation.confidence_N[wrong] >= sure]
-    return listed[np.lexsort((listed, -evaluation.losses_N[listed]))][:count]
+    return wrong[evaluation.confidence_N[wrong] >= sure][:count]
 
 
 def _usual_confidence(evaluation: Evaluation) -> np.ndarray:

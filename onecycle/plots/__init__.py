@@ -13,6 +13,7 @@ from onecycle.plots.images import augmented_samples, contact_sheet, misclassifie
 from onecycle.plots.learning import curves
 from onecycle.plots.matrix import confusion
 from onecycle.plots.range_test import lr_range_test
+from onecycle.plots.rankings import rankings
 from onecycle.plots.schedule import one_cycle
 from onecycle.plots.seeds import seeds
 from onecycle.plots.style import png, save, svg
@@ -28,6 +29,7 @@ __all__ = [
     "misclassified",
     "one_cycle",
     "png",
+    "rankings",
     "save",
     "seeds",
     "svg",

@@ -199,8 +199,9 @@ def misclassified(
     confidence: Sequence[float],
     names: Sequence[str],
     maps_NHW: np.ndarray | None = None,
+    losses: Sequence[float] | None = None,
 ) -> Figure:
-    """Up to twenty images that were classified wrongly, in the order given.
+    """The first twenty of the images given, which were classified wrongly, in their order.
 
     Args:
         images_NHWC: uint8, 1 or 3 channels.
@@ -209,6 +210,7 @@ def misclassified(
         names: file name or index of each image.
         maps_NHW: in [0, 1], where each image speaks for the class predicted (Grad-CAM), to be laid
             over the image beside it; None: the images alone.
+        losses: cross-entropy of each image, in nats, to be written beside its confidence.
     """
     count = min(MOST, len(images_NHWC))
     if count == 0:
@@ -227,7 +229,7 @@ def misclassified(
     size = next((size for size in PAIR_SIZES if _all_fit(pairs, size, space)), PAIR_SIZES[-1])
     style.heading(
         axes.figure,  # pyright: ignore[reportArgumentType]
-        "Most confidently wrong",
+        _mistakes_title(count),
         "Actual → predicted class, confidence in the prediction, name of the image"
         if maps_NHW is None
         else "Actual → predicted class; beside it, what speaks for the prediction (Grad-CAM)",
@@ -242,11 +244,18 @@ def misclassified(
             _show(axes, heated_HWC, x + width + GAP, y, width, height)
         pair = _pair(*pairs[index], size, space)
         sure = f"{style.percent_text(confidence[index])} confident"
+        sure += "" if losses is None else f", loss {losses[index]:.2f}"
         axes.text(x, y - 30, pair, va="baseline", fontsize=size, fontweight="bold")
         axes.text(x, y - 9, sure, va="baseline", fontsize=SMALL)
         name = style.fit(names[index], SMALL, space)
         axes.text(x, y + height + 22, name, va="baseline", fontsize=SMALL, color=QUIET)
     return axes.figure  # pyright: ignore[reportReturnType]
+
+
+def _mistakes_title(count: int) -> str:
+    if count < MOST:
+        return "The only misclassified image" if count == 1 else f"All {count} misclassified images"
+    return f"Misclassified images: the {MOST} of greatest loss"
 
 
 def _all_fit(pairs: Sequence[tuple[str, str]], size: float, space: float) -> bool:
