@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from onecycle.audit.rates import schedule
 from onecycle.config import override
 from onecycle.evaluate import Evaluation
 from onecycle.examples import images_of_cells
-from onecycle.interpret import likely_label_errors, most_confidently_wrong, top_losses
+from onecycle.interpret import likely_label_errors, most_confidently_wrong
 from onecycle.recipes import RECIPES
 from onecycle.report import PLOTS
 from onecycle.report.pictures import png
@@ -41,7 +42,7 @@ def make_run(
     )  # fmt: skip
     mistakes = {
         "wrong": most_confidently_wrong(evaluation, 20),
-        "losses": top_losses(evaluation, 60),
+        "losses": most_confidently_wrong(evaluation, 60),
         "labels": likely_label_errors(evaluation, 40, confidence=0.5),
     }
     mapped = np.unique(np.concatenate(list(mistakes.values())))
@@ -53,17 +54,35 @@ def make_run(
         cam_actual=rng.integers(0, 256, (len(mapped), 16, 16), dtype=np.uint8),
         field_stages=np.array(["prep"]), field_sides=np.array([3.0]),
         fields=rng.random((1, 16, 16)).astype(np.float32),
+        sample_images=rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8),
+        sample_versions=rng.integers(0, 256, (3, 7, 16, 16, 3), dtype=np.uint8),
+        sample_labels=np.arange(3) % len(classes),
     )  # fmt: skip
     layer = {"name": "prep.conv", "kind": "Conv2d", "output_shape": [8, 16, 16], "macs": 9}
     layer |= {"parameters": 216, "receptive_field": 3, "jump": 1}
     network = {"layers": [layer], "parameters": 216, "macs": 9, "image_shape": [16, 16, 3]}
     run.write_json("audit.json", {"network": network})
     run.write_environment({"command": ["onecycle", "train", "demo"], "versions": {"torch": "2"}})
+    rates = np.geomspace(1e-4, 1, 50)
+    losses = 2 + (np.log10(rates) + 1.5) ** 2 / 9
+    curve = {"lr": rates, "loss": losses + rng.normal(0, 0.02, 50), "smoothed": losses}
+    found = {"steepest": 0.004, "recommended": 0.1}
+    run.write_json("lr_range_test.json", {
+        "curve": {name: values.tolist() for name, values in curve.items()},
+        "suggestions": {n: {"lr": lr, "low": lr / 2, "high": 2 * lr} for n, lr in found.items()},
+        "chosen": {"lr_min": 0.01, "lr_max": 0.1},
+    })  # fmt: skip
     with run.lock():
+        for step, (lr, momentum) in enumerate(zip(*schedule(recipe, 8), strict=True)):
+            row = {"step": step, "lr": float(lr), "momentum": float(momentum), "loss": 2.0}
+            run.append("steps.jsonl", row)
         for epoch in (1, 2):
             row = {"epoch": epoch, "step": 8 * epoch, "lr": 0.01, "momentum": 0.9}
             row |= {"train_loss": 2.0, "train_accuracy": 0.4, "test_loss": evaluation.loss}
-            run.append("metrics.jsonl", row | {"test_accuracy": evaluation.accuracy, "seconds": 1})
+            run.append(
+                "metrics.jsonl",
+                row | {"test_accuracy": evaluation.accuracy, "seconds": 7.5 * epoch},
+            )
     for name in PLOTS:
         (run.plots / f"{name}.png").write_bytes(plot())
     run.write_result({"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss})

@@ -21,6 +21,7 @@ import test_odd_loops
 import test_schedule
 import test_signals
 import test_soak
+import test_thousands_of_classes
 import test_untouched
 from PIL import Image
 from reliability import DOCUMENTED, TESTED, assert_told, fault
@@ -114,7 +115,8 @@ def resumed(forks: Forks, run: Path, **more: Any) -> Done:
 
 def test_every_row_of_the_table_has_its_test() -> None:
     assert {
-        m.__name__ for m in (test_cli_fuzz, test_kills, test_signals, test_soak)
+        m.__name__
+        for m in (test_cli_fuzz, test_kills, test_signals, test_soak, test_thousands_of_classes)
     }  # they have rows too
     assert set(TESTED) == set(DOCUMENTED) - {"fault", "---"}
 

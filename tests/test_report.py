@@ -62,7 +62,7 @@ class Page(HTMLParser):
         self.tags.append((tag, given))
         scrolls = any(parent.get("class") == "scroll" for _, parent in self.parents)
         stacked = given.get("class") == "audit"  # on a phone its rows become paragraphs
-        if tag in ("table", "img") and not scrolls and not stacked:
+        if tag == "table" and not scrolls and not stacked:  # images and charts are scaled
             self.unscrolled.append(tag)
         if tag not in VOID:
             self.parents.append((tag, given))
@@ -123,7 +123,11 @@ def finished(begun: RunDir) -> RunDir:
         for epoch in (1, 2):
             row = {"epoch": epoch, "step": 8 * epoch, "lr": 0.1 / epoch, "momentum": 0.9}
             row |= {"train_loss": 2.0 / epoch, "train_accuracy": 0.4 * epoch}
-            row |= {"test_loss": 1.5 / epoch, "test_accuracy": 0.375 * epoch, "seconds": 9.6}
+            row |= {
+                "test_loss": 1.5 / epoch,
+                "test_accuracy": 0.375 * epoch,
+                "seconds": 9.6 * epoch,
+            }
             begun.append("metrics.jsonl", row)
     for name in PLOTS:
         (begun.plots / f"{name}.png").write_bytes(PNG)
@@ -161,8 +165,8 @@ def test_every_figure_is_shown(finished):
         "starts at 0.01 and peaks at 0.123. A range test was run: lr_max by 'recommended'.",
         "Warning: the loss was still falling",
         "steepest 0.05 0.04 0.06",
-        "epoch lr momentum train loss train accuracy test loss test accuracy seconds",
-        "2 0.05 0.9 1.0000 80.00 % 0.7500 75.00 % 10",
+        "epoch lr momentum train loss train accuracy test loss test accuracy seconds of this epoch",
+        "2 0.05 0.9 1.0000 80.00 % 0.7500 75.00 % 9.6",
         f"cat 40 75.00 % {wilson(30, 40)}",
         "lines hold",
         "onecycle train demo --data 'my images'",
@@ -177,13 +181,21 @@ def test_every_figure_is_shown(finished):
 
 def test_the_recipe_is_compared_with_the_named_one(finished):
     page = report(finished)
-    changed = re.findall(r'<code>(\w+)</code></th><td class="(\w+)">([^<]*)</td>', page.text)
-    assert changed == [
+    changed = re.findall(r'<code>(\w+)</code></dt><dd class="(\w+)">([^<]*) <', page.text)
+    assert sorted(changed) == [
         ("epochs", "other", "2"),
         ("lr_max", "open", "0.123457"),
         ("lr_min", "open", "0.01"),
     ]
+    assert "epochs 2 (5 there)" in page.words
     assert "weight_decay 0.0005" in page.words
+
+
+def test_the_recipe_stands_once(finished):
+    words = report(finished).words
+    listed = words[words.index("In bold what has another value") :]
+    for name in ("lr_max", "epochs", "weight_decay", "crop_padding"):
+        assert len(re.findall(rf"\b{name}\b", listed)) == 1
 
 
 def test_a_named_recipe_unchanged_and_one_of_ones_own(begun):
@@ -207,16 +219,39 @@ def test_the_file_stands_alone(finished):
     for address in addresses:
         assert address.startswith("data:image/png;base64,") or address.removeprefix("#") in ids
     text = re.sub(r"data:image/\w+;base64,[^\")]+", "", page.text)
-    assert not re.search(r"url\([^)]|@import|https?:|\son\w+=", text)
+    assert not re.search(r"url\((?![)#])|@import|https?:|\son\w+=", text)
 
 
 def test_every_plot_is_embedded_with_words_for_it(finished):
-    images = list(report(finished).all("img"))
-    assert len(images) == len(PLOTS) == 6
+    """As an SVG that takes the page's colours where the run has its numbers, else as the PNG."""
+    page = report(finished)
+    images = list(page.all("img"))
     for image in images:
         assert base64.b64decode(image["src"].split(",")[1]) == PNG
-    alternatives = {image["alt"] for image in images}
-    assert alternatives == {alt for alt, _ in PLOTS.values()}
+    drawn = [figure["aria-label"] for figure in page.all("div") if figure.get("role") == "img"]
+    assert len(drawn) == 1  # the curves: of the range test and the steps, this run has no record
+    assert len(images) == 5
+    assert {*drawn, *(image["alt"] for image in images)} == {alt for alt, _ in PLOTS.values()}
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"curve": {"lr": [1, 2], "loss": [1], "smoothed": [1, 2]}},
+        {"curve": {"lr": [], "loss": [], "smoothed": []}},
+        {"curve": {"lr": [1, 2], "loss": [1, "x"], "smoothed": [1, 2]}},
+        {"curve": {"lr": [-1, 0], "loss": [1, 1], "smoothed": [1, 2]}},
+        {"curve": {"lr": [1e-300, 1e300], "loss": [1, 1], "smoothed": [1, 2]}},
+        {"curve": None},
+        {"chosen": None, "curve": {"lr": [1, 2], "loss": [1, 1], "smoothed": [1, 2]}},
+    ],
+)
+def test_a_record_that_cannot_be_drawn_leaves_the_picture_of_its_time(finished, record):
+    found = {"suggestions": {}, "chosen": {"lr_min": 0.01, "lr_max": 0.1}} | record
+    finished.write_json("lr_range_test.json", found)
+    assert PLOTS["lr_range_test"][0] in report(finished).text
 
 
 def test_it_can_be_read_on_a_phone_and_with_a_keyboard(finished):
@@ -243,10 +278,14 @@ def test_contrast_is_that_of_wcag_aa_in_light_and_dark(begun):
     assert [name for name, _ in schemes] == ["light", "dark"]
     for _, declarations in schemes:
         colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", declarations))
+        inks = ("blue", "orange", "green", "purple", "sky", "red")  # of charts and their letters
         for ink in ("ink", "faint", "accent", "warning"):
             for paper in ("paper", "panel"):
                 pair = sorted((luminance(colours[ink]), luminance(colours[paper])))
                 assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (ink, paper)
+        for ink in inks:
+            pair = sorted((luminance(colours[ink]), luminance(colours["paper"])))
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, ink
 
 
 def test_an_unfinished_run_shows_what_there_is(finished):
@@ -258,7 +297,7 @@ def test_an_unfinished_run_shows_what_there_is(finished):
     assert "This run has not finished: 2 of 2 epochs are done." in page.words
     assert "Test accuracy 75.00 % after 2 of 2 epochs" in page.words
     assert "Mistakes" not in page.words
-    assert len(list(page.all("img"))) == 4
+    assert len(list(page.all("img"))) == 3  # the curves are drawn
 
 
 def test_a_run_that_has_just_begun_has_a_report(begun):

@@ -1,8 +1,14 @@
 """The report in a real browser: offline, quiet, usable by keyboard, on a phone and in the dark."""
 
+import io
+import re
+from typing import Any
+
+import numpy as np
 import pytest
-from browsing import CONTRASTS, PAPER, needs_browser, open_all_details, page_width
+from browsing import CONTRASTS, PAPER, Visits, needs_browser, open_all_details, page_width
 from drawn_run import make_run
+from PIL import Image
 
 from onecycle.report import write_report
 
@@ -138,3 +144,96 @@ def test_on_paper_the_cells_stay_shut_and_the_pictures_stay(opened):
         == "exact"
     )
     assert page.pdf().startswith(b"%PDF")
+
+
+# ------------------------------------------------------------------------- charts, dark and narrow
+
+
+def pixels(element: Any) -> np.ndarray:
+    """What is seen of an element, H W 3."""
+    return np.asarray(Image.open(io.BytesIO(element.screenshot())).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_charts_lie_on_the_paper_of_the_page_in_its_inks(opened, scheme, width):
+    """In the dark no chart is a white box; by their pixels."""
+    page = opened(width, color_scheme=scheme)
+    charts = page.locator(".plot svg:visible")
+    assert charts.count() == 3
+    assert not page.locator("img").count()  # no picture for paper is left in the page
+    paper = np.array([int(value) for value in re.findall(r"\d+", PAPER[scheme])])
+    for index in range(3):
+        seen = pixels(charts.nth(index))
+        distance = np.abs(seen - paper).max(axis=2)
+        assert (distance <= 2).mean() > 0.7  # the most of it is paper
+        assert (distance > 120).mean() > 0.002  # and letters and lines are seen on it
+        white = (seen.min(axis=2) > 245).mean()
+        assert scheme == "light" or white < 0.01
+
+
+WITHIN = """() => [...document.querySelectorAll("body *")].filter((element) => {
+  if (!element.checkVisibility() || element.closest(".scroll, .skip, .unseen, svg *")) return false;
+  const box = element.getBoundingClientRect();
+  return box.right > innerWidth + 0.5 || box.left < -0.5;
+}).map((element) => element.outerHTML.slice(0, 90))"""
+"""Elements that reach beyond the screen, other than within a table's own box."""
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_on_a_phone_nothing_reaches_beyond_the_screen_and_charts_stay_legible(opened, width):
+    page = opened(width)
+    open_all_details(page)
+    assert page.evaluate(WITHIN) == []
+    assert page_width(page) <= width
+    charts = page.locator(".plot svg:visible")
+    assert charts.count() == 3
+    for index in range(3):
+        scale = charts.nth(index).evaluate(
+            "e => e.getBoundingClientRect().width / e.viewBox.baseVal.width"
+        )
+        assert 9 * scale >= (10 if width == 390 else 8.5)  # pixels of letters of 9 points
+    strip = page.locator(".strip").first.bounding_box()
+    assert strip["width"] / 8 >= 30  # a tile of the augmented samples
+
+
+def test_charts_on_paper_are_the_wide_ones(opened):
+    page = opened(390)
+    page.emulate_media(media="print")
+    shown = page.locator(".plot svg:visible")
+    assert shown.evaluate_all("all => all.map(e => e.viewBox.baseVal.width)") == [576, 576, 576]
+
+
+def test_the_lines_of_the_audit_are_folded_while_they_hold(opened):
+    page = opened()
+    lines, count = page.locator(".audit .line"), page.locator("summary.verdict")
+    assert re.match(r".*\d+ of \d+ lines hold", count.inner_text(), re.DOTALL)
+    assert lines.count() > 5
+    assert not lines.first.is_visible()
+    curves = page.locator(".chart").first.bounding_box()
+    assert curves["y"] < 1600  # a screen further down at the most
+    count.focus()
+    page.keyboard.press("Enter")
+    assert lines.first.is_visible()
+    count.click()
+    assert not lines.first.is_visible()
+    page.emulate_media(media="print")
+    assert lines.first.bounding_box()["height"] > 5
+
+
+def test_the_lines_of_the_audit_are_open_when_one_fails(browser, tmp_path):
+    run = make_run(tmp_path)
+    run.write_result((run.result() or {}) | {"test_accuracy": 0.999})
+    page = Visits(browser, write_report(run).as_uri())()
+    assert "fail" in page.locator("summary.verdict").inner_text()
+    assert page.locator(".audit .line.fail").first.is_visible()
+
+
+def test_each_row_of_augmented_samples_shows_its_own_images(opened):
+    page = opened()
+    strips = page.locator(".strip")
+    assert strips.count() == 3
+    seen = [pixels(strips.nth(index)) for index in range(3)]
+    assert all(np.abs(seen[0] - other).mean() > 20 for other in seen[1:])
+    first, second = seen[0][:, : seen[0].shape[1] // 8], seen[0][:, seen[0].shape[1] // 8 :]
+    assert first.std() > 20 < second.std()

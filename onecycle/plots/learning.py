@@ -13,6 +13,8 @@ from onecycle.plots import style
 from onecycle.plots.style import BLUE, FAINT, GREEN, QUIET, RED, WIDTH
 
 SPLITS = {"train": (BLUE, "-"), "test": (RED, "-"), "val": (GREEN, (0, (4, 1.5)))}
+STACKED = 6.0
+"""Below this width the panels stand above one another."""
 END_TEXTS = {"loss": ("train 0.888", "test 8.88e-8"), "accuracy": ("train 100.00 %",)}
 """The longest labels of lines' ends."""
 LEFT, PANEL, BELOW, ABOVE = 0.66, 2.5, 0.55, 0.42
@@ -20,27 +22,36 @@ LEFT, PANEL, BELOW, ABOVE = 0.66, 2.5, 0.55, 0.42
 
 
 @style.styled
-def curves(metrics: Sequence[Mapping[str, float]]) -> Figure:
+def curves(metrics: Sequence[Mapping[str, float]], page_width: float | None = None) -> Figure:
     """Loss and accuracy after each epoch: train against test, and validation where there is one.
 
     Args:
         metrics: the rows of metrics.jsonl; accuracies in [0, 1].
+        page_width: inches, of a chart for a page, without heading; the panels stand above one
+            another where it is narrow. None: a picture that stands alone.
     """
     if not metrics:
         return style.note("No epoch has been finished.")
-    figure = style.new_figure(WIDTH, style.HEADING + ABOVE + PANEL + BELOW)
-    style.heading(
-        figure,
-        "Learning curves",
-        "Train: over each epoch's batches, as the network learns them. Test: after each epoch.",
-    )
+    across = page_width or WIDTH
+    stacked, row = across < STACKED, ABOVE + PANEL + BELOW
+    figure = style.new_figure(across, style.top(page_width) + (1 + stacked) * row)
+    if page_width is None:
+        style.heading(
+            figure,
+            "Learning curves",
+            "Train: over each epoch's batches, as the network learns them. Test: after each epoch.",
+        )
     rooms = [
         0.22 + max(style.text_width(text, style.TEXT, bold=True) for text in END_TEXTS[what])
         for what in ("loss", "accuracy")
     ]
-    width = (WIDTH - 2 * LEFT - sum(rooms)) / 2
-    loss = style.place(figure, LEFT, BELOW, width, PANEL)
-    accuracy = style.place(figure, WIDTH - rooms[1] - width, BELOW, width, PANEL)
+    if stacked:
+        width = across - LEFT - max(rooms)
+        places = (LEFT, BELOW + row), (LEFT, BELOW)
+    else:
+        width = (across - 2 * LEFT - sum(rooms)) / 2
+        places = (LEFT, BELOW), (across - rooms[1] - width, BELOW)
+    loss, accuracy = (style.place(figure, *place, width, PANEL) for place in places)
     _draw_panel(loss, metrics, "loss")
     _draw_panel(accuracy, metrics, "accuracy")
     _name_gap(accuracy, metrics)

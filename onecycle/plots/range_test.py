@@ -27,6 +27,8 @@ from onecycle.plots.style import (
 COLOURS = (QUIET, ORANGE, PURPLE, SKY, RED, INK)
 """Of the suggestions, in the order of their rates."""
 LEFT, RIGHT = 0.78, 0.3
+LEGEND = 0.2
+"""Inches of a further row of the legend, where the figure is narrow."""
 PANEL, ROW, BELOW = 3.1, 0.2, 0.86
 """Inches: height of the axes, height of a flag, and what stands below the axes."""
 
@@ -36,6 +38,7 @@ def lr_range_test(
     curve: Mapping[str, Sequence[float]],
     suggestions: Mapping[str, Mapping[str, float]],
     chosen: tuple[float, float] | None = None,
+    page_width: float | None = None,
 ) -> Figure:
     """Loss over the learning rate, with every suggestion and the span of the cycle.
 
@@ -44,23 +47,28 @@ def lr_range_test(
             also `low` and `high`; optional `searched`: the lowest and highest rate considered.
         suggestions: by method: `lr`, and over repeats `low` and `high`.
         chosen: the rates (lr_min, lr_max) between which the cycle runs.
+        page_width: inches, of a chart for a page, without heading; a narrow one leaves the ranges
+            over seeds to the page. None: a picture that stands alone.
     """
-    rows = len(suggestions) + (chosen is not None)
-    figure = style.new_figure(WIDTH, style.HEADING + ROW * rows + PANEL + BELOW)
-    style.heading(
-        figure,
-        "Learning rate range test",
-        "Training loss while the learning rate rises step by step",
-    )
-    width = WIDTH - LEFT - RIGHT
-    axes = style.place(figure, LEFT, BELOW, width, PANEL)
+    rows, across = len(suggestions) + (chosen is not None), page_width or WIDTH
+    narrow = across < WIDTH
+    below = BELOW + LEGEND * 2 * narrow
+    figure = style.new_figure(across, style.top(page_width) + ROW * rows + PANEL + below)
+    if page_width is None:
+        style.heading(
+            figure,
+            "Learning rate range test",
+            "Training loss while the learning rate rises step by step",
+        )
+    width = across - LEFT - RIGHT
+    axes = style.place(figure, LEFT, below, width, PANEL)
     _draw_losses(axes, curve)
     axes.set_xlim(*_rate_limits(curve, suggestions, chosen))
     axes.set_ylim(*_valley_limits(curve))
     _rate_axis(axes)
     axes.set(xlabel="learning rate (log scale)", ylabel="training loss")
     if rows:
-        flags = style.place(figure, LEFT, BELOW + PANEL, width, ROW * rows, sharex=axes)
+        flags = style.place(figure, LEFT, below + PANEL, width, ROW * rows, sharex=axes)
         flags.set(ylim=(0, rows))
         flags.set_axis_off()
         _flag_suggestions(axes, flags, curve, suggestions)
@@ -68,8 +76,9 @@ def lr_range_test(
             _flag_cycle(axes, flags, chosen)
     figure.legend(
         handles=axes.get_legend_handles_labels()[0],
-        loc="lower left", ncols=5, handlelength=1.6, columnspacing=1.8, borderaxespad=0,
-        borderpad=0, bbox_to_anchor=(LEFT / WIDTH, 0.14 / figure.get_figheight()),
+        loc="lower left", ncols=2 if narrow else 5, handlelength=1.6, columnspacing=1.8,
+        borderaxespad=0, borderpad=0,
+        bbox_to_anchor=((0.2 if narrow else LEFT) / across, 0.14 / figure.get_figheight()),
     )  # fmt: skip
     return figure
 
@@ -98,7 +107,11 @@ def _flag_suggestions(
 ) -> None:
     """Vertical lines that rise to a label each, stepped so that no line crosses a label."""
     ordered = sorted(suggestions.items(), key=lambda item: item[1]["lr"])
-    labels = [f"{style.one_line(name)}  {_span(suggestion)}" for name, suggestion in ordered]
+    ranges = axes.get_figure().get_figwidth() >= WIDTH  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    labels = [
+        f"{style.one_line(name)}  {_span(suggestion) if ranges else rate_text(suggestion['lr'])}"
+        for name, suggestion in ordered
+    ]
     rates = [suggestion["lr"] for _, suggestion in ordered]
     sides = _sides(axes, rates, labels)
     turned = sides.count("left")
@@ -170,15 +183,17 @@ def _sides(axes: Axes, rates: Sequence[float], labels: Sequence[str]) -> list[st
 def _room(axes: Axes, rate: float, label: str, *, after: bool = False) -> float:
     """Inches left over in the figure when the label stands before the rate, or after it."""
     low, high = axes.get_xlim()
-    place = LEFT + (WIDTH - LEFT - RIGHT) * math.log(rate / low) / math.log(high / low)
+    across = axes.get_figure().get_figwidth()  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    place = LEFT + (across - LEFT - RIGHT) * math.log(rate / low) / math.log(high / low)
     needed = style.text_width(label, style.TEXT, bold=True) + 0.2
-    return (WIDTH - place if after else place) - needed
+    return (across - place if after else place) - needed
 
 
 def _rate_axis(axes: Axes) -> None:
     low, high = axes.get_xlim()
-    narrow = high / low < 100
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=14))
+    subs = (1, 2, 5) if high / low < 100 else (1,)
+    most = 14 if axes.get_figure().get_figwidth() >= WIDTH else 6  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=most))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: rate_text(rate)))
 

@@ -7,6 +7,7 @@ placed in inches, and texts are measured first, so that nothing is clipped or co
 import io
 import math
 import os
+import re
 import warnings
 from bisect import bisect
 from collections.abc import Sequence
@@ -29,10 +30,12 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED = (
 )  # fmt: skip
 VARIABLES = {
     INK: "ink", QUIET: "faint", FAINT: "faint", GRID: "line", BLUE: "blue", ORANGE: "orange",
-    GREEN: "green", PURPLE: "purple", SKY: "sky", RED: "red",
+    GREEN: "green", PURPLE: "purple", SKY: "sky", RED: "red", "#ffffff": "paper",
 }  # fmt: skip
 """What a page calls these colours, so that it can make them fit its paper."""
 
+NARROW, WIDE = 4.0, 8.0
+"""Inches of a chart in a page on a phone, and on anything wider."""
 WIDTH = 8.0
 """Inches of a figure that fills the report's column: 1200 pixels."""
 DPI = 150
@@ -115,12 +118,16 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def svg(figure: Figure) -> str:
+def svg(figure: Figure, prefix: str = "") -> str:
     """`figure` as an SVG element to put into a page: no background, letters as shapes.
 
     Inks and lines that belong to the paper are the page's CSS variables `--ink`, `--faint` and
     `--line`, and the palette's colours `--blue`, `--orange` and so on, with what they are here
     where the page has none. Equal figures give equal text.
+
+    Args:
+        figure: any of this package's.
+        prefix: what its ids begin with, so that those of several figures in a page are apart.
     """
     buffer = io.StringIO()
     of_svg = {"svg.hashsalt": "onecycle", "svg.fonttype": "path", "svg.image_inline": True}
@@ -129,10 +136,11 @@ def svg(figure: Figure) -> str:
             buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
         )
     text = buffer.getvalue()
-    text = text[text.index("<svg") :]
+    text = text[text.index("<svg") :].replace("xlink:href", "href")
+    text = re.sub(r'<metadata>.*?</metadata>|\sxmlns(:\w+)?="[^"]*"', "", text, flags=re.DOTALL)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable}, {colour})")
-    return text
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}", text) if prefix else text
 
 
 def save(figure: Figure, path: str | Path) -> None:
@@ -175,6 +183,11 @@ def heading(figure: Figure, title: str, subtitle: str = "") -> None:
     across, up = figure.get_size_inches()
     figure.text(MARGIN / across, 1 - 0.14 / up, title, fontsize=TITLE, fontweight="bold", va="top")
     figure.text(MARGIN / across, 1 - 0.39 / up, subtitle, fontsize=TEXT, color=QUIET, va="top")
+
+
+def top(page_width: float | None) -> float:
+    """Inches kept free above: for the heading, or in a page, which has its own, next to none."""
+    return HEADING if page_width is None else 0.12
 
 
 def note(text: str) -> StyledFigure:

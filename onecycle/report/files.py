@@ -45,6 +45,10 @@ class Files:
         return self.run.read_rows("metrics.jsonl")
 
     @cached_property
+    def steps(self) -> list[dict[str, Any]]:
+        return self.run.read_rows("steps.jsonl")
+
+    @cached_property
     def network(self) -> Mapping[str, Any] | None:
         """The network as it was built, from audit.json; None in runs of an earlier version."""
         return (self.run.read_json("audit.json") or {}).get("network")

@@ -25,16 +25,26 @@ def galleries(files: Files) -> dict[str, Any]:
     """Both lists of images, and the three sheets that show them: plain, and under either map."""
     evaluation, examples = files.evaluation, files.examples
     if evaluation is None or examples is None:
-        return {"losses": None, "suspects": None, "mistake_sheets": None}
+        return {"losses": None, "losses_title": "", "suspects": None, "mistake_sheets": None}
     cards = {
         int(index): _card(files, evaluation, int(index), place)
         for place, index in enumerate(examples["cam_indices"])
     }
+    losses = [cards[int(index)] for index in examples["losses"]]
     return {
-        "losses": [cards[int(index)] for index in examples["losses"]],
+        # In runs of earlier versions, images that are right could be among them.
+        "losses": [card for card in losses if not card["right"]],
+        "losses_title": _title(int((evaluation.predictions_N != evaluation.labels_N).sum())),
         "suspects": [cards[int(index)] for index in examples["labels"]],
         "mistake_sheets": _sheets(examples),
     }
+
+
+def _title(wrong: int) -> str:
+    """What the first list shows, of `wrong` misclassified images."""
+    if wrong > FIRST:  # the others follow
+        return f"The {FIRST} misclassified images of greatest loss, of {wrong:,}"
+    return "The only misclassified image" if wrong == 1 else f"All {wrong} misclassified images"
 
 
 def _card(files: Files, evaluation: Evaluation, index: int, place: int) -> dict[str, Any]:

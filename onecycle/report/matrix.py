@@ -1,5 +1,7 @@
 """The confusion matrix whose cells open their images, and the accuracy of each class.
 
+With more classes than a page can show as a matrix, see `many`.
+
 Shapes: N images, E of them kept, K classes.
 """
 
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from onecycle.evaluate import Evaluation
-from onecycle.examples import PER_CELL, ranked_in_cells
+from onecycle.examples import MATRIX, PER_CELL, ranked_in_cells
 from onecycle.report import words
 from onecycle.report.files import Files
 from onecycle.report.pictures import sheet
@@ -20,24 +22,28 @@ FEW, SOME = 12, 30
 PAIRS = 10
 """Confusions listed by name, the most frequent ones."""
 
+Cells = dict[tuple[int, int], dict[str, Any]]
+"""The images of each cell of the matrix that has any kept, by its actual and predicted class."""
+
 
 def matrix(files: Files) -> dict[str, Any]:
-    """The matrix's rows, the images of its cells, the most frequent confusions, the classes."""
+    """The matrix's rows, the images of its cells, the most frequent confusions, the classes.
+
+    All empty where there are no predictions, or too many classes.
+    """
     evaluation, examples = files.evaluation, files.examples
-    if evaluation is None:
+    if evaluation is None or len(files.classes) > MATRIX:
         return {"matrix": None, "classes": [], "cells": [], "cells_sheet": None}
-    cells = _cells(files, evaluation, examples) if examples is not None else {}
+    cells = cells_of(files, evaluation, examples) if examples is not None else {}
     return {
         "matrix": _matrix(evaluation, files.classes, cells) if examples is not None else None,
-        "classes": _classes(evaluation, files.classes),
+        "classes": rows_of_classes(evaluation, files.classes),
         "cells": list(cells.values()),
         "cells_sheet": sheet(examples["images"]) if examples is not None else None,
     }
 
 
-def _matrix(
-    evaluation: Evaluation, classes: Sequence[str], cells: Mapping[tuple[int, int], Any]
-) -> dict[str, Any]:
+def _matrix(evaluation: Evaluation, classes: Sequence[str], cells: Cells) -> dict[str, Any]:
     counts_KK = evaluation.confusion_KK
     shares_KK = counts_KK / np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
     errors_KK = np.where(np.eye(len(counts_KK), dtype=bool), 0, shares_KK)
@@ -66,7 +72,7 @@ def _matrix(
         "size": "few" if count <= FEW else "some" if count <= SOME else "many",
         "wrong": f"{wrong:,}",
         "total": f"{int(counts_KK.sum()):,}",
-        "pairs": _pairs(counts_KK, classes, cells),
+        "pairs": pairs(evaluation, classes, cells, PAIRS),
     }
 
 
@@ -82,32 +88,35 @@ def _said(count: int, actual: str, predicted: str) -> str:
     return f"{actual} taken for {predicted}: {images}"
 
 
-def _pairs(
-    counts_KK: np.ndarray, classes: Sequence[str], cells: Mapping[tuple[int, int], Any]
-) -> list[dict[str, str]]:
-    """The most frequent confusions."""
-    errors_KK = counts_KK * ~np.eye(len(counts_KK), dtype=bool)
-    order = np.argsort(-errors_KK, axis=None, kind="stable")[:PAIRS]
-    places = [tuple(map(int, divmod(place, len(classes)))) for place in order.tolist()]
+def most_frequent(evaluation: Evaluation, count: int) -> list[list[int]]:
+    """Actual class, predicted class and number of images of the most frequent confusions."""
+    errors_P3 = evaluation.confusion_P3
+    errors_P3 = errors_P3[errors_P3[:, 0] != errors_P3[:, 1]]
+    return errors_P3[np.argsort(-errors_P3[:, 2], kind="stable")[:count]].tolist()
+
+
+def pairs(
+    evaluation: Evaluation, classes: Sequence[str], cells: Cells, count: int
+) -> list[dict[str, Any]]:
+    """The most frequent confusions, `count` of them at the most."""
     return [
         {
             "id": f"cell-{row}-{column}" if (row, column) in cells else "",
             "actual": classes[row],
             "predicted": classes[column],
-            "count": f"{int(errors_KK[row, column]):,}",
+            "classes": (row, column),
+            "count": f"{images:,}",
         }
-        for row, column in places
-        if errors_KK[row, column]
+        for row, column, images in most_frequent(evaluation, count)
     ]
 
 
-def _cells(
-    files: Files, evaluation: Evaluation, examples: Mapping[str, np.ndarray]
-) -> dict[tuple[int, int], Any]:
+def cells_of(files: Files, evaluation: Evaluation, examples: Mapping[str, np.ndarray]) -> Cells:
     """The images of each cell that has any, in the order shown."""
     place_of = {index: place for place, index in enumerate(examples["indices"].tolist())}
     order, rank_N = ranked_in_cells(evaluation)
-    counts_KK, found = evaluation.confusion_KK, {}
+    counts = {(row, column): images for row, column, images in evaluation.confusion_P3.tolist()}
+    found: dict[tuple[int, int], list[dict[str, Any]]] = {}
     confidence_N, predictions_N = evaluation.confidence_N, evaluation.predictions_N
     for index in order[rank_N[order] < PER_CELL].tolist():
         if index not in place_of:
@@ -123,9 +132,9 @@ def _cells(
     return {
         (row, column): {
             "id": f"cell-{row}-{column}",
-            "label": _said(int(counts_KK[row, column]), files.classes[row], files.classes[column]),
+            "label": _said(counts[row, column], files.classes[row], files.classes[column]),
             "shown": len(images),
-            "count": int(counts_KK[row, column]),
+            "count": counts[row, column],
             "right": row == column,
             "images": images,
         }
@@ -133,13 +142,21 @@ def _cells(
     }
 
 
-def _classes(evaluation: Evaluation, names: Sequence[str]) -> list[dict[str, str]]:
-    """Accuracy of each class that has images, the lowest first."""
-    counts = evaluation.confusion_KK.sum(axis=1).tolist()
-    hits = evaluation.confusion_KK.diagonal().tolist()
-    present = [row for row in zip(names, hits, counts, strict=True) if row[2]]
+def rows_of_classes(
+    evaluation: Evaluation, names: Sequence[str], most: int | None = None
+) -> list[dict[str, Any]]:
+    """Accuracy of each class that has images, the lowest first; of equal ones that of most images.
+
+    Args:
+        most: how many of them; None: all.
+    """
+    counts, hits = evaluation.class_counts_2K.tolist()
+    rows = enumerate(zip(names, hits, counts, strict=True))
+    present = [(index, *row) for index, row in rows if row[2]]
+    present.sort(key=lambda row: (row[2] / row[3], -row[3]))
     return [
         {
+            "class": index,
             "name": name,
             "count": f"{count:,}",
             "accuracy": words.percent(hit / count),
@@ -147,7 +164,7 @@ def _classes(evaluation: Evaluation, names: Sequence[str]) -> list[dict[str, str
             "interval": words.wilson(hit, count),
             **_whisker(hit, count),
         }
-        for name, hit, count in sorted(present, key=lambda row: row[1] / row[2])
+        for index, name, hit, count in present[:most]
     ]
 
 

@@ -19,6 +19,7 @@ def overview(files: Files) -> dict[str, Any]:
     recipe, result, facts = files.recipe, files.result, files.environment
     done = f"{len(files.epochs)} of {recipe.epochs} epochs"
     base = RECIPES[recipe.recipe].recipe if recipe.recipe in RECIPES else None
+    fields = _fields(recipe, base)
     figures = telling(result or (files.epochs[-1] if files.epochs else {}), result)
     return {
         "recipe_name": recipe.recipe,
@@ -28,9 +29,9 @@ def overview(files: Files) -> dict[str, Any]:
         "finished": result is not None,
         "done": done,
         "tiles": _tiles(figures, files.evaluation, done),
-        "changes": _changes(recipe, base) if base else [],
+        "changes": [field for field in fields if field["kind"]],
         "named": base is not None,
-        "fields": {name: words.value(value) for name, value in asdict(recipe).items()},
+        "fields": fields,
         "environment": _environment(facts),
     }
 
@@ -90,21 +91,21 @@ def _interval_note(evaluation: Evaluation | None) -> str:
     return f"95 % interval {words.wilson(right, count)}, n = {count:,} images"
 
 
-def _changes(recipe: Recipe, base: Recipe) -> Rows:
-    """Fields that differ from the named recipe; those that are `auto` there come last.
+def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
+    """The fields of the recipe, each beside what the named recipe has.
 
+    `kind` is "other" where that has another value, "open" where it is `auto` there, else empty.
     Whether such a one was found or given can't be told: the run's recipe holds the values used.
     """
-    rows = [
-        {
-            "name": name,
-            "here": words.value(here),
-            "there": words.value(there),
-            "kind": "open" if there == "auto" else "other",
-        }
-        for name, (there, here) in differences(recipe, base).items()
-    ]
-    return sorted(rows, key=lambda row: row["kind"] == "open")
+    differing = differences(recipe, base) if base else {}
+    rows = []
+    for name, here in asdict(recipe).items():
+        there, _ = differing.get(name, (None, None))
+        kind = "" if name not in differing else "open" if there == "auto" else "other"
+        rows.append(
+            {"name": name, "here": words.value(here), "there": words.value(there), "kind": kind}
+        )
+    return rows
 
 
 def _environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

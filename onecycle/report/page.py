@@ -10,12 +10,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from onecycle.report.calibration import calibration
 from onecycle.report.card import card
+from onecycle.report.charts import charts
 from onecycle.report.files import Files
 from onecycle.report.galleries import galleries
+from onecycle.report.many import many
 from onecycle.report.matrix import matrix
 from onecycle.report.network import network
 from onecycle.report.overview import overview
-from onecycle.report.pictures import embedded_plots
+from onecycle.report.pictures import DESCRIBED, embedded_plots
 from onecycle.report.rates import learning_rate
 from onecycle.report.training import training
 from onecycle.run_dir import RunDir, write_atomically
@@ -67,7 +69,9 @@ def content(files: Files) -> dict[str, Any]:
         "style": STYLE,
         "script": SCRIPT,
         "script_hash": f"sha256-{digest}",
+        "charts": charts(files),
         "plots": embedded_plots(files.run.plots),
+        "described": DESCRIBED,
         "card": card(files),
         "calibration": calibration(files),
         "network": network(files),
@@ -75,5 +79,6 @@ def content(files: Files) -> dict[str, Any]:
         **learning_rate(files),
         **training(files),
         **matrix(files),
+        **many(files),
         **galleries(files),
     }

@@ -32,9 +32,8 @@ PLOTS = {
         "Training images, each with versions of it as the network saw them.",
     ),
     "misclassified": (
-        "The most confidently wrong test images with predicted and actual class",
-        "The test images that the network is most confidently wrong about: hard images, and "
-        "sometimes wrong labels.",
+        "The misclassified test images of greatest loss with predicted and actual class",
+        "The misclassified test images of greatest loss: hard images, and sometimes wrong labels.",
     ),
     "confusion": (
         "Confusion matrix of actual against predicted classes",
@@ -71,17 +70,18 @@ class Sheet:
     pixelated: bool
 
 
-def sheet(images: Sequence[np.ndarray] | np.ndarray) -> Sheet | None:
+def sheet(images: Sequence[np.ndarray] | np.ndarray, columns: int = COLUMNS) -> Sheet | None:
     """The images, row by row in the order given, in the best quality that is small enough.
 
     Args:
         images: T of uint8 H W C, all of one shape, 1 or 3 channels.
+        columns: images in a row at the most.
     """
     if not len(images):
         return None
     height, width, _ = images[0].shape
     side = -(-max(height, width) // BLOCK) * BLOCK
-    columns = min(COLUMNS, len(images))
+    columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     canvas = np.full((rows * side, columns * side, 3), 128, np.uint8)
     down, right = (side - height) // 2, (side - width) // 2
@@ -110,14 +110,14 @@ def png(pixels: np.ndarray) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def embedded_plots(folder: Path) -> dict[str, dict[str, str]]:
-    """The plots that are there, ready to be embedded."""
+DESCRIBED = {name: {"alt": alt, "caption": caption} for name, (alt, caption) in PLOTS.items()}
+"""The same, by what each text is."""
+
+
+def embedded_plots(folder: Path) -> dict[str, str]:
+    """The plots that are there, as PNGs in base64."""
     return {
-        name: {
-            "alt": alt,
-            "caption": caption,
-            "data": base64.b64encode(path.read_bytes()).decode(),
-        }
-        for name, (alt, caption) in PLOTS.items()
+        name: base64.b64encode(path.read_bytes()).decode()
+        for name in PLOTS
         if (path := folder / f"{name}.png").is_file()
     }

@@ -3,15 +3,32 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from onecycle.report import words
 from onecycle.report.files import Files
 from onecycle.report.overview import telling
+from onecycle.report.pictures import sheet
 
 
 def training(files: Files) -> dict[str, Any]:
     """The table of epochs, and the gap in the last of them."""
-    rows = [telling(row, files.result) for row in files.epochs]
-    return {"epochs": _epochs(rows), "gap": _gap(rows[-1]) if rows else None}
+    rows = _own_seconds([telling(row, files.result) for row in files.epochs])
+    gap = _gap(rows[-1]) if rows else None
+    return {"epochs": _epochs(rows), "gap": gap, "samples": _samples(files)}
+
+
+def _samples(files: Files) -> dict[str, Any] | None:
+    """Training images beside augmented versions, a row of a sheet for each; None in older runs."""
+    kept = files.examples or {}
+    if not len(kept.get("sample_labels", ())):
+        return None
+    originals_NHWC, versions_NRHWC = kept["sample_images"], kept["sample_versions"]
+    rows_NRHWC = np.concatenate([originals_NHWC[:, None], versions_NRHWC], axis=1)
+    return {
+        "names": [files.classes[label] for label in kept["sample_labels"]],
+        "sheet": sheet(rows_NRHWC.reshape(-1, *originals_NHWC.shape[1:]), rows_NRHWC.shape[1]),
+    }
 
 
 def _gap(last: Mapping[str, float]) -> dict[str, str]:
@@ -23,6 +40,18 @@ def _gap(last: Mapping[str, float]) -> dict[str, str]:
         "points": f"{abs(points):.2f}",
         "side": "above" if points >= 0 else "below",
     }
+
+
+def _own_seconds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with what each epoch took; the log's `seconds` are those since the beginning."""
+    found, before = [], 0.0
+    for row in rows:
+        own = dict(row)
+        if "seconds" in own:
+            own["seconds_of_this_epoch"] = row["seconds"] - before
+            before = own.pop("seconds")
+        found.append(own)
+    return found
 
 
 def _epochs(rows: Sequence[Mapping[str, float]]) -> dict[str, Any] | None:
@@ -40,4 +69,6 @@ def _cell(name: str, value: float) -> str:
         return words.percent(value)
     if name.endswith("loss"):
         return f"{value:.4f}"
-    return f"{value:.0f}" if name in ("epoch", "seconds") else f"{value:.3g}"
+    if name == "seconds_of_this_epoch":
+        return f"{value:.1f}"
+    return f"{value:.0f}" if name == "epoch" else f"{value:.3g}"
