@@ -200,7 +200,7 @@ def layers(job: Training, machine: Machine, turns: int) -> None:
     print("rate, the passes after them in GB/s (each byte read or written counted once)")
     print("  block                 conv forward    conv backward   rest forward   rest backward")
     for name, block, batch_BCHW in blocks(job, size):
-        kernels = fused.kernels_for(batch_BCHW, block.norm)
+        kernels = fused.kernels_for(block, batch_BCHW)
         if kernels is None:
             print(f"  {name:20} is left to PyTorch's layers")
             continue

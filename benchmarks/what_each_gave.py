@@ -25,7 +25,7 @@ import torch
 from benchmarks.training_step import layer_by_layer, prepared, training_step
 from onecycle import runtime
 from onecycle.kernels import amx
-from onecycle.models import fused
+from onecycle.kernels.operators import convolutions
 from onecycle.state import Training
 
 STEPS = 2
@@ -126,7 +126,7 @@ def page_faults() -> int:
 
 @contextmanager
 def small_maps_by_pytorch(_: Training) -> Iterator[None]:
-    with patch.object(fused, "SMALL_MAP", 0):
+    with patch.object(convolutions, "SMALL_MAP", 0):
         yield
 
 

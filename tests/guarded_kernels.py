@@ -34,6 +34,7 @@ class Memory:
         self,
         *shape: int | tuple[int, ...],
         dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> Tensor:
         sizes = torch.Size(shape[0] if isinstance(shape[0], tuple) else shape)
@@ -42,9 +43,6 @@ class Memory:
             batch, channels, height, width = sizes
             return flat.view(batch, height, width, channels).permute(0, 3, 1, 2)
         return flat.view(sizes)
-
-    def empty_like(self, tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        return self.empty(tuple(tensor.shape), dtype=dtype or tensor.dtype, memory_format=LAST)
 
     def flat(self, count: int, dtype: torch.dtype) -> Tensor:
         size = count * dtype.itemsize
@@ -106,10 +104,7 @@ def too_far(memory: Memory) -> None:
 def main() -> None:
     _, where, side = sys.argv
     memory = Memory(side)
-    with (
-        patch.object(torch, "empty", memory.empty),
-        patch.object(torch, "empty_like", memory.empty_like),
-    ):
+    with patch.object(torch, "empty", memory.empty):
         if where == "too-far":
             too_far(memory)
         norms(memory)

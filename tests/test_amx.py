@@ -1,19 +1,38 @@
-"""The convolutions on AMX, against PyTorch's in float64 of the same bfloat16 values."""
+"""The convolutions on AMX, against PyTorch's in float64 of the same bfloat16 values.
+
+Without AMX, the same C code runs on tiles in plain C (`emulated_amx.h`).
+"""
+
+from collections.abc import Iterator
 
 import pytest
 import torch
+from building_kernels import emulated_convolutions
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from onecycle.kernels import amx
+from onecycle.kernels import amx, operators
 from onecycle.models import fused
 from onecycle.models.resnet import ConvBlock
 
 LAST = torch.channels_last
 BF16 = torch.bfloat16
 
-pytestmark = pytest.mark.skipif(isinstance(amx.find(), str), reason=f"no kernels: {amx.find()}")
+on_amx = pytest.mark.skipif(isinstance(amx.find(), str), reason=f"no kernels: {amx.find()}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def found_or_emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    if not isinstance(amx.find(), str):
+        yield
+        return
+    emulated = emulated_convolutions(tmp_path_factory.mktemp("emulated"))
+    if isinstance(emulated, str):
+        pytest.skip(emulated)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(amx, "find", lambda: emulated)
+        yield
 
 
 def convolutions() -> amx.Convolutions:
@@ -119,6 +138,7 @@ def test_results_do_not_depend_on_the_number_of_threads():
         assert all(map(torch.equal, found[0], other))
 
 
+@on_amx
 def test_pytorchs_own_use_of_the_tiles_goes_on_undisturbed():
     """oneDNN keeps its own shapes of tiles on the same threads, from one call to the next."""
     one, two = values(1, 1, 70, 200)[0, 0].contiguous(), values(1, 1, 200, 50)[0, 0].contiguous()
@@ -142,7 +162,7 @@ def test_a_blocks_convolution_has_the_gradients_of_a_convolution(side, channels)
     x = values(20, inputs, side, side).requires_grad_()
     weight = values(outputs, inputs, 3, 3, seed=1).float().requires_grad_()
     gradient = values(20, outputs, side, side, seed=2)
-    found = fused._Conv3x3.apply(x, weight, convolutions())
+    found = operators.conv3x3(x, weight)
     expected = F.conv2d(x.double(), weight.double(), padding=1)
     torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=1e-3)
     dx, dweight = torch.autograd.grad(found, (x, weight), gradient)
@@ -154,10 +174,10 @@ def test_a_blocks_convolution_has_the_gradients_of_a_convolution(side, channels)
 
 def used(block: ConvBlock, batch: torch.Tensor) -> bool:
     with torch.autocast("cpu", BF16):
-        kernels = fused.kernels_for(batch, block.norm)
+        kernels = fused.kernels_for(block, batch)
         assert kernels is not None
         convolved = fused.conv3x3(batch, block.conv, kernels)
-    return convolved.grad_fn is not None and convolved.grad_fn.name() == "_Conv3x3Backward"
+    return convolved.grad_fn is not None and "onecycle_conv3x3" in convolved.grad_fn.name()
 
 
 def test_they_serve_where_they_are_faster():
@@ -167,6 +187,7 @@ def test_they_serve_where_they_are_faster():
     assert not used(ConvBlock(16, 24), values(16, 16, 8, 8).float())
 
 
+@on_amx
 @pytest.mark.parametrize(
     ("limit", "serve"),
     [("AVX512_CORE_BF16", False), ("avx2", False), ("AVX512_CORE_AMX", True), ("DEFAULT", True)],
@@ -191,3 +212,74 @@ def test_nothing_is_computed_for_an_input_without_a_gradient(monkeypatch):
     with torch.autocast("cpu", BF16):
         block(batch.requires_grad_()).float().sum().backward()
     assert calls == ["convolve", "convolve", "weight_gradient"]
+
+
+def test_a_gradient_that_is_differentiated_is_pytorchs():
+    """The kernels' weights are a copy in bfloat16, through which second derivatives go."""
+    x = values(16, 32, 4, 4).requires_grad_()
+    weight = (values(32, 32, 3, 3, seed=1) / 16).float().requires_grad_()
+    found = []
+    for convolve in (
+        lambda: operators.conv3x3(x, weight),
+        lambda: F.conv2d(x, weight.to(BF16), padding=1),
+    ):
+        first = torch.autograd.grad(
+            convolve().float().square().sum(), (x, weight), create_graph=True
+        )
+        second = torch.autograd.grad(
+            sum(each.float().square().sum() for each in first), (x, weight)
+        )
+        found.append((*first, *second))
+    for one, two in zip(*found, strict=True):
+        one, two = one.detach().float(), two.detach().float()
+        assert float((one - two).norm() / two.norm()) < 0.01
+
+
+def test_low_weights_that_change_before_the_backward_pass_are_noticed():
+    x, weight = values(16, 32, 4, 4), values(32, 32, 3, 3, seed=1).contiguous().requires_grad_()
+    output = operators.conv3x3(x, weight)
+    with torch.no_grad():
+        weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.float().sum().backward()
+
+
+def test_the_operators_are_what_torch_library_says_of_them():
+    x, low = values(16, 32, 4, 4), values(32, 32, 3, 3, seed=1)
+    weight = low.float().requires_grad_()
+    library = torch.ops.onecycle
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(library.conv3x3, (x.requires_grad_(), weight, low), test_utils=checks)
+    arguments = (torch.ones_like(x), x.detach(), low)
+    for wants_dx in (True, False):
+        torch.library.opcheck(library.conv3x3_backward, (*arguments, wants_dx), test_utils=checks)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (values(2, 32, 4, 4), values(32, 64, 3, 3)),  # channels that don't agree
+        (values(2, 48, 4, 4), values(32, 48, 3, 3)),  # and that are no multiples
+        (values(2, 32, 4, 4), values(32, 32, 3, 1)),
+        (values(2, 32, 4, 4), values(32, 32, 3, 3).float()),
+        (values(2, 32, 4, 4).float(), values(32, 32, 3, 3)),
+        (values(2, 32, 4, 4).contiguous(), values(32, 32, 3, 3)),
+        (values(0, 32, 4, 4), values(32, 32, 3, 3)),
+        (values(2, 32, 4, 4)[0], values(32, 32, 3, 3)),
+    ],
+)
+def test_what_does_not_fit_never_reaches_c(arguments):
+    with pytest.raises(ValueError, match="kernel|convolution|channels"):
+        convolutions().convolve(*arguments)
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        values(2, 32, 4, 5), values(3, 32, 4, 4), values(2, 24, 4, 4), values(2, 0, 4, 4),
+        values(2, 32, 4, 4).float(), values(2, 32, 4, 4).contiguous(),
+    ],
+)  # fmt: skip
+def test_a_gradient_that_does_not_fit_never_reaches_c(gradient):
+    with pytest.raises(ValueError, match="kernel|channels"):
+        convolutions().weight_gradient(values(2, 16, 4, 4), gradient)

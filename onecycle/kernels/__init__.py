@@ -4,8 +4,9 @@ They are compiled on first use, by the machine's own C compiler (see `compiling`
 per element type. Where that fails, `find` says why and the network runs on PyTorch's operations.
 
 Activations are tensors B C H W in channels_last order, of bfloat16, float32 or float64. `scale_C`
-and the other vectors over channels are float32, or float64 for float64 activations. Nothing here is
-known to autograd; `models.fused` makes differentiable operations of it.
+and the other vectors over channels are float32, or float64 for float64 activations. Each function
+checks types, shapes and memory of all that it hands to C. Nothing here is known to autograd;
+`operators` makes PyTorch operators of it.
 
 Shapes: B batch, C channels, H height, W width, M = B * H * W rows of channels.
 """
@@ -21,7 +22,7 @@ from torch import Tensor
 from onecycle import runtime
 from onecycle.errors import KernelsUnavailable
 from onecycle.kernels import amx, compiling
-from onecycle.kernels.calling import call
+from onecycle.kernels.calling import call, check
 from onecycle.kernels.compiling import take_notes as take_notes
 
 SWITCH = "ONECYCLE_KERNELS"
@@ -32,7 +33,7 @@ ELEMENTS = {torch.bfloat16: "BF16", torch.float32: "FLOAT", torch.float64: "DOUB
 
 
 @cache
-def find(dtype: torch.dtype) -> "Kernels | str":
+def find(dtype: torch.dtype | None) -> "Kernels | str":
     """The kernels for activations of `dtype`, or why there are none, in a few words."""
     if os.environ.get(SWITCH, "").lower() in ("off", "0"):
         return f"switched off by {SWITCH}"
@@ -62,7 +63,10 @@ def state(device: torch.device, precision: str) -> str:
 
 @dataclass(frozen=True)
 class Kernels:
-    """The C functions, as functions of tensors. What they compute is told in `kernels.c`."""
+    """The C functions, as functions of tensors. What they compute is told in `kernels.c`.
+
+    All raise ValueError where a tensor is not of the type, shape or order in memory that they take.
+    """
 
     library: ctypes.CDLL
     dtype: torch.dtype
@@ -72,21 +76,24 @@ class Kernels:
         """The type of sums and of vectors over channels."""
         return torch.float64 if self.dtype == torch.float64 else torch.float32
 
-    def moments(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance of each channel, float64 C."""
-        rows, channels = _rows(x_BCHW)
-        sums = self._sums(rows, channels)
-        self._call("moments", x_BCHW, rows, channels, sums)
-        first_C, second_C = sums.sum(0, dtype=torch.float64) / rows
-        variance_C = (second_C - first_C.square()).clamp_(min=0)
-        return first_C + x_BCHW[0, :, 0, 0].double(), variance_C
+    def moments(self, x_BCHW: Tensor) -> Tensor:
+        """Mean and biased variance of each channel, float64 2 C."""
+        rows, channels = self._rows(x_BCHW)
+        if not rows:
+            raise ValueError("there is no mean of no values")
+        moments_2C = torch.empty(2, channels, dtype=torch.float64, device="cpu")
+        room = self._sums(rows, channels)
+        self._call("moments", x_BCHW, rows, channels, room, moments_2C)
+        return moments_2C
 
     def norm_relu(
         self, x_BCHW: Tensor, scale_C: Tensor, shift_C: Tensor, added_BCHW: Tensor | None = None
     ) -> Tensor:
         """Give relu(x * scale + shift), plus `added` where it is given."""
-        y_BCHW = torch.empty_like(x_BCHW)
-        self._call("norm_relu", x_BCHW, added_BCHW, y_BCHW, *_rows(x_BCHW), scale_C, shift_C)
+        rows = self._rows(x_BCHW, added_BCHW)
+        self._vectors(x_BCHW, scale_C, shift_C)
+        y_BCHW = self._activations(*x_BCHW.shape)
+        self._call("norm_relu", x_BCHW, added_BCHW, y_BCHW, *rows, scale_C, shift_C)
         return y_BCHW
 
     def gradient_sums(
@@ -98,26 +105,36 @@ class Kernels:
         mean_C: Tensor,
     ) -> Tensor:
         """Sums over the rows of g and of g * (x - mean), float64 2 C; g: gradient before ReLU."""
-        rows, channels = _rows(x_BCHW)
-        sums = self._sums(rows, channels)
+        rows, channels = self._rows(x_BCHW, gradient_BCHW)
         vectors = (scale_C, shift_C, mean_C)
+        self._vectors(x_BCHW, *vectors)
+        sums = self._sums(rows, channels)
         self._call("gradient_sums", gradient_BCHW, x_BCHW, rows, channels, *vectors, sums)
         return sums.sum(0, dtype=torch.float64)
 
     def norm_relu_backward(
-        self, gradient_BCHW: Tensor, x_BCHW: Tensor, *vectors_C: Tensor
+        self,
+        gradient_BCHW: Tensor,
+        x_BCHW: Tensor,
+        scale_C: Tensor,
+        shift_C: Tensor,
+        slope_C: Tensor,
+        offset_C: Tensor,
     ) -> Tensor:
-        """Give scale * g + slope * x + offset; the vectors are scale, shift, slope, offset."""
-        dx_BCHW = torch.empty_like(x_BCHW)
-        rows = _rows(x_BCHW)
-        self._call("norm_relu_backward", gradient_BCHW, x_BCHW, dx_BCHW, *rows, *vectors_C)
+        """Give scale * g + slope * x + offset, with g as above."""
+        rows = self._rows(x_BCHW, gradient_BCHW)
+        vectors = (scale_C, shift_C, slope_C, offset_C)
+        self._vectors(x_BCHW, *vectors)
+        dx_BCHW = self._activations(*x_BCHW.shape)
+        self._call("norm_relu_backward", gradient_BCHW, x_BCHW, dx_BCHW, *rows, *vectors)
         return dx_BCHW
 
     def max_pool(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """The maximum of 2 x 2 pixels, and the place of each among the four, uint8 in [0, 3]."""
+        self._rows(x_BCHW)
         batch, channels, height, width = x_BCHW.shape
         y_BCHW = self._activations(batch, channels, height // 2, width // 2)
-        places_BCHW = torch.empty_like(y_BCHW, dtype=torch.uint8)
+        places_BCHW = _activations(*y_BCHW.shape, dtype=torch.uint8)
         self._call("max_pool", x_BCHW, batch, height, width, channels, y_BCHW, places_BCHW)
         return y_BCHW, places_BCHW
 
@@ -129,9 +146,18 @@ class Kernels:
         size: tuple[int, int],
         *vectors_C: Tensor,
     ) -> Tensor:
-        """`norm_relu_backward` carried on to the `size` (H, W) before `max_pool` gave `x_BCHW`."""
-        batch, channels, _, _ = x_BCHW.shape
+        """`norm_relu_backward` carried on to the `size` (H, W) before `max_pool` gave `x_BCHW`.
+
+        The vectors are scale, shift, slope and offset.
+        """
+        self._rows(x_BCHW, gradient_BCHW)
+        scale_C, shift_C, slope_C, offset_C = vectors_C
+        self._vectors(x_BCHW, scale_C, shift_C, slope_C, offset_C)
+        check(places_BCHW, torch.uint8, *x_BCHW.shape)
+        batch, channels, pooled_height, pooled_width = x_BCHW.shape
         height, width = size
+        if (height // 2, width // 2) != (pooled_height, pooled_width):
+            raise ValueError(f"{pooled_height} x {pooled_width} is not {height} x {width} pooled")
         dx_BCHW = self._activations(batch, channels, height, width)
         if height % 2 or width % 2:
             dx_BCHW.zero_()
@@ -140,18 +166,31 @@ class Kernels:
         self._call("pool_norm_relu_backward", *tensors, *shape, *vectors_C)
         return dx_BCHW
 
+    def _rows(self, x_BCHW: Tensor, other_BCHW: Tensor | None = None) -> tuple[int, int]:
+        """Rows and channels of activations, which are checked; the other's must be the same."""
+        if x_BCHW.ndim != 4:
+            raise ValueError(f"kernels take activations B C H W, not {tuple(x_BCHW.shape)}")
+        check(x_BCHW, self.dtype, *x_BCHW.shape)
+        check(other_BCHW, self.dtype, *x_BCHW.shape)
+        batch, channels, height, width = x_BCHW.shape
+        return batch * height * width, channels
+
+    def _vectors(self, x_BCHW: Tensor, *vectors_C: Tensor) -> None:
+        """Check vectors over the channels of `x_BCHW`."""
+        for vector_C in vectors_C:
+            check(vector_C, self.real, x_BCHW.shape[1])
+
     def _activations(self, *shape_BCHW: int) -> Tensor:
-        return torch.empty(shape_BCHW, dtype=self.dtype, memory_format=torch.channels_last)
+        return _activations(*shape_BCHW, dtype=self.dtype)
 
     def _sums(self, rows: int, channels: int) -> Tensor:
         """Room for the sums of each block of rows."""
         blocks = -(-rows // self.library.block_rows())
-        return torch.empty(blocks, 2, channels, dtype=self.real)
+        return torch.empty(blocks, 2, channels, dtype=self.real, device="cpu")
 
     def _call(self, name: str, *arguments: Tensor | int | None) -> None:
         call(self.library, name, *arguments)
 
 
-def _rows(x_BCHW: Tensor) -> tuple[int, int]:
-    batch, channels, height, width = x_BCHW.shape
-    return batch * height * width, channels
+def _activations(*shape_BCHW: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape_BCHW, dtype=dtype, device="cpu", memory_format=torch.channels_last)

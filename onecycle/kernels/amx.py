@@ -2,8 +2,8 @@
 
 oneDNN, which PyTorch calls, goes along the rows of an image, and on small maps its tiles stay
 nearly empty; its gradient of the weights is slower than AMX allows at any size. Here tiles go along
-the images of a batch (see `convolution.c`). Nothing here is known to autograd; `models.fused` makes
-a differentiable operation of it.
+the images of a batch (see `convolution.c`). Nothing here is known to autograd; `operators` makes a
+PyTorch operator of it.
 
 Shapes: B batch, C channels in, K channels out, H height, W width.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from onecycle import runtime
 from onecycle.errors import KernelsUnavailable
 from onecycle.kernels import compiling, isa
-from onecycle.kernels.calling import call
+from onecycle.kernels.calling import call, check
 
 TILE_CHANNELS = 16
 """Channels in and out have to be multiples of this for a gradient of the weights, and of twice this
@@ -41,7 +41,10 @@ def find() -> "Convolutions | str":
 
 @dataclass(frozen=True)
 class Convolutions:
-    """The C functions, as functions of bfloat16 tensors in channels_last order."""
+    """The C functions, as functions of bfloat16 tensors in channels_last order.
+
+    All raise ValueError where a tensor is not of the type, shape or order in memory that they take.
+    """
 
     library: ctypes.CDLL
 
@@ -56,14 +59,13 @@ class Convolutions:
         Raises:
             MemoryError: there is no room for a copy of 32 images per thread.
         """
-        outputs, inputs, _, _ = weight_KC33.shape
-        packed = torch.empty(weight_KC33.numel(), dtype=torch.bfloat16)
+        outputs, inputs = _channels(weight_KC33)
+        packed = torch.empty(weight_KC33.numel(), dtype=torch.bfloat16, device="cpu")
+        taken, given = (outputs, inputs) if mirrored else (inputs, outputs)
+        batch, height, width = _images(x_BCHW, taken)
         call(self.library, "pack_weights", weight_KC33, outputs, inputs, int(mirrored), packed)
-        if mirrored:
-            outputs, inputs = inputs, outputs
-        batch, _, height, width = x_BCHW.shape
-        y_BCHW = _empty(batch, outputs, height, width, dtype=torch.bfloat16)
-        shape = (batch, height, width, inputs, outputs)
+        y_BCHW = _empty(batch, given, height, width, dtype=torch.bfloat16)
+        shape = (batch, height, width, taken, given)
         self._run("convolve", x_BCHW, packed, y_BCHW, *shape, torch.get_num_threads())
         return y_BCHW
 
@@ -77,12 +79,16 @@ class Convolutions:
         Raises:
             MemoryError: there is no room for some packed images per thread (1 MB).
         """
-        batch, inputs, height, width = x_BCHW.shape
-        outputs = gradient_BKHW.shape[1]
+        inputs, outputs = x_BCHW.shape[1], gradient_BKHW.shape[1]
+        _check_multiples(TILE_CHANNELS, inputs, outputs)
+        batch, height, width = _images(x_BCHW, inputs)
+        check(gradient_BKHW, torch.bfloat16, batch, outputs, height, width)
         shape = (batch, height, width, inputs, outputs)
         total = _empty(outputs, inputs, 3, 3, dtype=torch.float32)
         slabs = call(self.library, "slabs", *shape)
-        partial = total if slabs == 1 else torch.empty(slabs * total.numel())
+        partial = total
+        if slabs > 1:
+            partial = torch.empty(slabs * total.numel(), dtype=torch.float32, device="cpu")
         self._run("weight_gradient", x_BCHW, gradient_BKHW, *shape, partial, total)
         return total
 
@@ -91,5 +97,27 @@ class Convolutions:
             raise MemoryError(f"no memory for a convolution ({name})")
 
 
+def _channels(weight_KC33: Tensor) -> tuple[int, int]:
+    """Channels out and in of checked weights."""
+    outputs, inputs = weight_KC33.shape[:2]
+    check(weight_KC33, torch.bfloat16, outputs, inputs, 3, 3)
+    _check_multiples(2 * TILE_CHANNELS, outputs, inputs)
+    return outputs, inputs
+
+
+def _check_multiples(step: int, *channels: int) -> None:
+    if any(count == 0 or count % step for count in channels):
+        raise ValueError(f"{channels} channels are not multiples of {step}")
+
+
+def _images(x_BCHW: Tensor, channels: int) -> tuple[int, int, int]:
+    """Number, height and width of checked images, of which there is at least a pixel."""
+    if x_BCHW.ndim != 4 or not x_BCHW.numel():
+        raise ValueError(f"a convolution takes images B C H W, not {tuple(x_BCHW.shape)}")
+    batch, _, height, width = x_BCHW.shape
+    check(x_BCHW, torch.bfloat16, batch, channels, height, width)
+    return batch, height, width
+
+
 def _empty(*shape: int, dtype: torch.dtype) -> Tensor:
-    return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+    return torch.empty(shape, dtype=dtype, device="cpu", memory_format=torch.channels_last)

@@ -285,6 +285,7 @@ static void *reserve(const work *the, room *my) {
     size_t right = the->groups * the->kept * the->W * most_C * TILE * sizeof(element);
     size_t sums = TAPS * most_K * most_C * SUMS * sizeof(float);
     char *memory = aligned_alloc(64, left + right + sums);
+    if (!memory) return NULL;
     my->left = (element *)memory;
     my->right = (element *)(memory + left);
     my->sums = (float *)(memory + left + right);

@@ -70,36 +70,79 @@ static inline int64_t smaller(int64_t one, int64_t other) { return one < other ?
 /* Rows per block of the sums, for the caller, who makes room for them. */
 int64_t block_rows(void) { return BLOCK_ROWS; }
 
-/* sums[block][0][c], sums[block][1][c]: sum of d and of d * d over the block's rows, where d is the
-   distance to the first row. Without that, the variance of values far from zero would be lost. */
-void moments(const element *restrict x, int64_t M, int64_t C, real *restrict sums) {
-    int64_t blocks = (M + BLOCK_ROWS - 1) / BLOCK_ROWS;
-#pragma omp parallel for schedule(static)
-    for (int64_t block = 0; block < blocks; block++) {
-        real *restrict first = sums + block * 2 * C, *restrict second = first + C;
-        memset(first, 0, 2 * C * sizeof(real));
-        int64_t row = block * BLOCK_ROWS, end = smaller(M, row + BLOCK_ROWS);
-        for (; row + 4 <= end; row += 4) { /* four rows at once: fewer visits to the sums */
-            const element *restrict p = x + row * C;
+/* Puts together mean and sum of squared distances to it of the rows so far, and those of more rows,
+   `m` and `q` (Chan, Golub and LeVeque, 1983). `share` is the new rows' part of all, `weight` is that
+   times the number of rows so far. */
+#define MERGE(m, q)                                                                                \
+    do {                                                                                           \
+        real delta = (m) - mean[c];                                                                \
+        mean[c] += delta * share;                                                                  \
+        square[c] += (q) + delta * delta * weight;                                                 \
+    } while (0)
+
+/* The mean of each channel over rows [row, end), and the sum of squared distances to it.
+
+   Each eight rows have a mean of their own, so that no value measures the others: neither values far
+   from zero nor an outlier, wherever it lies, costs more than its own rounding. Only what all rows
+   have in common, the first one's value, is taken off before. */
+static void block_moments(const element *restrict x, int64_t rows, int64_t C, real *restrict mean,
+                          real *restrict square) {
+    memset(mean, 0, C * sizeof(real));
+    memset(square, 0, C * sizeof(real));
+    int64_t row = 0;
+    for (; row + 8 <= rows; row += 8) {
+        const element *restrict p = x + row * C;
+        real share = (real)8 / (row + 8), weight = row * share;
 #pragma omp simd
-            for (int64_t c = 0; c < C; c++) {
-                real origin = widen(x[c]);
-                real d0 = widen(p[c]) - origin, d1 = widen(p[c + C]) - origin;
-                real d2 = widen(p[c + 2 * C]) - origin, d3 = widen(p[c + 3 * C]) - origin;
-                first[c] += (d0 + d1) + (d2 + d3);
-                second[c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3);
-            }
-        }
-        for (; row < end; row++) {
-            const element *restrict p = x + row * C;
-#pragma omp simd
-            for (int64_t c = 0; c < C; c++) {
-                real d = widen(p[c]) - widen(x[c]);
-                first[c] += d;
-                second[c] += d * d;
-            }
+        for (int64_t c = 0; c < C; c++) {
+            real origin = widen(x[c]);
+            real d0 = widen(p[c]) - origin, d1 = widen(p[c + C]) - origin;
+            real d2 = widen(p[c + 2 * C]) - origin, d3 = widen(p[c + 3 * C]) - origin;
+            real d4 = widen(p[c + 4 * C]) - origin, d5 = widen(p[c + 5 * C]) - origin;
+            real d6 = widen(p[c + 6 * C]) - origin, d7 = widen(p[c + 7 * C]) - origin;
+            real m = (((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7))) * (real)0.125;
+            d0 -= m, d1 -= m, d2 -= m, d3 -= m, d4 -= m, d5 -= m, d6 -= m, d7 -= m;
+            real q = ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) +
+                     ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7));
+            MERGE(m, q);
         }
     }
+    for (; row < rows; row++) {
+        const element *restrict p = x + row * C;
+        real share = (real)1 / (row + 1), weight = row * share;
+#pragma omp simd
+        for (int64_t c = 0; c < C; c++) MERGE(widen(p[c]) - widen(x[c]), 0);
+    }
+}
+
+/* result[0][c] and result[1][c]: mean and biased variance of each channel over M rows. `blocks` is
+   room for two vectors of each block of rows: its mean, as a distance to its first row, and sum of
+   squares. They are put together one after the other, whatever the number of threads. */
+void moments(const element *restrict x, int64_t M, int64_t C, real *restrict blocks,
+             double *restrict result) {
+    int64_t count = (M + BLOCK_ROWS - 1) / BLOCK_ROWS;
+#pragma omp parallel for schedule(static)
+    for (int64_t block = 0; block < count; block++) {
+        int64_t row = block * BLOCK_ROWS;
+        real *room = blocks + block * 2 * C;
+        block_moments(x + row * C, smaller(M - row, BLOCK_ROWS), C, room, room + C);
+    }
+    double *restrict mean = result, *restrict square = result + C;
+    memset(result, 0, 2 * C * sizeof(double));
+    for (int64_t block = 0; block < count; block++) {
+        int64_t row = block * BLOCK_ROWS;
+        const element *restrict first = x + row * C;
+        const real *restrict m = blocks + block * 2 * C, *restrict q = m + C;
+        double rows = smaller(M - row, BLOCK_ROWS), share = rows / (row + rows);
+        double weight = row * share;
+#pragma omp simd
+        for (int64_t c = 0; c < C; c++) {
+            double delta = (double)widen(first[c]) + m[c] - mean[c];
+            mean[c] += delta * share;
+            square[c] += q[c] + delta * delta * weight;
+        }
+    }
+    for (int64_t c = 0; c < C; c++) square[c] /= M;
 }
 
 /* y = relu(x * scale + shift), plus `added` where that is not NULL. NaN stays NaN. */

@@ -26,8 +26,10 @@ class ResidualBlock(nn.Module):
 class ConvBlock(nn.Sequential):
     """Conv 3 x 3 without bias, then max pooling 2 x 2 where asked for, batch norm and ReLU.
 
-    On a CPU everything after the convolution runs as one operation (`models.fused`), unless one
-    of the layers has a hook that wants to see it run.
+    On a CPU everything after the convolution runs as one operation (`models.fused`), as long as
+    the layers are exactly these, no hook wants to see one of them, and PyTorch does nothing but
+    compute. If a layer is replaced, all of them run as PyTorch has them. The results of the one
+    operation lie in channels_last order.
     """
 
     conv: nn.Conv2d
@@ -40,30 +42,21 @@ class ConvBlock(nn.Sequential):
             self.add_module("pool", nn.MaxPool2d(2))
         self.add_module("norm", nn.BatchNorm2d(channels_out))
         self.add_module("relu", nn.ReLU(inplace=True))
-        self.pools = pool
+
+    @property
+    def pools(self) -> bool:
+        """Whether 2 x 2 maxima are taken."""
+        return "pool" in self._modules
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, batch_BCHW: Tensor, residual_BCHW: Tensor | None = None
     ) -> Tensor:
         """The block's output, plus `residual_BCHW` where it is given."""
-        kernels = None if self._has_hooks() else fused.kernels_for(batch_BCHW, self.norm)
-        if kernels is None:
-            output_BCHW = super().forward(batch_BCHW)
-            return output_BCHW if residual_BCHW is None else residual_BCHW + output_BCHW
-        return fused.norm_relu(
-            fused.conv3x3(batch_BCHW, self.conv, kernels),
-            self.norm,
-            kernels,
-            pool=self.pools,
-            residual_BCHW=residual_BCHW,
-        )
-
-    def _has_hooks(self) -> bool:
-        return any(
-            part._forward_hooks or part._forward_pre_hooks or part._backward_hooks
-            or part._backward_pre_hooks
-            for part in self
-        )  # fmt: skip
+        kernels = fused.kernels_for(self, batch_BCHW)
+        if kernels is not None:
+            return fused.block(self, batch_BCHW, residual_BCHW, kernels)
+        output_BCHW = super().forward(batch_BCHW)
+        return output_BCHW if residual_BCHW is None else residual_BCHW + output_BCHW
 
 
 class CustomResNet(nn.Module):

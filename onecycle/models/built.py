@@ -1,0 +1,111 @@
+"""Whether a block's layers are exactly those that `resnet.ConvBlock` builds, and PyTorch runs them
+as it comes.
+
+One operation may stand for them only then. Decided by exact types, fields and tensors: a layer that
+looks like another may compute something else.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as modules
+
+from onecycle.kernels.calling import is_plain
+
+NAMES = (("conv", "norm", "relu"), ("conv", "pool", "norm", "relu"))
+"""Of the layers, in the order in which they run: without and with pooling."""
+
+_TYPES = {"conv": nn.Conv2d, "pool": nn.MaxPool2d, "norm": nn.BatchNorm2d, "relu": nn.ReLU}
+
+_METHODS = {
+    kind: frozenset(name for name in dir(kind) if callable(getattr(kind, name)))
+    for kind in _TYPES.values()
+}
+"""What an attribute of one layer alone would replace."""
+
+
+def _code() -> tuple[object, ...]:
+    """The methods that run when a layer is called: replaced for all layers, they are others."""
+    forwards = (kind.forward for kind in _TYPES.values())
+    return (nn.Module.__call__, nn.Module._call_impl, nn.Conv2d._conv_forward, *forwards)
+
+
+_CODE = _code()
+
+
+def is_as_built(block: nn.Module) -> bool:
+    """Whether the layers of `block` are those of a `ConvBlock`, with nothing of their own."""
+    layers = block._modules
+    if tuple(layers) not in NAMES or _code() != _CODE or _has_global_hooks():
+        return False
+    return all(
+        layer is not None and type(layer) is _TYPES[name] and _runs_as_it_is(layer)
+        for name, layer in layers.items()
+    ) and all(_FITS[name](layer) for name, layer in layers.items() if name in _FITS)
+
+
+def _runs_as_it_is(layer: nn.Module) -> bool:
+    """Whether a call of the layer is a call of its class's `forward` and nothing more."""
+    return not (
+        layer._forward_hooks
+        or layer._forward_pre_hooks
+        or layer._backward_hooks
+        or layer._backward_pre_hooks
+        or layer._compiled_call_impl is not None
+        or layer._modules
+    ) and _METHODS[type(layer)].isdisjoint(vars(layer))  # pyright: ignore[reportArgumentType]
+
+
+def _has_global_hooks() -> bool:
+    return bool(
+        modules._global_forward_hooks
+        or modules._global_forward_pre_hooks
+        or modules._global_backward_hooks
+        or modules._global_backward_pre_hooks
+    )
+
+
+def _is_the_conv(conv: Any) -> bool:
+    return (
+        conv.stride == conv.padding == conv.dilation == (1, 1)
+        and conv.groups == 1
+        and conv.padding_mode == "zeros"
+        and set(conv._parameters) == {"weight", "bias"}
+        and conv._parameters["bias"] is None
+        and _is_tensor(conv._parameters["weight"])
+        and conv.weight.shape[2:] == (3, 3)
+    )
+
+
+def _is_the_pool(pool: Any) -> bool:
+    return (
+        pool.kernel_size in (2, (2, 2))
+        and pool.stride in (2, (2, 2))
+        and pool.padding in (0, (0, 0))
+        and pool.dilation in (1, (1, 1))
+        and pool.ceil_mode is False
+        and pool.return_indices is False
+    )
+
+
+def _is_the_norm(norm: Any) -> bool:
+    vectors = tuple(norm._parameters.values()) + tuple(norm._buffers.values())
+    return (
+        norm.track_running_stats is True
+        and isinstance(norm.momentum, float)
+        and isinstance(norm.eps, float)
+        and norm.eps > 0
+        and tuple(norm._parameters) == ("weight", "bias")
+        and tuple(norm._buffers) == ("running_mean", "running_var", "num_batches_tracked")
+        and all(map(_is_tensor, vectors))
+        and all(vector.ndim == 1 for vector in vectors[:4])
+        and norm.num_batches_tracked.dtype == torch.int64
+    )
+
+
+def _is_tensor(value: Tensor | None) -> bool:
+    return value is not None and is_plain(value)
+
+
+_FITS = {"conv": _is_the_conv, "pool": _is_the_pool, "norm": _is_the_norm}
