@@ -17,7 +17,10 @@ import numpy as np
 import pytest
 import test_cli_fuzz
 import test_kills
+import test_modes
 import test_odd_loops
+import test_replaced_layers
+import test_sanitizers
 import test_schedule
 import test_signals
 import test_soak
@@ -114,10 +117,11 @@ def resumed(forks: Forks, run: Path, **more: Any) -> Done:
 
 
 def test_every_row_of_the_table_has_its_test() -> None:
-    assert {
-        m.__name__
-        for m in (test_cli_fuzz, test_kills, test_signals, test_soak, test_thousands_of_classes)
-    }  # they have rows too
+    elsewhere = (
+        test_cli_fuzz, test_kills, test_modes, test_replaced_layers, test_sanitizers, test_signals,
+        test_soak, test_thousands_of_classes,
+    )  # fmt: skip
+    assert {module.__name__ for module in elsewhere}  # they have rows too
     assert set(TESTED) == set(DOCUMENTED) - {"fault", "---"}
 
 

@@ -7,6 +7,7 @@ import copy
 
 import pytest
 import torch
+from reliability import fault
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
@@ -285,6 +286,7 @@ def test_jacobian_by_forward_mode():
 # ---------------------------------------------------------------------------- second derivatives
 
 
+@fault("a mode, a transform, tracing or a second derivative meets the compiled kernels")
 def test_a_gradient_penalty():
     """The gradient of the gradient's norm, in training."""
 

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 import torch
+from reliability import fault
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
 from torch.nn.utils import parametrizations, prune
@@ -283,6 +284,7 @@ def test_a_hook_on_all_modules_sees_every_layer(batch, kind):
     assert {nn.Conv2d, nn.BatchNorm2d, nn.ReLU} <= set(seen)
 
 
+@fault("a layer of a block is replaced or changed, or a hook wants to see it")
 def test_a_heat_map_is_of_the_network_that_was_evaluated():
     """With gradients and without, an evaluation gives the same, whatever a block's layers are."""
     torch.manual_seed(0)
