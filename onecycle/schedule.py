@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from onecycle.errors import InputError
+from onecycle.nouns import counted
 
 Anneal = Literal["linear", "cosine"]
 
@@ -102,7 +103,8 @@ def _between(step: int, knots: list[tuple[int, float]], anneal: Anneal) -> float
     if places != sorted(places):
         what = "half of the cycle" if len(knots) > 3 else "the cycle"
         raise InputError(
-            f"peak_step: {places[1]} lies outside {what} of {places[-1] + 1} steps; lower it"
+            f"peak_step: {places[1]} lies outside {what} of {counted(places[-1] + 1, 'step')}; "
+            "lower it"
         )
     for (left, start), (right, end) in pairwise(knots):
         if step <= right and right > left:
@@ -300,5 +302,5 @@ def _part_shared_rates(optimizer: Optimizer) -> None:
 def _per_group(name: str, value: float | Sequence[float], groups: int) -> list[float]:
     values = [float(v) for v in value] if isinstance(value, Sequence) else [float(value)] * groups
     if len(values) != groups:
-        raise InputError(f"{name}: {len(values)} given for {groups} parameter groups")
+        raise InputError(f"{name}: {len(values)} given for {counted(groups, 'parameter group')}")
     return values

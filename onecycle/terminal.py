@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from onecycle.nouns import counted
 from onecycle.progress import Progress
 from onecycle.progress.stage import Stage, amount, duration, header, live_line, table_row, told
 
@@ -84,7 +85,8 @@ class PlainProgress(Progress):
 
     def start(self, title: str, total: int, unit: str = "steps") -> None:
         self._stages.append(Stage(title, total, unit))
-        self._line(f"{title}: {amount(total) if unit == 'bytes' else f'{total:,} {unit}'}")
+        size = amount(total) if unit == "bytes" else counted(total, unit.removesuffix("s"))
+        self._line(f"{title}: {size}")
 
     def advance(self, count: int = 1, **figures: float) -> None:
         if not self._stages:

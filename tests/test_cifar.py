@@ -475,7 +475,7 @@ BAD = {
     ),
     "a class name twice": (
         spoil_names([b"cat"] * 10),
-        "has 1 different class names, and 10 are expected",
+        "has 1 different class name, and 10 are expected",
     ),
     "class names that are no text": (
         spoil_names([b"\xff%d" % i for i in range(10)]),

@@ -607,4 +607,4 @@ def test_trained_runs_are_grouped_by_what_was_asked_for(tmp_path: Path) -> None:
         assert np.array_equal(read.test.predicted_N, run.evaluation.predictions_N)
     (runs[2].path / "result.json").unlink()
     (line,) = compare(tmp_path).left_out
-    assert str(line) == f"{runs[2].path}: left out: it has not finished (1 of 1 epochs); {GO_ON}"
+    assert str(line) == f"{runs[2].path}: left out: it has not finished (1 of 1 epoch); {GO_ON}"

@@ -11,6 +11,7 @@ import numpy as np
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, percent, unknown
 from onecycle.evaluate import Evaluation
+from onecycle.nouns import counted
 
 PIECE = 2**18
 """Logits that are taken to float64 together."""
@@ -68,20 +69,20 @@ def _accuracy(right_N: np.ndarray, rows: list) -> Line:
     off = [pair for pair in found if abs(pair[1] - share) > 0.5 / count]
     words = percent((off or found)[0][1], 2) if found else "none"
     words += f" in the {off[0][0]}" if off else ""
-    asked = f"{percent(share, 2)}, {int(right_N.sum()):,} of {count:,} images right"
+    asked = f"{percent(share, 2)}, {int(right_N.sum()):,} of {counted(count, 'image')} right"
     return Line("Test accuracy", asked, words, bool(found) and not off)
 
 
 def _per_class(evaluation: Evaluation, predictions_N: np.ndarray) -> Line:
     """The confusions that the report shows, against counting the images one by one."""
     labels_N, cells = evaluation.labels_N, evaluation.confusion_P3.tolist()
-    counted, total = sum(count for *_, count in cells), len(labels_N)
+    found, total = sum(count for *_, count in cells), len(labels_N)
     pairs = Counter(zip(labels_N.tolist(), predictions_N.tolist(), strict=True))
     passed = len(cells) == len(pairs) and all(
         pairs[actual, predicted] == count for actual, predicted, count in cells
     )
-    words = f"{counted:,} of {total:,} images counted"
-    return Line("Accuracy per class", f"over all {total:,} test images", words, passed)
+    words = f"{found:,} of {counted(total, 'image')} counted"
+    return Line("Accuracy per class", f"over all {counted(total, 'test image')}", words, passed)
 
 
 def _ranked(
@@ -100,7 +101,9 @@ def _ranked(
     passed = len(shown) == expected and bool(in_place.all())
     if not passed and np.array_equal(shown, _by_confidence(evaluation, wrong)):
         return unknown(name, asked, "not measured: a run of an earlier version, by confidence")
-    words = f"{int(in_place.sum())} of {expected} in their place, of {len(wrong):,} mistakes"
+    words = (
+        f"{int(in_place.sum())} of {expected} in their place, of {counted(len(wrong), 'mistake')}"
+    )
     return Line(name, asked, words, passed)
 
 

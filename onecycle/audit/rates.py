@@ -11,6 +11,7 @@ import numpy as np
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, unknown
 from onecycle.config import Recipe
+from onecycle.nouns import counted
 
 TOLERANCE = 1e-6
 """Largest deviation, as a share of the largest rate or momentum asked for."""
@@ -82,11 +83,11 @@ def _compared(
     apart = np.abs(np.asarray(found) - asked[steps])
     worst, largest = int(apart.argmax()), float(np.abs(asked).max())
     if apart[worst] <= TOLERANCE * largest:
-        words = f"the same at {len(steps):,} of {len(steps):,} steps"
+        words = f"the same at {len(steps):,} of {counted(len(steps), 'step')}"
         return Line(name, asked_words, words, True)
     off = int((apart > TOLERANCE * largest).sum())
     words = (
-        f"another at {off:,} of {len(steps):,} steps; furthest at step {steps[worst]}: "
+        f"another at {off:,} of {counted(len(steps), 'step')}; furthest at step {steps[worst]}: "
         f"{found[worst]:.4g} for {asked[steps[worst]]:.4g}"
     )
     return Line(name, asked_words, words, False)

@@ -6,6 +6,7 @@ from onecycle.applied import Applied
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, percent, unknown
 from onecycle.config import Recipe
+from onecycle.nouns import counted
 
 NEAR_ENOUGH = 0.05
 """A share this close to the one asked for passes whatever the number of images."""
@@ -40,8 +41,8 @@ def _crop(recipe: Recipe, found: Applied) -> Line:
         reached = found.farthest == recipe.crop_padding
     return Line(
         name,
-        f"{percent(share)} shifted, by up to {recipe.crop_padding} pixels",
-        f"{measured}, by up to {found.farthest} pixels",
+        f"{percent(share)} shifted, by up to {counted(recipe.crop_padding, 'pixel')}",
+        f"{measured}, by up to {counted(found.farthest, 'pixel')}",
         _fits(found.shifted, found.decided, share) and reached,
     )
 
@@ -61,7 +62,7 @@ def _cutout(recipe: Recipe, found: Applied) -> Line:
     mean = found.cut_pixels / max(found.cut, 1)
     return Line(
         name,
-        f"every image cut, {area} pixels each",
+        f"every image cut, {counted(area, 'pixel')} each",
         f"{measured}, {mean:.1f} pixels each that were not blank before",
         _fits(found.cut, found.images, 1.0) and 0.5 * area <= mean <= area,
     )

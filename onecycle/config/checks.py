@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
+from onecycle.nouns import counted
 
 if TYPE_CHECKING:
     from onecycle.config import Recipe
@@ -149,9 +150,16 @@ def _check_together(recipe: "Recipe") -> None:
 
 def _check_possible(recipe: "Recipe") -> None:
     if 0 < recipe.image_size < SMALLEST_IMAGE:
+        verb = "is" if recipe.image_size == 1 else "are"
         raise InputError(
-            f"image_size: {recipe.image_size} pixels are too few; give {SMALLEST_IMAGE} or more, "
+            f"image_size: {counted(recipe.image_size, 'pixel')} {verb} too few; give "
+            f"{SMALLEST_IMAGE} or more, "
             "or 0 for the data's own size"
+        )
+    if recipe.batch_size != "auto" and recipe.micro_batch > recipe.batch_size:
+        raise InputError(
+            f"micro_batch: {recipe.micro_batch} is above batch_size ({recipe.batch_size}); lower "
+            "it, or give 0 for all"
         )
     if recipe.micro_batch == 1:
         raise InputError("micro_batch: one image has no statistics; give 2 or more, or 0 for all")
@@ -162,8 +170,8 @@ def _check_possible(recipe: "Recipe") -> None:
 def _check_cycle(recipe: "Recipe") -> None:
     if recipe.resolved_peak_epoch >= recipe.epochs:
         raise InputError(
-            f"peak_epoch: {recipe.peak_epoch:g} is not within the {recipe.epochs} epochs; "
-            f"give one below {recipe.epochs}, or auto"
+            f"peak_epoch: {recipe.peak_epoch:g} is not within the {counted(recipe.epochs, 'epoch')}"
+            f"; give one below {recipe.epochs}, or auto"
         )
     if recipe.three_phase and recipe.resolved_peak_epoch * 2 >= recipe.epochs:
         raise InputError("peak_epoch: with three_phase it must lie before half of the epochs")

@@ -11,6 +11,7 @@ from onecycle.data import cifar, folder, refusals, shapes
 from onecycle.data.image_set import ImageSet, Labelled, LeftOut, Splits, fingerprint
 from onecycle.data.refusals import BUILT_IN
 from onecycle.errors import InputError
+from onecycle.nouns import counted
 from onecycle.progress import IN_NOTEBOOKS, SILENT, Progress
 
 __all__ = [
@@ -247,11 +248,11 @@ def _limited(images: ImageSet, limit: int, seed: int, name: str) -> ImageSet:
         return images
     if limit > len(images):
         raise InputError(
-            f"{name}: {limit} is more than the {len(images)} images there are; lower it"
+            f"{name}: {limit} is more than the {counted(len(images), 'image')} there are; lower it"
         )
     if limit < len(images.classes):
         raise InputError(
-            f"{name}: {limit} images can't hold {len(images.classes)} classes; raise it"
+            f"{name}: {counted(limit, 'image')} can't hold {len(images.classes)} classes; raise it"
         )
     chosen = stratified(images.labels_N, limit / len(images), seed, name)
     return images.take(_exactly(chosen, images.labels_N, limit))

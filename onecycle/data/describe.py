@@ -10,6 +10,7 @@ from typing import Any
 from onecycle.data import duplicates
 from onecycle.data.duplicates import Duplicates
 from onecycle.data.image_set import ImageSet, LeftOut, Splits
+from onecycle.nouns import counted
 from onecycle.progress import IN_NOTEBOOKS, Progress
 
 UNEVEN = 2.0
@@ -132,7 +133,7 @@ class DataDescription:
         largest, smallest = self.classes[split.largest], self.classes[split.smallest]
         most, fewest = max(split.class_counts), min(split.class_counts)
         if split.imbalance is None:
-            return f"class '{largest}' has {most:,} images and '{smallest}' none"
+            return f"class '{largest}' has {counted(most, 'image')} and '{smallest}' none"
         return (
             f"class '{largest}' has {split.imbalance:,.1f} times as many images as '{smallest}' "
             f"({most:,} and {fewest:,})"
@@ -144,9 +145,10 @@ class DataDescription:
             unlike = found.conflicting_labels
             if other and found.images:
                 told = f", {unlike:,} of them under another class" if unlike else ""
+                images = counted(self.splits[other].images, "image")
                 verb = "is" if found.images == 1 else "are"
                 yield (
-                    f"{other}: {found.images:,} of {self.splits[other].images:,} images {verb} in "
+                    f"{other}: {found.images:,} of {images} {verb} in "
                     f"{one} too{told}; remove the copies, or its accuracy misleads"
                 )
             elif unlike:

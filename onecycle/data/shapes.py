@@ -19,6 +19,7 @@ import numpy as np
 
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError
+from onecycle.nouns import counted
 from onecycle.progress import SILENT, Progress
 
 CLASSES = (
@@ -65,8 +66,8 @@ def load(
     for name, count in (("train", train), ("test", test)):
         if count < len(CLASSES):
             raise InputError(
-                f"shapes: {count} {name} images can't hold {len(CLASSES)} classes; ask for "
-                f"{len(CLASSES)} or more"
+                f"shapes: {counted(count, f'{name} image')} can't hold {len(CLASSES)} classes; ask "
+                f"for {len(CLASSES)} or more"
             )
     return (
         draw(train, "train", size=size, progress=progress),
@@ -122,7 +123,7 @@ def _check(count: int, split: str, size: int, start: int) -> None:
         raise InputError(f"shapes: there is no image {start}; start at 0 or later")
     if size < SMALLEST:
         raise InputError(
-            f"shapes: {size} pixels are too few to tell figures apart; give {SMALLEST} or more"
+            f"shapes: {counted(size, 'pixel')} a side can't show figures; give {SMALLEST} or more"
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from onecycle.config import Recipe
 from onecycle.errors import InputError
+from onecycle.nouns import counted
 from onecycle.run_dir import RunDir
 
 DEEPEST = 3
@@ -176,7 +177,7 @@ def read_run(path: Path) -> FinishedRun | LeftOut:
         recipe, result = folder.read_recipe(), folder.result()
         epochs = folder.read_rows("metrics.jsonl")
         if result is None:
-            done = f"{len(epochs)} of {recipe.epochs} epochs"
+            done = f"{len(epochs)} of {counted(recipe.epochs, 'epoch')}"
             return LeftOut(path, f"it has not finished ({done}); onecycle resume goes on with it")
         _check(path / "result.json", result, NUMBERS)
         for row in epochs:

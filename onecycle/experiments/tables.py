@@ -22,6 +22,7 @@ from onecycle.experiments.words import (
     time_text,
     with_spread,
 )
+from onecycle.nouns import counted
 
 if TYPE_CHECKING:
     from onecycle.experiments.comparison import Comparison
@@ -142,8 +143,8 @@ def mistakes_told(comparison: "Comparison") -> str:
         return ""
     runs = "both runs" if len(found.runs) == 2 else f"all {len(found.runs)} runs"
     told = (
-        f"Of {found.images:,} test images, {len(found.everywhere):,} are wrong in {runs} and "
-        f"{found.wrong_in[1]:,} in one run only"
+        f"Of {counted(found.images, 'test image')}, {len(found.everywhere):,} are wrong in {runs} "
+        f"and {found.wrong_in[1]:,} in one run only"
     )
     names = {group.letter: group.name for group in comparison.groups}
     own = ", ".join(f"{names[letter]}: {len(images):,}" for letter, images in found.own.items())

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onecycle.experiments.statistics import Interval
+from onecycle.nouns import counted
 
 
 def value_text(value: Any) -> str:
@@ -61,7 +62,7 @@ def time_text(seconds: float) -> str:
 
 def count_text(count: int, what: str) -> str:
     """`1 run`, `3 runs`, `10,000 test images`."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+    return counted(count, what)
 
 
 def list_text(words: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from onecycle.errors import InputError
 from onecycle.interpret.stages import chosen, with_stages
+from onecycle.nouns import counted
 
 
 def grad_cam(
@@ -73,7 +74,7 @@ def _scores(logits_BK: Tensor, classes_B: Tensor | None) -> Tensor:
         return logits_BK.amax(dim=1)
     count = logits_BK.shape[1]
     if len(classes_B) != len(logits_BK):
-        raise InputError(f"classes: {len(classes_B)} given for {len(logits_BK)} images")
+        raise InputError(f"classes: {len(classes_B)} given for {counted(len(logits_BK), 'image')}")
     if len(classes_B) and not 0 <= int(classes_B.min()) <= int(classes_B.max()) < count:
         raise InputError(f"classes: must be from 0 to {count - 1}")
     return logits_BK.gather(1, classes_B.to(logits_BK.device)[:, None])[:, 0]

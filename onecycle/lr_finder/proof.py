@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from onecycle.errors import TrainingError
+from onecycle.nouns import counted
 
 FACTOR = 3.0
 """Between neighbouring probes."""
@@ -117,7 +118,7 @@ def expected_cost(steps: int, seconds_per_step: float) -> str:
     """
     least, most = FEWEST * steps, MOST * steps
     low, high = (_duration(count * seconds_per_step) for count in (least, most))
-    return f"{FEWEST} to {MOST} trainings of {steps} steps, {low} to {high}"
+    return f"{FEWEST} to {MOST} trainings of {counted(steps, 'step')}, {low} to {high}"
 
 
 def _duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from onecycle.nouns import counted
 from onecycle.plots import heat, style
 from onecycle.plots.style import DPI, FAINT, HEADING, INK, MARGIN, QUIET, SMALL, TEXT, WIDTH
 
@@ -55,8 +56,8 @@ def contact_sheet(
         counts: images of each class.
         source: what the images are called, for the heading.
     """
-    counted = [f"{count:,} image{'' if count == 1 else 's'}" for count in counts]
-    labels = list(zip(classes, counted, strict=True))[: len(chosen)]
+    sizes = [counted(int(count), "image") for count in counts]
+    labels = list(zip(classes, sizes, strict=True))[: len(chosen)]
     sheet = _sheet(images_NHWC.shape[1:3], chosen, labels)
     axes = _canvas(sheet.width / DPI, sheet.height / DPI)
     room = sheet.width / DPI - 2 * MARGIN
@@ -78,8 +79,9 @@ def contact_sheet(
 def _extent(shape: tuple[int, ...], shown: int, classes: int) -> str:
     """What the sheet shows, and of how many."""
     count, height, width, _ = shape
-    which = f"The first {shown:,} of {classes:,}" if shown < classes else f"{classes:,}"
-    return f"{which} classes, {count:,} images of {width} × {height} pixels"
+    first = f"The first {shown:,} of " if shown < classes else ""
+    which = f"{first}{counted(classes, 'class', 'classes')}"
+    return f"{which}, {counted(count, 'image')} of {width} × {height} pixels"
 
 
 def _label(axes: Axes, lines: Sequence[str], right: float, middle: float) -> None:

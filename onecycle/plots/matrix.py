@@ -11,6 +11,7 @@ from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from onecycle.nouns import counted
 from onecycle.plots import style
 from onecycle.plots.style import BLUE, INK, MARGIN, QUIET
 
@@ -56,7 +57,7 @@ def confusion(counts_KK: np.ndarray, classes: Sequence[str]) -> Figure:
     total, wrong = int(counts_KK.sum()), int(counts_KK.sum() - counts_KK.trace())
     style.heading(
         figure,
-        f"Confusion matrix: {wrong:,} of {total:,} images wrong",
+        f"Confusion matrix: {wrong:,} of {counted(total, 'image')} wrong",
         "Blue: correct. Orange: errors, as a share of their row's images.",
     )
     errors = _draw_cells(axes, counts_KK)

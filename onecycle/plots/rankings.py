@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from onecycle.nouns import counted
 from onecycle.plots import style
 from onecycle.plots.style import BLUE, GRID, HEADING, MARGIN, ORANGE, QUIET, SMALL, TEXT, WIDTH
 
@@ -38,7 +39,7 @@ def rankings(
     total, wrong = int(counts_K.sum()), int(counts_K.sum() - right_K.sum())
     style.heading(
         figure,
-        f"Confusion: {wrong:,} of {total:,} images wrong",
+        f"Confusion: {wrong:,} of {counted(total, 'image')} wrong",
         f"Of {len(classes):,} classes, those of lowest accuracy and the most frequent confusions",
     )
     width = (WIDTH - 2 * MARGIN - GAP) / 2

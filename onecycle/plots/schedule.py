@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from onecycle.nouns import counted
 from onecycle.plots import style
 from onecycle.plots.style import BLUE, FAINT, INK, RED, WIDTH, rate_text
 
@@ -40,7 +41,7 @@ def one_cycle(
         style.heading(
             figure,
             "One-cycle policy",
-            f"Learning rate and momentum of each of the {len(lr):,} steps",
+            f"Learning rate and momentum of each of the {counted(len(lr), 'step')}",
         )
     width = across - LEFT - RIGHT
     above = style.place(figure, LEFT, BELOW + LOWER + GAP, width, UPPER)

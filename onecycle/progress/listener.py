@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from onecycle.nouns import counted
+
 
 class Progress:
     """A silent listener: long work calls these methods, and a subclass may show them.
@@ -41,7 +43,7 @@ class Logged(Progress):
         self._write = write
 
     def start(self, title: str, total: int, unit: str = "steps") -> None:
-        self._write(f"{title}: {total} {unit}")
+        self._write(f"{title}: {counted(total, unit.removesuffix('s'))}")
         self._inner.start(title, total, unit)
 
     def advance(self, count: int = 1, **figures: float) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from onecycle.nouns import counted
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -47,7 +49,7 @@ class Stage:
         """What is done of the whole, e.g. `700/2,352 steps`."""
         if self.unit == "bytes":
             return f"{amount(self.done)} of {amount(self.total)}"
-        return f"{self.done:,}/{self.total:,} {self.unit}"
+        return f"{self.done:,}/{counted(self.total, self.unit.removesuffix('s'))}"
 
     def rate(self, now: float) -> float | None:
         """Units a second so far; None as long as that isn't known."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from onecycle.evaluate import Evaluation
 from onecycle.interpret.calibration import Reliability, fitted_temperature, reliability
+from onecycle.nouns import counted
 from onecycle.report import words
 from onecycle.report.files import Files
 
@@ -53,7 +54,7 @@ def _bars(found: Reliability) -> list[dict[str, Any]]:
             "middle": f"{SIDE * (1 - accuracy):.1f}",
             "weight": f"{60 * count / largest:.1f}",
             "said": f"confidence {words.percent(confidence)}, right {words.percent(accuracy)}, "
-            f"{words.counted(int(count), 'image')}",
+            f"{counted(int(count), 'image')}",
         }
         for place, (count, accuracy, confidence) in enumerate(
             zip(found.counts_M, found.accuracy_M, found.confidence_M, strict=True)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from onecycle.audit import audit
+from onecycle.nouns import counted
 from onecycle.report.files import Files
 
 STATES = {True: "pass", False: "fail", None: "open"}
@@ -36,7 +37,7 @@ def card(files: Files) -> dict[str, Any]:
 
 def _verdict(counts: dict[str, int]) -> str:
     measured = counts["pass"] + counts["fail"]
-    words = f"{counts['pass']} of {measured} lines hold"
+    words = f"{counts['pass']} of {counted(measured, 'line')} hold"
     if counts["fail"]:
         words += f", {counts['fail']} fail{'s' if counts['fail'] == 1 else ''}"
     return words + (f"; {counts['open']} could not be measured" if counts["open"] else "")

@@ -12,6 +12,7 @@ import numpy as np
 
 from onecycle.evaluate import Evaluation
 from onecycle.examples import MATRIX, PER_CELL, ranked_in_cells
+from onecycle.nouns import counted
 from onecycle.report import words
 from onecycle.report.files import Files
 from onecycle.report.pictures import sheet
@@ -82,7 +83,7 @@ def _shade(share: float, largest: float) -> str:
 
 
 def _said(count: int, actual: str, predicted: str) -> str:
-    images = words.counted(count, "image")
+    images = counted(count, "image")
     if actual == predicted:
         return f"{actual}, classified rightly: {images}"
     return f"{actual} taken for {predicted}: {images}"
@@ -106,6 +107,7 @@ def pairs(
             "predicted": classes[column],
             "classes": (row, column),
             "count": f"{images:,}",
+            "images": counted(images, "image"),
         }
         for row, column, images in most_frequent(evaluation, count)
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from onecycle.config import Recipe, differences
 from onecycle.evaluate import Evaluation
+from onecycle.nouns import counted
 from onecycle.recipes import RECIPES
 from onecycle.report import words
 from onecycle.report.files import Files
@@ -17,7 +18,7 @@ Rows = list[dict[str, str]]
 def overview(files: Files) -> dict[str, Any]:
     """What the head of the page and the sections on recipe and environment show."""
     recipe, result, facts = files.recipe, files.result, files.environment
-    done = f"{len(files.epochs)} of {recipe.epochs} epochs"
+    done = f"{len(files.epochs)} of {counted(recipe.epochs, 'epoch')}"
     base = RECIPES[recipe.recipe].recipe if recipe.recipe in RECIPES else None
     fields = _fields(recipe, base)
     figures = telling(result or (files.epochs[-1] if files.epochs else {}), result)
@@ -37,7 +38,7 @@ def overview(files: Files) -> dict[str, Any]:
 
 
 def _subtitle(recipe: Recipe) -> str:
-    epochs = words.counted(recipe.epochs, "epoch")
+    epochs = counted(recipe.epochs, "epoch")
     return f"{recipe.model} on {recipe.data}, {epochs}, seed {recipe.seed}"
 
 
@@ -57,7 +58,8 @@ def _tiles(figures: Mapping[str, Any], evaluation: Evaluation | None, done: str)
     """The run's figures, from result.json or from the last epoch's row: those that are there."""
     mirrored = "logits averaged over each image and its mirror"
     machine = f"{figures.get('precision', '')} on {figures.get('device', '')}"
-    classes = "mean over classes of {:,} to {:,} images".format(*_class_sizes(figures))
+    smallest, largest = _class_sizes(figures)
+    classes = f"mean over classes of {smallest:,} to {counted(largest, 'image')}"
     given: list[tuple[str, str, Callable[[Any], str], str]] = [
         (
             "test_accuracy",
@@ -88,7 +90,7 @@ def _interval_note(evaluation: Evaluation | None) -> str:
         return ""
     right = int((evaluation.predictions_N == evaluation.labels_N).sum())
     count = len(evaluation.labels_N)
-    return f"95 % interval {words.wilson(right, count)}, n = {count:,} images"
+    return f"95 % interval {words.wilson(right, count)}, n = {counted(count, 'image')}"
 
 
 def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
@@ -109,10 +111,10 @@ def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
 
 
 def _environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values; the CPU's flags, a page of them, stay in environment.json."""
+    """Names and values; not the CPU's flags, a page of them, nor the path on this machine."""
     rows = []
     for name, value in facts.items():
-        if name == "cpu_flags" or value in (None, [], ""):
+        if name in ("cpu_flags", "data_path") or value in (None, [], ""):
             continue
         if name == "cpu" and value == facts.get("device_name"):
             continue

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from onecycle.nouns import counted
 from onecycle.report import words
 from onecycle.report.files import Files
 
@@ -37,8 +38,8 @@ def _proof(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        "length": f"{words.counted(found['epochs'], 'epoch')} ({found['steps']:,} steps)",
-        "images": f"{found['images']:,}",
+        "length": f"{counted(found['epochs'], 'epoch')} ({counted(found['steps'], 'step')})",
+        "images": counted(found["images"], "image"),
         "bracketed": found["bracketed"],
         "lr_max": words.rate(found["lr_max"]),
         "probes": [

@@ -60,11 +60,6 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 image`, `2,000 images`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def time(iso: str | None) -> dict[str, str] | None:
     """An ISO time as it is and as people write it; None where there is none."""
     try:

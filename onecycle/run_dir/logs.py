@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onecycle.errors import InputError
+from onecycle.nouns import counted
 from onecycle.run_dir.files import write_atomically
 
 NAMES = ("steps.jsonl", "metrics.jsonl")
@@ -41,7 +42,7 @@ def damage(path: Path, sealed: Seal) -> str | None:
     """What is wrong with the part of a log that was sealed; None if it is intact."""
     content = _content(path)[: sealed["bytes"]]
     if len(content) < sealed["bytes"]:
-        return f"{path}: is cut short ({len(content):,} of {sealed['bytes']:,} bytes)"
+        return f"{path}: is cut short ({len(content):,} of {counted(sealed['bytes'], 'byte')})"
     if _seal_of(content) != sealed:
         return f"{path}: is damaged (it fails its checksum)"
     return None

@@ -14,6 +14,7 @@ from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError, Interrupted
 from onecycle.lr_finder import Proof, prove
 from onecycle.lr_finder.proof import expected_cost
+from onecycle.nouns import counted
 from onecycle.progress import Progress
 from onecycle.state import State, Training
 from onecycle.training.preparation import build, placed
@@ -77,10 +78,12 @@ def prove_lr_max(
     cost = expected_cost(steps, seconds_per_step)
     balanced = shorter.recipe.class_weights == "balanced"
     judged = "balanced accuracy" if balanced else "accuracy"
-    progress.note(f"proof of lr_max: {cost}, judged on {images:,} images of the train split")
+    progress.note(
+        f"proof of lr_max: {cost}, judged on {counted(images, 'image')} of the train split"
+    )
     if images < FEW_JUDGES:
         progress.note(
-            f"warning: {images} images are too few to tell rates apart; give a larger "
+            f"warning: {counted(images, 'image')}: too few to tell rates apart; give a larger "
             "--val-fraction, or --lr-max auto"
         )
 
@@ -110,8 +113,8 @@ def short(training: Training) -> Training:
     chosen_N = stratified(train.labels_N, JUDGED_SHARE, recipe.split_seed, "proof")
     if not chosen_N.any():
         raise InputError(
-            f"lr_max: {len(train)} training images are too few to set some apart for the proof; "
-            "give val_fraction, or lr_max auto"
+            f"lr_max: {counted(len(train), 'training image')}: too few to set some apart for "
+            "the proof; give val_fraction, or lr_max auto"
         )
     batches = replace(training.batches, train=train.take(np.flatnonzero(~chosen_N)))
     val = train.take(np.flatnonzero(chosen_N))

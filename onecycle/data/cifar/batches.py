@@ -13,6 +13,7 @@ import numpy as np
 from onecycle.data import stand_ins
 from onecycle.data.cifar import pickles
 from onecycle.data.cifar.archives import CHANNELS, PIXELS, SIDE, Archive, File
+from onecycle.nouns import counted
 
 STEPS_PER_IMAGE = 32
 """Instructions of a pickle per image, at most; with protocol 0 about 20 are needed."""
@@ -107,7 +108,9 @@ def _different(given: Any, count: int) -> tuple[str, ...]:
     if not all(map(str.isprintable, texts)):
         raise Unfit("has class names that are no text")
     if not len(texts) == len(set(texts)) == count:
-        raise Unfit(f"has {len(set(texts))} different class names, and {count} are expected")
+        raise Unfit(
+            f"has {counted(len(set(texts)), 'different class name')}, and {count} are expected"
+        )
     return tuple(texts)
 
 
@@ -122,7 +125,7 @@ def _binary(archive: Archive, file: File, content: bytes) -> tuple[np.ndarray, n
     record = len(archive.labels) + PIXELS
     if len(content) != file.images * record:
         raise Unfit(
-            f"has {len(content):,} bytes, and {file.images * record:,} are expected: "
+            f"has {counted(len(content), 'byte')}, and {file.images * record:,} are expected: "
             f"{file.images:,} images of {record:,}"
         )
     records_NB = np.frombuffer(content, np.uint8).reshape(file.images, record)

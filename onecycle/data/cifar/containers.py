@@ -17,6 +17,7 @@ from typing import IO, NamedTuple
 
 from onecycle.data import stand_ins
 from onecycle.errors import InputError
+from onecycle.nouns import counted
 
 MARGIN = 2**22
 """Bytes that an archive may have besides the wanted files: headers, a page of text."""
@@ -243,6 +244,6 @@ def _unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
 def _check_size(path: Path, name: str, size: int, most: int) -> None:
     if size > most:
         raise InputError(
-            f"data: {name} in '{path}' has {size:,} bytes, and {most:,} at most are expected; "
-            "fetch the archive again"
+            f"data: {name} in '{path}' has {counted(size, 'byte')}, and {most:,} at most are "
+            "expected; fetch the archive again"
         )

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from onecycle.nouns import counted
+
 
 class UnreadablePickle(ValueError):
     """What is wrong with a pickle, as the rest of a sentence that begins with its name."""
@@ -120,7 +122,7 @@ class _Machine:
         """The next `count` bytes."""
         end = self.position + count
         if end > len(self.content):
-            raise UnreadablePickle(f"ends too early, after {len(self.content):,} bytes")
+            raise UnreadablePickle(f"ends too early, after {counted(len(self.content), 'byte')}")
         taken = self.content[self.position : end]
         self.position = end
         return taken
@@ -129,7 +131,7 @@ class _Machine:
         """The bytes up to the end of the line."""
         end = self.content.find(b"\n", self.position)
         if end < 0:
-            raise UnreadablePickle(f"ends too early, after {len(self.content):,} bytes")
+            raise UnreadablePickle(f"ends too early, after {counted(len(self.content), 'byte')}")
         taken = self.content[self.position : end]
         self.position = end + 1
         return taken

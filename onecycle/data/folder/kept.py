@@ -26,6 +26,7 @@ from onecycle.data.folder.listing import File, Listing
 from onecycle.data.folder.words import quoted
 from onecycle.data.image_set import BadImage
 from onecycle.errors import InputError
+from onecycle.nouns import counted
 from onecycle.progress import Progress
 
 SAMPLED = 16
@@ -113,7 +114,9 @@ def _decode(listing: Listing, settings: Settings, folder: Path, progress: Progre
     about = {"bad_images": [(image.name, image.reason) for image in bad]}
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
     count = len(listing.files)
-    progress.note(f"decoded {count:,} images in {seconds:.3g} s, {count / seconds:,.0f} images/s")
+    progress.note(
+        f"decoded {counted(count, 'image')} in {seconds:.3g} s, {count / seconds:,.0f} images/s"
+    )
 
 
 def _expected(listing: Listing, settings: Settings) -> tuple[str, tuple[int, int, int]]:
