@@ -537,7 +537,7 @@ def test_a_run_is_moved(forks, photos, tmp_path):
     images = Path(shutil.move(photos, there / "images"))
     where = shlex.quote(str(run))
     done = forks.run(f"resume {where}")
-    assert "data: there is no path" in one_line(done, 2)
+    assert_told("the run is moved, or copied to another machine", one_line(done, 2))
     recipe = (run / "recipe.toml").read_text().replace(str(photos), str(images))
     (run / "recipe.toml").write_text(recipe)
     done = forks.run(f"resume {where}", code="")
@@ -580,6 +580,52 @@ def test_a_loop_does_not_fit_the_range_test():
 def test_a_group_is_added_in_the_middle():
     test_schedule.test_a_group_added_later_keeps_its_ratio_to_the_largest_rate(8, tensor=False)
     test_schedule.test_a_cycle_with_an_added_group_is_restored("after", 12)
+
+
+@fault("a run is resumed or evaluated from another folder")
+def test_another_folder(forks, photos, tmp_path):
+    """Another folder of the same name lies there."""
+    line = TINY.replace("--train-limit 200 --test-limit 60", "--data images --batch-size 6")
+    line = line.replace(" --batch-size 64", "")
+    Path(shutil.move(photos, tmp_path / "images"))
+    stop = after(4, "os.kill(os.getpid(), 15)")
+    assert forks.run(f"{line} --runs runs", code=stop, cwd=tmp_path).code == 143
+    run = run_in(tmp_path / "runs")
+    shutil.copytree(tmp_path / "images", tmp_path / "away" / "images")
+    next((tmp_path / "away" / "images").rglob("*.png")).unlink()
+    for command in ("resume", "evaluate", "resume --verify"):
+        done = forks.run(f"{command} ../runs/{run.name}", cwd=tmp_path / "away")
+        assert done.code == 0, done
+    assert json.loads((run / "environment.json").read_text())["data_path"] == str(
+        tmp_path / "images"
+    )
+
+
+@fault("images are evaluated that the run was not trained on")
+def test_other_images(forks, whole, tmp_path):
+    for label in ("star", "sun"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for index in range(3):
+            image = Image.new("RGB", (16, 16), (40 * index, 0, 99))
+            image.save(tmp_path / "images" / label / f"{index}.png")
+    line = f"evaluate {whole} --data {tmp_path / 'images'}"
+    done = forks.run(line)
+    assert_told("images are evaluated that the run was not trained on", one_line(done, 2))
+    done = forks.run(f"{line} --ignore-unknown-classes --json")
+    assert json.loads(done.out)["test_images"] == 3
+
+
+@fault("something given can't fit the images, or `--runs` can't hold a folder")
+def test_a_recipe_that_does_not_fit(forks, tmp_path):
+    done = forks.run("train demo --cutout 40", cwd=tmp_path)
+    name = "something given can't fit the images, or `--runs` can't hold a folder"
+    assert_told(name, one_line(done, 2))
+    assert "drawing" not in done.err
+    (tmp_path / "file").touch()
+    done = forks.run("train demo --runs file", cwd=tmp_path)
+    assert "runs: can't make a folder in 'file'" in one_line(done, 2)
+    assert "drawing" not in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_limits_are_those_of_the_children_alone() -> None:

@@ -31,10 +31,10 @@ steps batch_size lr_min lr_max lr_final peak_step train_loss train_accuracy test
 test_balanced_accuracy test_class_sizes best_test_accuracy best_epoch train_seconds eval_seconds
 total_seconds images_per_second peak_memory_bytes weights_sha256 finished""".split()
 
-FILES = """recipe.toml environment.json lr_range_test.json steps.jsonl metrics.jsonl result.json
-predictions.npz audit.json examples.npz plots/lr_range_test.png plots/one_cycle.png
-plots/augmented_samples.png plots/curves.png plots/confusion.png plots/misclassified.png
-report.html train.log""".split()
+FILES = """recipe.toml network.json environment.json lr_range_test.json steps.jsonl
+metrics.jsonl result.json predictions.npz audit.json examples.npz
+plots/lr_range_test.png plots/one_cycle.png plots/augmented_samples.png plots/curves.png
+plots/confusion.png plots/misclassified.png report.html train.log""".split()
 
 
 class Stopper(Progress):
@@ -218,7 +218,7 @@ def test_evaluate_on_other_data_and_on_other_classes(given, tmp_path):
     (tmp_path / "same").rename(tmp_path / "other")
     for split in ("train", "test"):
         (tmp_path / "other" / split / "star").rename(tmp_path / "other" / split / "sun")
-    with pytest.raises(InputError, match="classes .* are not those that the run was trained on"):
+    with pytest.raises(InputError, match="images of class 'sun' unknown to the run, which knows"):
         training.evaluate_run(given.path, data=str(tmp_path / "other"))
 
 

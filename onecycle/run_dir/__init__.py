@@ -5,6 +5,7 @@ not at all. Logs of rows are appended to; a row that a kill cut short is dropped
 holds the folder's own path, so that a run can be moved or copied.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -80,10 +81,29 @@ class RunDir:
             except (OSError, ValueError) as error:  # ValueError: a NUL in the name
                 if isinstance(error, FileExistsError) and path.is_dir():
                     continue  # the same name in the same second: draw again
-                reason = getattr(error, "strerror", None) or error
-                raise InputError(
-                    f"runs: can't make a folder in '{runs}': {reason}; name another folder"
-                ) from None
+                raise _no_place(runs, error) from None
+
+    @staticmethod
+    def check_place(runs: str | Path, recipe: Recipe) -> None:
+        """Refuse a place where `create` would fail, before longer work; nothing is made.
+
+        Raises:
+            InputError: `runs` is a file or under one, may not be written, or can't be a path.
+        """
+        path = Path(runs) / f"{recipe.recipe}-yyyymmdd-hhmmss-0000"
+        try:
+            with suppress(FileNotFoundError):
+                path.lstat()
+            above = next(folder for folder in path.parents if os.path.lexists(folder))
+            for name in path.relative_to(above).parts:  # one may be too long
+                with suppress(FileNotFoundError):
+                    (above / name).lstat()
+            if not above.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(above, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise _no_place(runs, error) from None
 
     @classmethod
     def open(cls, path: str | Path) -> "RunDir":
@@ -340,6 +360,11 @@ def _opened_log(path: Path) -> FileIO:
     if is_new:
         flush_folder(path.parent)
     return file
+
+
+def _no_place(runs: str | Path, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"runs: can't make a folder in '{runs}': {reason}; name another folder")
 
 
 def _arrays(archive: object) -> dict[str, np.ndarray]:

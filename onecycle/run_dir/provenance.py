@@ -26,7 +26,7 @@ def environment(
 ) -> dict[str, Any]:
     """What a result depends on beside the recipe: versions, machine, commit, command line.
 
-    The machine's and the user's names are left out.
+    The machine's and the user's names are left out, except where a path holds them.
 
     Args:
         command: the command line; empty when called from Python.

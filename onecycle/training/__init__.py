@@ -11,32 +11,26 @@ from typing import Any
 import numpy as np
 
 from onecycle import examples, figures, loop, runtime
-from onecycle.config import Recipe, override
+from onecycle.config import Recipe
 from onecycle.data import Splits, splits_of
-from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
 from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
 from onecycle.progress import IN_NOTEBOOKS, Logged, Progress
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir
-from onecycle.state import Training, load_model
-from onecycle.training import conditions
+from onecycle.state import Training
+from onecycle.training import conditions, network
 from onecycle.training.auditing import note_failures, note_start, write_audit
 from onecycle.training.cautions import note_drift, note_few_images, note_few_steps, note_sizes
+from onecycle.training.evaluating import evaluate_run
 from onecycle.training.preparation import build, note_uneven_classes, prepare
 from onecycle.training.rates import range_test, resolve_rates, set_aside_if_damaged
-from onecycle.training.results import summary_of, test_figures, validation, weights_sha256
+from onecycle.training.refusals import built_in
+from onecycle.training.results import summary_of, validation, weights_sha256
 from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import noted_signals
 from onecycle.training.verifying import Verification, verify
-
-BUILT_IN_SHAPES: dict[str, tuple[int, int, int]] = {
-    "shapes": (32, 3, 10),
-    "cifar10": (32, 3, 10),
-    "cifar100": (32, 3, 100),
-}
-"""Image side, channels and classes of the built-in sets, for `describe`."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +82,12 @@ def train(
         Interrupted: SIGINT, SIGTERM or SIGHUP came; what was done is saved, and `resume` goes on.
     """
     started = time.perf_counter() if started is None else started
+    RunDir.check_place(runs, recipe)
     training, splits = prepare(recipe, threads=threads, progress=progress)
     training.started = started
     run = RunDir.create(runs, training.recipe)
     run.write_recipe(training.recipe)
+    network.record(run, training)
     conditions.record(run, training, splits, command)
     return _carry_out(training, splits, run, progress, asked=recipe)
 
@@ -99,6 +95,7 @@ def train(
 def resume(
     run: str | Path,
     *,
+    data: str | None = None,
     threads: int = 0,
     allow_differences: bool = False,
     progress: Progress = IN_NOTEBOOKS,
@@ -111,6 +108,7 @@ def resume(
 
     Args:
         run: its folder.
+        data: where its images are, if they are not where they were; recipe.toml stays as it is.
         threads: CPU threads; 0: as many as the run has used so far.
         allow_differences: go on in spite of them; environment.json and result.json list them.
         progress: listens.
@@ -128,13 +126,13 @@ def resume(
         )
         return Run(folder.path, folder.result() or {})
     with folder.lock():
-        training, splits, allowed = take_up(folder, threads, allow_differences, progress)
+        training, splits, allowed = take_up(folder, threads, allow_differences, progress, data)
         training.started = started
         checkpoint = folder.checkpoint_to_go_on_from(progress)
         if checkpoint is not None:
             restore(training, checkpoint, folder, allowed)
         set_aside_if_damaged(folder)
-        conditions.record_resumption(folder, training.state.step, allowed)
+        conditions.record_resumption(folder, training, splits, allowed)
         folder.cut_back(checkpoint)
         return _carry_out(training, splits, folder, progress)
 
@@ -155,49 +153,11 @@ def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = IN_NOTEBOO
         return range_test(training, stop, progress).made_safe()
 
 
-def evaluate_run(
-    run: str | Path,
-    *,
-    data: str | None = None,
-    threads: int = 0,
-    progress: Progress = IN_NOTEBOOKS,
-) -> dict[str, Any]:
-    """Evaluate a run's network on its own test split, or on that of other `data`.
-
-    Returns:
-        `test_accuracy`, `test_balanced_accuracy`, `test_loss`, `test_images`, `test_class_sizes`
-        (images in the smallest and in the largest class), `data`, `data_fingerprint` and, if the
-        recipe asks for test-time augmentation, `test_accuracy_tta`.
-
-    Raises:
-        InputError: not a run folder, no checkpoint in it, or data with other classes.
-    """
-    folder = RunDir.open(run)
-    recipe = folder.read_recipe()
-    checkpoint = folder.newest_checkpoint(progress)
-    if checkpoint is None:
-        raise InputError(f"{run}: has no checkpoint yet; go on with: onecycle resume {run}")
-    recipe = override(recipe, data=data or recipe.data, device=_present(recipe.device, progress))
-    training, splits = prepare(recipe, threads=threads, progress=progress)
-    _check_same_classes(folder, splits)
-    load_model(training.model, checkpoint.tensors)
-    with runtime.reused_memory():
-        evaluation = training.evaluate(splits.test)
-    return {
-        "run": str(folder.path),
-        "data": recipe.data,
-        "data_fingerprint": splits.fingerprint,
-        **test_figures(training, evaluation),
-    }
-
-
 def describe(recipe: Recipe) -> Summary:
     """The recipe's network layer by layer; loads data only to learn the images' shape."""
-    if recipe.data in BUILT_IN_SHAPES:
-        side, channels, classes = BUILT_IN_SHAPES[recipe.data]
-        if recipe.data == "cifar100" and recipe.label_set == "coarse":
-            classes = 20
-        shape = (recipe.image_size or side, recipe.image_size or side, channels)
+    if known := built_in(recipe):
+        side = recipe.image_size or known.side
+        shape, classes = (side, side, known.channels), known.classes
     else:
         splits = splits_of(recipe)
         shape, classes = splits.train.image_shape, len(splits.train.classes)
@@ -278,28 +238,6 @@ def _missing(run: RunDir) -> str:
     if (run.path / "report.html").is_file():
         return ""
     return f"; draw its pictures and report with: onecycle report {shlex.quote(str(run.path))}"
-
-
-def _present(device: str, progress: Progress) -> str:
-    """`device` if this machine has it, else `auto`, so that a copied run can be evaluated."""
-    try:
-        runtime.resolve_device(device)
-    except InputError:
-        progress.note(f"device: the run's '{device}' is not here; using auto")
-        return "auto"
-    return device
-
-
-def _check_same_classes(run: RunDir, splits: Splits) -> None:
-    try:
-        classes = tuple(run.load_arrays("predictions.npz")["classes"].tolist())
-    except (InputError, FileNotFoundError):  # an unfinished run
-        return
-    if classes != splits.test.classes:
-        raise InputError(
-            f"{splits.source}: its classes ({', '.join(splits.test.classes[:5])}, …) are not those "
-            f"that the run was trained on ({', '.join(classes[:5])}, …); give data with the same"
-        )
 
 
 __all__ = [

@@ -1,6 +1,7 @@
 """What a run's bits depend on, kept in environment.json, and what differs when it is resumed."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ import torch
 
 from onecycle import kernels, runtime
 from onecycle.config import FIELDS, Recipe, override
-from onecycle.data import Splits
+from onecycle.data import BUILT_IN, Splits
 from onecycle.errors import InputError
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir, environment, package_versions
@@ -57,10 +58,21 @@ def record(run: RunDir, training: Training, splits: Splits, command: Sequence[st
         environment(command, device, precision, torch.get_num_threads())
         | {
             "data_fingerprint": splits.fingerprint,
+            **_place(training.recipe, splits),
             "data_left_out": splits.left_out.to_json(),
             "recipe": asdict(training.recipe),
         }
     )
+
+
+def _place(recipe: Recipe, splits: Splits) -> dict[str, str | None]:
+    """Where the images lie: what the recipe says, and the absolute path that they came from.
+
+    Links in the path stay links, so that one that is set to another place is followed there. There
+    is no path of a built-in set.
+    """
+    path = None if splits.source in BUILT_IN else os.path.abspath(splits.source)
+    return {"data_given": recipe.data, "data_path": path}
 
 
 def recorded_threads(run: RunDir) -> int:
@@ -79,15 +91,18 @@ def differences(run: RunDir, training: Training, splits: Splits) -> list[Differe
     ]
 
 
-def record_resumption(run: RunDir, step: int, allowed: Sequence[Difference]) -> None:
-    """Add to environment.json that the run goes on from `step`, in spite of these differences."""
+def record_resumption(
+    run: RunDir, training: Training, splits: Splits, allowed: Sequence[Difference]
+) -> None:
+    """Add to environment.json that the run goes on, in spite of these differences."""
     known = run.read_json("environment.json") or {}
     entry = {
         "time": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-        "step": step,
+        "step": training.state.step,
         "allowed_differences": [asdict(difference) for difference in allowed],
     }
-    run.write_environment(known | {"resumed": [*known.get("resumed", []), entry]})
+    place = _place(training.recipe, splits)
+    run.write_environment(known | place | {"resumed": [*known.get("resumed", []), entry]})
 
 
 def refuse(run: RunDir, found: Sequence[Difference]) -> InputError:

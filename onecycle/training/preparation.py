@@ -9,27 +9,39 @@ from onecycle.config.sizes import resolve_sizes
 from onecycle.data import Splits, splits_of
 from onecycle.data.batches import Batches
 from onecycle.errors import InputError
+from onecycle.nouns import counted
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.state import Training
+from onecycle.training.refusals import refuse_early, refuse_statistics, refuse_transforms
 
 UNEVEN = 2.0
 """Images in the largest class of the train split over those in the smallest from which it's said"""
 
 
 def prepare(
-    recipe: Recipe, *, threads: int = 0, progress: Progress = IN_NOTEBOOKS
+    recipe: Recipe,
+    *,
+    source: str | None = None,
+    threads: int = 0,
+    progress: Progress = IN_NOTEBOOKS,
 ) -> tuple[Training, Splits]:
-    """Data, network and optimizer, with every `auto` but the rates resolved."""
+    """Data, network and optimizer, with every `auto` but the rates resolved.
+
+    `source` is where the images are, if that is not the recipe's `data`.
+    """
     models.check_name(recipe.model)
     runtime.set_threads(threads)
     device = runtime.resolve_device(recipe.device)
     precision = runtime.resolve_precision(recipe.precision, device)
+    refuse_early(recipe)
     note_missing_kernels(device, precision, progress)
-    splits = splits_of(recipe, progress)
+    splits = splits_of(override(recipe, data=source or recipe.data), progress)
+    height, width, channels = splits.train.image_shape
+    refuse_transforms(recipe, height, width)
+    refuse_statistics(recipe, channels)
     mean, std = _statistics(recipe, splits)
     recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
     recipe = resolve_sizes(recipe, len(splits.train))
-    _, _, channels = splits.train.image_shape
     model = build(recipe, channels, len(splits.train.classes))
     model = placed(model, device, compiled=recipe.compile)
     batches = Batches(
@@ -90,8 +102,9 @@ def note_uneven_classes(training: Training, progress: Progress) -> None:
     counts_K = train.class_counts()
     small, large = int(counts_K.argmin()), int(counts_K.argmax())
     if counts_K[large] >= UNEVEN * counts_K[small]:
+        most = counted(int(counts_K[large]), "training image")
         progress.note(
-            f"uneven classes: '{train.classes[large]}' has {counts_K[large]:,} training images "
+            f"uneven classes: '{train.classes[large]}' has {most} "
             f"and '{train.classes[small]}' {counts_K[small]:,}; to have each class count the same "
             "in the loss: --class-weights balanced"
         )
@@ -99,16 +112,9 @@ def note_uneven_classes(training: Training, progress: Progress) -> None:
 
 def _statistics(recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Channel means and standard deviations: as given, else of the train split."""
-    channels = splits.train.image_shape[2]
     measured_mean, measured_std = splits.train.channel_statistics()
     mean = measured_mean if recipe.mean == "auto" else recipe.mean
     std = measured_std if recipe.std == "auto" else recipe.std
-    for name, values in (("mean", mean), ("std", std)):
-        if len(values) != channels:
-            raise InputError(
-                f"{name}: {len(values)} given, but the images have {channels} channels; "
-                f"give {channels}, or auto"
-            )
     if min(std) <= 0:
         raise InputError(f"{recipe.data}: a channel is the same in all images; give std yourself")
     return mean, std

@@ -1,5 +1,6 @@
 """What a finished training reports of itself: result.json, and the validation split's logits."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,9 @@ from onecycle.evaluate import Evaluation
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.provenance import tensors_sha256
 from onecycle.state import Training
+
+MOST_IN_MATRIX = 1000
+"""Classes up to which the confusion matrix is given in JSON."""
 
 
 def validation(training: Training) -> dict[str, np.ndarray]:
@@ -30,6 +34,7 @@ def summary_of(
     recipe, state = training.recipe, training.state
     last = run.read_rows("metrics.jsonl")[-1]
     images = recipe.epochs * len(splits.train)
+    mirrored = training.evaluate(training.test, mirrored=True) if recipe.tta else None
     return {
         "recipe": recipe.recipe,
         "data": recipe.data,
@@ -50,7 +55,7 @@ def summary_of(
         "train_images": len(splits.train),
         "train_loss": last["train_loss"],
         "train_accuracy": last["train_accuracy"],
-        **test_figures(training, evaluation),
+        **test_figures(evaluation, mirrored),
         **{name: value for name, value in last.items() if name.startswith("val_")},
         "best_test_accuracy": state.best_test_accuracy,
         "best_epoch": state.best_epoch,
@@ -64,26 +69,57 @@ def summary_of(
     }
 
 
-def test_figures(training: Training, evaluation: Evaluation) -> dict[str, Any]:
-    """What the network reaches on the test split, and how even that split's classes are."""
-    counts_K = training.test.class_counts()
-    return {
-        "test_images": len(training.test),
-        "test_class_sizes": [int(counts_K.min()), int(counts_K.max())],
+def test_figures(evaluation: Evaluation, mirrored: Evaluation | None) -> dict[str, Any]:
+    """What the network reaches on the test split, and how even that split's classes are.
+
+    Args:
+        evaluation: of the split.
+        mirrored: of its mirror images, for test-time augmentation: mean logits with them.
+    """
+    counts = np.bincount(evaluation.labels_N)
+    sizes = counts[counts > 0]
+    figures = {
+        "test_images": len(evaluation.labels_N),
+        "test_class_sizes": [int(sizes.min()), int(sizes.max())],
         "test_loss": evaluation.loss,
         "test_accuracy": evaluation.accuracy,
         "test_balanced_accuracy": evaluation.balanced_accuracy,
-        **_with_mirrored(training, evaluation),
     }
+    if mirrored is not None:
+        both_NK = (evaluation.logits_NK + mirrored.logits_NK) / 2
+        figures["test_accuracy_tta"] = Evaluation(both_NK, evaluation.labels_N).accuracy
+    return figures
 
 
-def _with_mirrored(training: Training, evaluation: Evaluation) -> dict[str, float]:
-    """Test accuracy with test-time augmentation, if asked for: mean logits with the mirror."""
-    if not training.recipe.tta:
-        return {}
-    mirrored = training.evaluate(training.test, mirrored=True)
-    both_NK = (evaluation.logits_NK + mirrored.logits_NK) / 2
-    return {"test_accuracy_tta": Evaluation(both_NK, evaluation.labels_N).accuracy}
+def class_figures(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
+    """The figures of each class, and which classes are taken for which.
+
+    Returns:
+        `classes`: their names. `per_class`, in that order: `class`; `images`; `accuracy`, the share
+        of them that is classified rightly (recall); `predicted`, images that are taken for this
+        class; `precision`, the share of those that are of it. Shares are None where they are of
+        nothing. `confusion`: K rows of K counts, actual classes by predicted ones; None above
+        `MOST_IN_MATRIX` classes.
+    """
+    counts_KK = evaluation.confusion_KK
+    columns = (counts_KK.diagonal(), counts_KK.sum(axis=1), counts_KK.sum(axis=0))
+    per_class = [
+        {
+            "class": name,
+            "images": images,
+            "accuracy": right / images if images else None,
+            "predicted": predicted,
+            "precision": right / predicted if predicted else None,
+        }
+        for name, right, images, predicted in zip(
+            classes, *(column.tolist() for column in columns), strict=True
+        )
+    ]
+    return {
+        "classes": list(classes),
+        "per_class": per_class,
+        "confusion": counts_KK.tolist() if len(classes) <= MOST_IN_MATRIX else None,
+    }
 
 
 def weights_sha256(model: nn.Module) -> str:

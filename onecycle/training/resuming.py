@@ -6,6 +6,7 @@ from onecycle.data import Splits
 from onecycle.errors import InputError
 from onecycle.progress import Progress
 from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.run_dir.sources import images_of
 from onecycle.state import Training
 from onecycle.training.conditions import (
     Difference,
@@ -19,9 +20,20 @@ from onecycle.training.rates import found_rates, with_rates
 
 
 def take_up(
-    run: RunDir, threads: int, allow_differences: bool, progress: Progress
+    run: RunDir,
+    threads: int,
+    allow_differences: bool,
+    progress: Progress,
+    data: str | None = None,
 ) -> tuple[Training, Splits, list[Difference]]:
     """The run's training at its beginning, its images, and what is not as it was.
+
+    Args:
+        run: its folder.
+        threads: CPU threads; 0: as many as the run has used so far.
+        allow_differences: list what differs instead of refusing it.
+        progress: listens.
+        data: where the images are; None: where they were.
 
     Raises:
         InputError: something differs and that isn't allowed, or the recipe or data can't be used.
@@ -31,7 +43,8 @@ def take_up(
         progress.note(f"{run.path / 'lr_range_test.json'}: is damaged")
     recipe = with_rates(run.read_recipe(), found or {})
     threads = threads or recorded_threads(run)
-    training, splits = prepare(recipe, threads=threads, progress=progress)
+    source = images_of(run, recipe, data)
+    training, splits = prepare(recipe, source=source, threads=threads, progress=progress)
     differing = differences(run, training, splits)
     if differing and not allow_differences:
         raise refuse(run, differing)

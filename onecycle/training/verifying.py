@@ -12,6 +12,7 @@ from torch import Tensor
 
 from onecycle import loop
 from onecycle.errors import InputError, Interrupted
+from onecycle.nouns import counted
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.run_dir import Checkpoint, RunDir
 from onecycle.state import State, Training
@@ -70,13 +71,20 @@ class _StopAt:
         return self._state.step >= self._step and not (self._closed and self._state.seen)
 
 
-def verify(run: str | Path, *, threads: int = 0, progress: Progress = IN_NOTEBOOKS) -> Verification:
+def verify(
+    run: str | Path,
+    *,
+    data: str | None = None,
+    threads: int = 0,
+    progress: Progress = IN_NOTEBOOKS,
+) -> Verification:
     """Train again from the checkpoint before the newest one to it, and compare to the bit.
 
     Nothing in the run folder is changed. What is not as the run began is noted, not refused.
 
     Args:
         run: its folder; the run may be finished or not.
+        data: where its images are; None: where they were.
         threads: CPU threads; 0: as many as the run has used.
         progress: listens.
 
@@ -89,7 +97,7 @@ def verify(run: str | Path, *, threads: int = 0, progress: Progress = IN_NOTEBOO
     if not saved:
         raise InputError(f"{run}: has no checkpoint yet; go on with: onecycle resume {run}")
     newest, before = saved[0], saved[1] if len(saved) > 1 else None
-    training, _, _ = take_up(folder, threads, allow_differences=True, progress=progress)
+    training, _, _ = take_up(folder, threads, allow_differences=True, progress=progress, data=data)
     if before is not None:
         restore(training, before, folder)
     from_step = training.state.step
@@ -174,7 +182,7 @@ def _first_tensor(saved: Checkpoint, again: Checkpoint) -> tuple[str | None, str
         if len(was_N) != len(is_N):
             return name, f"tensor {name}: has another shape"
         if differing := int((was_N != is_N).any(axis=1).sum()):
-            return name, f"tensor {name}: {differing:,} of {len(is_N):,} values differ"
+            return name, f"tensor {name}: {differing:,} of {counted(len(is_N), 'value')} differ"
     for name in saved.tensors:
         if name not in again.tensors:
             return name, f"tensor {name}: is not in the replay"

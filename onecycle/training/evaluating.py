@@ -1,0 +1,301 @@
+"""A run's network on images with labels: its own test split, or any others of its classes."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from onecycle import runtime
+from onecycle.config import Recipe, override
+from onecycle.data import BUILT_IN, ImageSet, cifar, load_all, splits_of
+from onecycle.data.folder.words import quoted
+from onecycle.errors import InputError
+from onecycle.evaluate import Evaluation, predict
+from onecycle.nouns import counted
+from onecycle.progress import IN_NOTEBOOKS, Progress
+from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.run_dir.sources import images_of
+from onecycle.state import load_model
+from onecycle.training import network
+from onecycle.training.labels import by_name, known_to
+from onecycle.training.network import Network
+from onecycle.training.predictions import check_place, write_predictions
+from onecycle.training.preparation import placed
+from onecycle.training.results import class_figures, test_figures
+
+MOST_NAMED = 3
+"""Classes that a note names; of more, they are counted."""
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What is evaluated.
+
+    Attributes:
+        images: labelled by the run's classes.
+        data: the name or path of them, as it is told.
+        fingerprint: of the data that they come from.
+        ignored: images that were left out because the run doesn't know their class, by class.
+    """
+
+    images: ImageSet
+    data: str
+    fingerprint: str
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+
+def evaluate_run(
+    run: str | Path,
+    *,
+    data: str | None = None,
+    ignore_unknown_classes: bool = False,
+    predictions: str | Path | None = None,
+    threads: int = 0,
+    progress: Progress = IN_NOTEBOOKS,
+) -> dict[str, Any]:
+    """Evaluate a run's network on its own test split, or on all labelled images of other `data`.
+
+    Other images are prepared as the run's were: its size, its way to resize, its channel means and
+    deviations. Of a source with splits, those of test are taken. Labels are matched by the names of
+    the classes; some classes may be missing. `data` that is the run's own stands for its test
+    split, as the rest was trained on.
+
+    Args:
+        run: its folder; the run may be unfinished. Its own data is needed only without `data`.
+        data: the other images: a built-in set or a path.
+        ignore_unknown_classes: leave images out whose class the run doesn't know.
+        predictions: a .csv or .npz file to write with what the network says of each image.
+        threads: CPU threads; 0: PyTorch's choice.
+        progress: listens.
+
+    Returns:
+        `test_accuracy`, `test_balanced_accuracy`, `test_loss`, `test_images`, `test_class_sizes`
+        (images in the smallest and in the largest class that has any), `data`, `data_fingerprint`
+        and, if the recipe asks for test-time augmentation, `test_accuracy_tta`. `classes`, their
+        names; `per_class`, the figures of each in that order; `confusion`, rows of counts, actual
+        classes by predicted ones, or None above 1,000 classes; `ignored_classes`, images left out
+        by class.
+
+    Raises:
+        InputError: not a run folder, no checkpoint in it, or images that can't be used: of another
+            kind, or of classes that the run doesn't know.
+        TrainingError: `predictions` can't be written.
+    """
+    place = check_place(predictions)
+    folder = RunDir.open(run)
+    recipe = folder.read_recipe()
+    checkpoint = folder.newest_checkpoint(progress)
+    if checkpoint is None:
+        raise InputError(f"{run}: has no checkpoint yet; go on with: onecycle resume {run}")
+    runtime.set_threads(threads)
+    recipe = override(recipe, device=_present(recipe.device, progress))
+    known = network.recorded(folder, recipe)
+    if data is None or (data == recipe.data and data in BUILT_IN):
+        given, known = _own(folder, recipe, known, images_of(folder, recipe), progress)
+    else:
+        known = known or _own(folder, recipe, None, images_of(folder, recipe), progress)[1]
+        given = _other(folder, known, data, ignore_unknown_classes, progress)
+    with runtime.reused_memory():
+        plain, mirrored = _evaluated(folder, known, checkpoint, given.images)
+    if place:
+        write_predictions(place, given.images, plain)
+    return {
+        "run": str(folder.path),
+        "data": given.data,
+        "data_fingerprint": given.fingerprint,
+        **test_figures(plain, mirrored),
+        **class_figures(plain, given.images.classes),
+        "ignored_classes": dict(given.ignored),
+    }
+
+
+# ------------------------------------------------------------------------------------------ images
+
+
+def _own(
+    run: RunDir, recipe: Recipe, known: Network | None, source: str, progress: Progress
+) -> tuple[_Images, Network]:
+    """The run's own test split, and its network, which the images tell of if nothing else does.
+
+    Raises:
+        InputError: they are not the images that the run began with.
+    """
+    splits = splits_of(override(recipe, data=source), progress)
+    was = _recorded(run, "data_fingerprint")
+    if was and was != splits.fingerprint:
+        raise InputError(
+            f"data: {quoted(source)} holds other images than those that the run was trained and "
+            f"tested on (fingerprint {splits.fingerprint}, then {was}); give them back, or name "
+            "images with --data"
+        )
+    height, width, channels = splits.train.image_shape
+    known = known or Network(
+        _with_statistics(recipe, splits.train), splits.train.classes, channels, (height, width)
+    )
+    return _Images(splits.test, recipe.data, splits.fingerprint), known
+
+
+def _with_statistics(recipe: Recipe, train: ImageSet) -> Recipe:
+    """The recipe of a run that didn't record its channel means and deviations."""
+    mean, std = train.channel_statistics()
+    return override(
+        recipe,
+        mean=mean if recipe.mean == "auto" else recipe.mean,
+        std=std if recipe.std == "auto" else recipe.std,
+    )
+
+
+def _other(
+    run: RunDir, known: Network, data: str, ignore_unknown: bool, progress: Progress
+) -> _Images:
+    """All labelled images of other data, or the test split if `data` is the run's own."""
+    recipe = known.recipe
+    official = data in BUILT_IN or cifar.recognise(data) is not None
+    labelled = load_all(
+        data,
+        label_set=recipe.label_set if official else "fine",
+        image_size=recipe.image_size or known.side,
+        resize=recipe.resize,
+        on_bad_image=recipe.on_bad_image,
+        progress=progress,
+    )
+    if own := _own_elsewhere(run, recipe, labelled.images, data):
+        images = counted(len(own.images), "image")
+        progress.note(
+            f"data: the run was trained on {quoted(data)}; its test split of {images} is evaluated"
+        )
+        return own
+    if _recorded(run, "data_path") == os.path.abspath(data):
+        progress.note(
+            f"data: {quoted(data)} has changed since the run was trained on it; images that it was "
+            "trained on make its figures better than they are"
+        )
+    fitting = _fitting(labelled.images, known, data)
+    images, ignored = by_name(fitting, known.classes)
+    known_to(known.classes, ignored, data, may_be_ignored=ignore_unknown and len(images) > 0)
+    if ignored:
+        progress.note(f"data: left out: {_counts(ignored)}, which the run doesn't know")
+    return _Images(images, data, labelled.fingerprint, ignored)
+
+
+def _own_elsewhere(run: RunDir, recipe: Recipe, images: ImageSet, data: str) -> _Images | None:
+    """The run's own test split, if it has the images that `data` has; else None.
+
+    A moved or copied folder has them: evaluating all would count those that it was trained on.
+    """
+    was = _recorded(run, "data_fingerprint")
+    if not was or data in BUILT_IN or not _names_of_test(run) <= set(images.names):
+        return None
+    try:
+        splits = splits_of(override(recipe, data=data))
+    except InputError:  # they can't be divided as the run's were
+        return None
+    same = splits.fingerprint == was
+    return _Images(splits.test, data, splits.fingerprint) if same else None
+
+
+def _names_of_test(run: RunDir) -> set[str]:
+    """The names of the run's test images, as far as they are known."""
+    if not (run.path / "predictions.npz").exists():
+        return set()
+    names = run.load_arrays("predictions.npz").get("names")
+    return set() if names is None else set(names.tolist())
+
+
+def _recorded(run: RunDir, name: str) -> str | None:
+    """A text in environment.json."""
+    value = (run.read_json("environment.json") or {}).get(name)
+    return value if isinstance(value, str) else None
+
+
+def _fitting(images: ImageSet, known: Network, data: str) -> ImageSet:
+    """The images with the channels that the network takes.
+
+    Raises:
+        InputError: they have another size, or colours where the network takes grey ones.
+    """
+    height, width, channels = images.image_shape
+    if known.size and known.size != (height, width):
+        raise InputError(
+            f"data: the images of {quoted(data)} have {width}x{height} pixels, and those of the "
+            f"run {known.size[1]}x{known.size[0]}; give images of that size"
+        )
+    if (channels, known.channels) == (1, 3):  # as grey images among coloured ones are read
+        return replace(images, images_NHWC=np.repeat(images.images_NHWC, 3, axis=3))
+    if channels != known.channels:
+        raise InputError(
+            f"data: {quoted(data)} has images in colour, and the run's network takes grey ones; "
+            "turn them grey first"
+        )
+    return images
+
+
+def _counts(ignored: Mapping[str, int]) -> str:
+    """`3 images of 'sun', 1 image of 'moon'`, of many classes the number."""
+    if len(ignored) > MOST_NAMED:
+        images = counted(sum(ignored.values()), "image")
+        return f"{images} of {counted(len(ignored), 'class', 'classes')}"
+    return ", ".join(f"{counted(n, 'image')} of {quoted(name)}" for name, n in ignored.items())
+
+
+# --------------------------------------------------------------------------------------- the model
+
+
+def _evaluated(
+    run: RunDir, known: Network, checkpoint: Checkpoint, images: ImageSet
+) -> tuple[Evaluation, Evaluation | None]:
+    """What the network says of the images, and of their mirror images if the recipe asks for it."""
+    recipe = known.recipe
+    device = runtime.resolve_device(recipe.device)
+    model = placed(_loaded(run, known, checkpoint), device, compiled=recipe.compile)
+
+    def evaluation(mirrored: bool) -> Evaluation:
+        logits_NK = predict(
+            model,
+            images,
+            mean=_numbers(recipe.mean),
+            std=_numbers(recipe.std),
+            device=device,
+            precision=runtime.resolve_precision(recipe.precision, device),
+            mirrored=mirrored,
+        )
+        return Evaluation(logits_NK, images.labels_N)
+
+    return evaluation(False), evaluation(True) if recipe.tta else None
+
+
+def _loaded(run: RunDir, known: Network, checkpoint: Checkpoint) -> nn.Module:
+    """The network with the checkpoint's weights.
+
+    Raises:
+        InputError: they are those of another network.
+    """
+    model = known.build()
+    try:
+        load_model(model, checkpoint.tensors)
+    except RuntimeError:
+        raise InputError(
+            f"{run.path}: the checkpoint of step {checkpoint.step} is not of the network that "
+            "recipe.toml and network.json describe; give them back"
+        ) from None
+    return model
+
+
+def _numbers(values: tuple[float, ...] | str) -> tuple[float, ...]:
+    """Channel statistics, which a network's record always has as numbers."""
+    assert not isinstance(values, str)
+    return values
+
+
+def _present(device: str, progress: Progress) -> str:
+    """`device` if this machine has it, else `auto`, so that a copied run can be evaluated."""
+    try:
+        runtime.resolve_device(device)
+    except InputError:
+        progress.note(f"device: the run's '{device}' is not here; using auto")
+        return "auto"
+    return device

@@ -1,0 +1,83 @@
+"""Labels of other images in the terms of a run: matched by the names of the classes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from unicodedata import normalize
+
+import numpy as np
+
+from onecycle.data import ImageSet
+from onecycle.data.folder.words import printable, quoted, some
+from onecycle.errors import InputError
+from onecycle.nouns import counted
+
+MOST_NAMED = 3
+"""Classes of the run that a message names; of more, they are counted."""
+
+
+def by_name(images: ImageSet, classes: tuple[str, ...]) -> tuple[ImageSet, dict[str, int]]:
+    """The images whose class is one of `classes`, labelled by those; the others counted by class.
+
+    Names must be equal, also in case. The order of the images' own classes does not matter.
+    """
+    number = {name: index for index, name in enumerate(classes)}
+    label_of_K = np.array([number.get(name, -1) for name in images.classes], dtype=np.int64)
+    labels_N = label_of_K[images.labels_N]
+    counts = zip(images.classes, label_of_K, images.class_counts(), strict=True)
+    unknown = {name: int(count) for name, label, count in counts if label < 0 and count}
+    if unknown:
+        images = images.take(np.flatnonzero(labels_N >= 0))
+        labels_N = labels_N[labels_N >= 0]
+    return replace(images, labels_N=labels_N, classes=classes), unknown
+
+
+def known_to(
+    classes: Sequence[str], unknown: Mapping[str, int], data: str, *, may_be_ignored: bool
+) -> None:
+    """Refuse images of classes that a run doesn't know, unless they may be ignored.
+
+    Args:
+        classes: those of the run.
+        unknown: images of each class that is not among them.
+        data: where the images are, for the message.
+        may_be_ignored: whether there is an answer without them.
+
+    Raises:
+        InputError: naming the classes, those of the run that look alike, and what to do.
+    """
+    if not unknown or may_be_ignored:
+        return
+    images = counted(sum(unknown.values()), "image")
+    named = some("class", list(unknown), "classes")
+    raise InputError(
+        f"data: {quoted(data)} has {images} of {named} unknown to the run, which knows "
+        f"{_few(classes)}{_alike(classes, unknown)}; rename the classes, or leave such images out "
+        "with --ignore-unknown-classes"
+    )
+
+
+def _few(classes: Sequence[str]) -> str:
+    """`'ant', 'bee'`, or `'ant', 'bee', 'cat' and 7 more`."""
+    named = ", ".join(quoted(name) for name in classes[:MOST_NAMED])
+    more = len(classes) - MOST_NAMED
+    return f"{named} and {more:,} more" if more > 0 else named
+
+
+def _alike(classes: Sequence[str], unknown: Mapping[str, int]) -> str:
+    """The first pair of names that differ only in case, blanks or how an accent is written."""
+    plain = {_plain(name): name for name in classes}
+    for name in unknown:
+        if near := plain.get(_plain(name)):
+            return f" ({_told(near, name)} there, {_told(name, near)} here)"
+    return ""
+
+
+def _told(name: str, other: str) -> str:
+    """A name; in escapes if it would look like the other."""
+    differ = normalize("NFKC", name) != normalize("NFKC", other)
+    return f"'{printable(name)}'" if differ else ascii(name)
+
+
+def _plain(name: str) -> str:
+    """What two spellings of the same word have in common."""
+    return normalize("NFKC", name).casefold().strip()

@@ -1,0 +1,110 @@
+"""What can be refused before any image is drawn, fetched or decoded."""
+
+from dataclasses import dataclass
+
+from onecycle.config import Recipe
+from onecycle.errors import InputError
+from onecycle.nouns import counted
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A built-in set.
+
+    Attributes:
+        side: height and width of its images in pixels.
+        channels: of its images.
+        classes: their number.
+        train, test: images of each split; where they are drawn, those that are drawn by default.
+        drawn: whether any number of images can be had.
+    """
+
+    side: int
+    channels: int
+    classes: int
+    train: int
+    test: int
+    drawn: bool = False
+
+
+BUILT_IN_SETS = {
+    "shapes": BuiltIn(32, 3, 10, 10_000, 2_000, drawn=True),
+    "cifar10": BuiltIn(32, 3, 10, 50_000, 10_000),
+    "cifar100": BuiltIn(32, 3, 100, 50_000, 10_000),
+}
+"""What is known of the built-in sets without loading them."""
+
+
+def built_in(recipe: Recipe) -> BuiltIn | None:
+    """The built-in set that a recipe names, by its `label_set`; None of other data."""
+    found = BUILT_IN_SETS.get(recipe.data)
+    if found and recipe.data == "cifar100" and recipe.label_set == "coarse":
+        return BuiltIn(found.side, found.channels, 20, found.train, found.test)
+    return found
+
+
+def refuse_early(recipe: Recipe) -> None:
+    """Refuse what can't fit the images, as far as they are known without being loaded.
+
+    Raises:
+        InputError: naming the field and the remedy.
+    """
+    known = built_in(recipe)
+    side = recipe.image_size or (known.side if known else 0)
+    if side:
+        refuse_transforms(recipe, side, side)
+    if known:
+        refuse_statistics(recipe, known.channels)
+        _refuse_counts(recipe, known)
+
+
+def refuse_transforms(recipe: Recipe, height: int, width: int) -> None:
+    """Refuse transforms that leave nothing of images of this size.
+
+    Raises:
+        InputError: the cut square or the padding is too large.
+    """
+    side = min(height, width)
+    size = f"{side} pixels" if height == width else f"{height} x {width} pixels"
+    if recipe.cutout > side:
+        raise InputError(f"cutout: {recipe.cutout} is larger than the image ({size}); lower it")
+    if recipe.crop_padding >= side:
+        raise InputError(
+            f"crop_padding: {recipe.crop_padding} can shift all of the image ({size}) out of "
+            "sight; lower it"
+        )
+
+
+def refuse_statistics(recipe: Recipe, channels: int) -> None:
+    """Refuse channel means or deviations that are not as many as the channels.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for name in ("mean", "std"):
+        values = getattr(recipe, name)
+        if values != "auto" and len(values) != channels:
+            raise InputError(
+                f"{name}: {len(values)} given, but the images have {counted(channels, 'channel')}; "
+                f"give {channels}, or auto"
+            )
+
+
+def _refuse_counts(recipe: Recipe, known: BuiltIn) -> None:
+    """Refuse limits that a built-in set can't meet, and a validation split that can't be cut."""
+    for name, there in (("train_limit", known.train), ("test_limit", known.test)):
+        limit = getattr(recipe, name)
+        if limit > there and not known.drawn:
+            raise InputError(
+                f"{name}: {limit} is more than the {counted(there, 'image')} there are; lower it"
+            )
+        if 0 < limit < known.classes:
+            raise InputError(
+                f"{name}: {counted(limit, 'image')} can't hold {known.classes} classes; raise it"
+            )
+    smallest = (recipe.train_limit or known.train) // known.classes
+    if recipe.val_fraction and round(recipe.val_fraction * smallest) in (0, smallest):
+        raise InputError(
+            f"val_fraction: {recipe.val_fraction:g} of {counted(smallest, 'image')} in a class "
+            "leaves one side without any; change it or give more images"
+        )
