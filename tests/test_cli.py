@@ -25,8 +25,9 @@ from PIL import Image
 from rich.cells import cell_len
 
 from onecycle import __version__
-from onecycle.cli import main, screens
+from onecycle.cli import evaluation, main, screens, usage
 from onecycle.cli.commands import COMMANDS, Command
+from onecycle.cli.flags import parse
 from onecycle.config import FIELDS, Recipe, from_toml, override, to_toml
 from onecycle.data import cache
 from onecycle.data.describe import DataDescription, SplitDescription
@@ -119,6 +120,7 @@ def test_help_groups_the_flags_tells_what_they_mean_and_shows_the_recipes_own_de
     assert groups == [
         f"{group} options"
         for group in (
+            "common",
             "data",
             "network",
             "cycle",
@@ -126,6 +128,7 @@ def test_help_groups_the_flags_tells_what_they_mean_and_shows_the_recipes_own_de
             "transforms",
             "range-test",
             "machine",
+            "other",
         )
     ]
     flat = " ".join(out.replace("│", " ").split())
@@ -135,6 +138,63 @@ def test_help_groups_the_flags_tells_what_they_mean_and_shows_the_recipes_own_de
         "--lr-max X|auto|proven Rate at the peak; auto: from the range test; proven: by short "
         "trainings around that. [auto]" in flat
     )
+
+
+def test_train_begins_with_three_examples_and_the_ten_flags_that_people_use() -> None:
+    out = ask("train --help").out
+    examples = re.findall(r"^  (onecycle .+)$", out, re.MULTILINE)
+    assert len(examples) == 3
+    assert out.index(examples[2]) < out.index("─ positional")
+    _, _, common = out.partition("─ common options ─")
+    flags = re.findall(r"^│ (--[a-z-]+)", common[: common.index("╰")], re.MULTILINE)
+    assert flags == [
+        "--data", "--epochs", "--batch-size", "--lr-max", "--image-size", "--width", "--cutout",
+        "--seed", "--runs", "--threads",
+    ]  # fmt: skip
+    everywhere = re.findall(r"^│ (--[a-z0-9-]+)", out, re.MULTILINE)
+    assert len(everywhere) == len(set(everywhere))  # none is shown twice
+
+
+@pytest.mark.parametrize(
+    "example", [example for command in COMMANDS.values() for example in command.examples]
+)
+def test_each_example_of_the_help_is_a_command_line(example: str) -> None:
+    name, *words = example.split()
+    command = COMMANDS[name]
+    given = parse(words, command.words(name))
+    assert len(given.operands) <= 1
+    assert len(f"  onecycle {example}") <= 80
+    if name == "train":
+        for word in words:
+            if word.startswith("runs/"):
+                Path(word).mkdir(parents=True)
+                Path(word, "recipe.toml").write_text(to_toml(Recipe()))
+        recipe = printed(example)
+        assert all(getattr(recipe, k) == v for k, v in given.values.items() if k in FIELDS)
+
+
+def test_examples_stand_where_there_are_some() -> None:
+    assert f"─ {usage.COMMON} options" not in ask("report --help").out
+    assert "examples:" in ask("evaluate --help").out
+    assert "examples:" not in ask("report --help").out
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
+def test_recipes_fit_the_screen_with_nothing_cut(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = ask("recipes").out
+    assert max(map(len, out.splitlines())) <= width
+    flat = " ".join(out.split())
+    for name, entry in RECIPES.items():
+        assert re.search(rf"^{name} *$", out, re.MULTILINE)
+        for text in (entry.summary, entry.measured_on, entry.device):
+            assert text in flat
+    assert "test accuracy 95.80 ± 0.80 % (n = 5), in 36 s" in flat
+    if width >= 80:
+        assert f"  {RECIPES['demo'].summary}" in out  # in one line
+        assert len(out.splitlines()) <= 18
 
 
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +218,13 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 MISTAKES = {
     "trian demo": "unknown command 'trian'; did you mean 'train'?",
     "--quiet train demo": "unexpected '--quiet' before the command; see onecycle --help",
+    "--verison": "unexpected '--verison' before the command; did you mean '--version'?",
+    "--versoin": "unexpected '--versoin' before the command; did you mean '--version'?",
+    "-v": "unexpected '-v' before the command; did you mean '--version'?",
+    "--hlep": "unexpected '--hlep' before the command; did you mean '--help'?",
+    "version": "unknown command 'version'; did you mean '--version'?",
+    "hepl": "unknown command 'hepl'; did you mean 'help'?",
+    "train --hlep": "unknown flag '--hlep'; did you mean '--help'?",
     "train": "which recipe? name one of demo, brief, ",
     "resume": "resume: needs RUN; see onecycle resume --help",
     "train dmo": "unknown recipe 'dmo'; did you mean 'demo'?",
@@ -198,7 +265,11 @@ MISTAKES = {
     "train demo --quiet=x": "--quiet: 'x' is not true or false; ",
     "train demo.toml": "recipe: 'demo.toml' is a file; give it with --config",
     "train demo --config nowhere.toml": "nowhere.toml: can't be read: No such file",
-    "train demo --config .": ".: can't be read: Is a directory",
+    "train demo --config .": "--config: '.' is a folder without recipe.toml; name a run or ",
+    "train demo --micro-batch 129": "micro_batch: 129 is above batch_size (128); lower it, or ",
+    "train demo --image-size 1": "image_size: 1 pixel is too few; give 8 or more, or 0 for ",
+    "evaluate r --predictions nowhere/said.csv": "--predictions: there is no folder 'nowhere'",
+    "evaluate r --predictions said.txt": "predictions: 'said.txt' has another ending; name a ",
     "train demo --peak-epoch 5": "peak_epoch: 5 is not within the 5 epochs; ",
     "train demo --lr-min 1 --lr-max 0.1": "lr_min: 1 is above lr_max (0.1); lower it",
     "train demo --cutout 40 --train-limit 100 --test-limit 50": "cutout: 40 is larger than ",
@@ -238,6 +309,62 @@ def test_a_mistake_is_one_line_that_names_it_and_leaves_nothing(line: str, tmp_p
     assert answer.err.endswith("\n")
     assert len(answer.err) <= 250
     assert list(tmp_path.iterdir()) == []
+
+
+BEFORE_IMAGES = {
+    "--cutout 40": "cutout: 40 is larger than the image (32 pixels); lower it",
+    "--image-size 16 --cutout 17": "cutout: 17 is larger than the image (16 pixels); lower it",
+    "--crop-padding 32": "crop_padding: 32 can shift all of the image (32 pixels) out of sight; ",
+    "--data cifar10 --cutout 33": "cutout: 33 is larger than the image (32 pixels); lower it",
+    "--data photos --image-size 8 --cutout 9": "cutout: 9 is larger than the image (8 pixels); ",
+    "--mean 0.5": "mean: 1 given, but the images have 3 channels; give 3, or auto",
+    "--data cifar10 --std .2 .2": "std: 2 given, but the images have 3 channels; give 3, or auto",
+    "--train-limit 1": "train_limit: 1 image can't hold 10 classes; raise it",
+    "--data cifar100 --test-limit 99": "test_limit: 99 images can't hold 100 classes; raise it",
+    "--data cifar10 --train-limit 50001": "train_limit: 50001 is more than the 50,000 images ",
+    "--val-fraction 0.0001": "val_fraction: 0.0001 of 1,000 images in a class leaves one side ",
+    "--val-fraction 0.99999": "val_fraction: 0.99999 of 1,000 images in a class leaves one side ",
+    "--model resnet": "unknown model 'resnet'; did you mean 'custom-resnet'?",
+    "--device tpu": "device: unknown 'tpu'; choose one of ",
+    "--runs FILE": "runs: can't make a folder in '",
+    "--runs FILE/runs/deeper": "runs: can't make a folder in '",
+    "--runs LINK": "runs: can't make a folder in '",
+    f"--recipe {'x' * 250}": "runs: can't make a folder in 'runs': File name too long; name ",
+}
+
+
+@pytest.mark.parametrize("flags", BEFORE_IMAGES)
+def test_what_can_be_refused_is_refused_before_there_are_images(
+    flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("images were asked for")
+
+    monkeypatch.setattr("onecycle.training.preparation.splits_of", loaded)
+    (tmp_path / "FILE").touch()
+    (tmp_path / "LINK").symlink_to("LINK")
+    answer = ask(f"train demo {flags}")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"onecycle: error: {BEFORE_IMAGES[flags]}")
+    assert answer.err.count("\n") == 1
+    assert sorted(os.listdir(tmp_path)) == ["FILE", "LINK"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_runs_that_may_not_be_written_are_refused_before_there_are_images(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o555)
+    answer = ask("train demo --runs closed/runs")
+    assert "Permission denied; name another folder" in answer.err
+
+
+def test_a_tilde_behind_an_equals_sign_is_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my.toml").write_text('data = "~/pictures"\n')
+    assert printed("train demo --data=~/photos").data == str(tmp_path / "photos")
+    assert printed("train demo --config=~/my.toml").data == str(tmp_path / "pictures")
+    assert printed("train demo --data=./~").data == "./~"
 
 
 def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
@@ -465,6 +592,28 @@ def test_a_printed_recipe_read_back_is_the_same(name: str, tmp_path: Path) -> No
     assert ask(f"train {name} --config printed.toml --print-config").out == first
     as_json = json.loads(ask("summary --config printed.toml --print-config --json").out)
     assert as_json == tomllib.loads(first)
+
+
+def test_config_takes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = override(RECIPES["demo"].recipe, data="photos", epochs=7, lr_max=0.3, mean=(0.1, 0.2))
+    run_folder = tmp_path / "home" / "runs" / "demo-1"
+    (tmp_path / "home" / "photos").mkdir(parents=True)
+    run_folder.mkdir(parents=True)
+    (run_folder / "recipe.toml").write_text(to_toml(recipe))
+    assert printed(f"train --config {run_folder}") == recipe
+    known = {"data_given": "photos", "data_path": str(tmp_path / "home" / "photos")}
+    (run_folder / "environment.json").write_text(json.dumps(known))
+    located = override(recipe, data=known["data_path"])
+    for line in (f"train --config {run_folder}", f"train --config {run_folder}/recipe.toml"):
+        assert printed(line) == located
+        assert printed(f"{line} --data other --seed 3") == override(recipe, data="other", seed=3)
+    monkeypatch.chdir(tmp_path / "home")
+    assert printed("train --config runs/demo-1") == recipe
+    answer = ask("train runs/demo-1")
+    assert answer.err == (
+        "onecycle: error: recipe: 'runs/demo-1' is a run; to train by its recipe give it with "
+        "--config, to go on with it: onecycle resume\n"
+    )
 
 
 def test_a_numeric_peak_keeps_its_share_when_only_the_epochs_change(tmp_path: Path) -> None:
@@ -819,6 +968,53 @@ def test_evaluate_repeats_the_runs_figures(trained: subprocess.CompletedProcess[
     assert f"{100 * result['test_accuracy']:.2f} % of 64 images" in shown.out
 
 
+def test_evaluate_shows_each_class_and_writes_predictions(
+    trained: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    result = json.loads(trained.stdout)
+    answer = ask(["evaluate", result["run"], "--predictions", "said.csv", "--json"])
+    found = json.loads(answer.out)
+    assert found["predictions"] == "said.csv"
+    assert len((tmp_path / "said.csv").read_text().splitlines()) == 65
+    out = ask(["evaluate", result["run"], "--quiet"]).out
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    for row, counts in zip(found["per_class"], found["confusion"], strict=True):
+        (line,) = [line for line in rows if line.startswith(f"{row['class']} {row['images']} ")]
+        assert f" {100 * row['accuracy']:.2f} % " in f"{line} "
+        assert sum(counts) == row["images"]
+
+
+def evaluated(classes: int) -> dict[str, Any]:
+    """What an evaluation of so many classes of three images finds."""
+    names = [f"class_{index:04d}" for index in range(classes)]
+    rows = [
+        {"class": name, "images": 3, "accuracy": index % 4 / 3, "predicted": 3, "precision": None}
+        for index, name in enumerate(names)
+    ]
+    confusion = np.eye(classes, dtype=int) * 2 + np.eye(classes, k=1, dtype=int)
+    return {
+        "run": "runs/a", "data": "photos", "test_images": 3 * classes, "test_accuracy": 0.5,
+        "test_loss": 1.0, "test_class_sizes": [3, 3], "test_balanced_accuracy": 0.5,
+        "classes": names, "per_class": rows, "ignored_classes": {},
+        "confusion": confusion.tolist() if classes <= 1000 else None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", [2, 30, 31, 1000, 1001])
+def test_an_evaluation_of_any_number_of_classes_fits_a_screen(
+    classes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation.evaluated(evaluated(classes))
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) < 45
+    assert max(map(len, out.splitlines())) <= 80
+    named = re.findall(r"^class_\d{4}", out, re.MULTILINE)
+    assert len(named) == (classes if classes <= 30 else 20)
+    assert (f"the worst 20 of {classes:,} classes; " in out) == (classes > 30)
+    if classes > 30:
+        assert out.count("  0.00 %") == min(20, -(-classes // 4))  # every fourth is always wrong
+
+
 def test_resume_verify_proves_that_a_run_repeats(
     trained: subprocess.CompletedProcess[str],
 ) -> None:
@@ -861,7 +1057,7 @@ def test_a_finished_run_is_shown_again(trained: subprocess.CompletedProcess[str]
     assert lines["report"].endswith(f"{result['run']}/report.html")
 
 
-@pytest.mark.parametrize("show", [screens.trained, screens.evaluated])
+@pytest.mark.parametrize("show", [screens.trained, evaluation.evaluated])
 @pytest.mark.parametrize(("sizes", "shown"), [([5, 900], True), ([5, 5], False), (None, False)])
 def test_balanced_accuracy_is_shown_where_the_test_classes_are_uneven(
     show: Callable[[Any], None],

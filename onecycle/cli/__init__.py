@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from time import perf_counter
 from typing import NoReturn
 
@@ -140,9 +141,12 @@ def _dispatch(words: tuple[str, ...], started: float) -> None:
         return
     name, arguments = words[0], words[1:]
     if name.startswith("-"):
-        raise InputError(f"unexpected '{name}' before the command; see onecycle --help")
+        raise InputError(f"unexpected '{name}' before the command; {_meant(name)}")
     if name not in COMMANDS:
-        raise InputError(unknown_name("command", name, COMMANDS))
+        known = dict.fromkeys((*COMMANDS, "help"))
+        if name.lower() == "version":
+            raise InputError("unknown command 'version'; did you mean '--version'?")
+        raise InputError(unknown_name("command", name, known))
     command = COMMANDS[name]
     accepted = command.words(name)
     if "-h" in arguments or "--help" in arguments:
@@ -151,11 +155,19 @@ def _dispatch(words: tuple[str, ...], started: float) -> None:
         base = next((RECIPES[word].recipe for word in arguments if word in RECIPES), Recipe())
         summary = f"{command.summary[0].upper()}{command.summary[1:]}."
         with heard():
-            usage.show(accepted, summary, command.told, base)
+            usage.show(accepted, summary, command, base)
         return
     call = call_of(parse(arguments, accepted), ("onecycle", *words), started)
     with call.environment():
         command.work(call)
+
+
+def _meant(flag: str) -> str:
+    """The remedy for a flag in the place of a command: the one that was meant, else the help."""
+    near = get_close_matches(flag.lower(), ("--help", "--version"), n=1)
+    if flag == "-v":
+        near = ["--version"]
+    return f"did you mean '{near[0]}'?" if near else "see onecycle --help"
 
 
 def _complain(message: str, code: int) -> int:

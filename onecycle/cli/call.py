@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from onecycle import terminal
-from onecycle.cli.flags import OPTION_FIELDS, Given, Options, kind_in_words, spelled
+from onecycle.cli.flags import METAVARS, OPTION_FIELDS, Given, Options, kind_in_words, spelled
 from onecycle.config import FIELDS
 from onecycle.errors import InputError
 from onecycle.progress import Progress
@@ -129,6 +129,15 @@ def write_json(value: Mapping[str, Any]) -> None:
         sys.stdout.write(output.decode("utf-8"))
 
 
+def at_home(name: str, value: Any) -> Any:
+    """A flag's value; of a path, a tilde at its beginning is the home directory.
+
+    A shell does so only where a word begins with it, and not in `--data=~/photos`.
+    """
+    is_path = METAVARS.get(name) in ("FILE", "DIR", "RUN|FILE", "NAME|PATH")
+    return os.path.expanduser(value) if is_path and isinstance(value, str) else value
+
+
 def call_of(given: Given, command_line: tuple[str, ...], started: float) -> Call:
     """The call that the user's words make.
 
@@ -140,7 +149,7 @@ def call_of(given: Given, command_line: tuple[str, ...], started: float) -> Call
         kind = OPTION_FIELDS[name].type
         if not isinstance(value, kind):  # pyright: ignore[reportArgumentType] - plain classes
             raise InputError(f"{spelled(name)}: '{value}' is not {kind_in_words(kind)}")
-    options = Options(**values)
+    options = Options(**{name: at_home(name, value) for name, value in values.items()})
     if not 0 <= options.threads <= MOST_THREADS:
         raise InputError(
             f"--threads: {options.threads} is out of range; give a number up to {MOST_THREADS}"
@@ -149,5 +158,5 @@ def call_of(given: Given, command_line: tuple[str, ...], started: float) -> Call
         raise InputError(
             f"--keep-gb: {options.keep_gb} is out of range; give a finite number at least 0"
         )
-    changes = {name: value for name, value in given.values.items() if name in FIELDS}
+    changes = {name: at_home(name, value) for name, value in given.values.items() if name in FIELDS}
     return Call(Given(given.operands, changes), options, command_line, started)

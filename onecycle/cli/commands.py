@@ -9,27 +9,10 @@ from onecycle.cli.call import Call, write
 from onecycle.cli.compare import compare
 from onecycle.cli.data import data
 from onecycle.cli.flags import OPTION_FIELDS, Words
-from onecycle.config import FIELDS, Recipe, override, read_recipe, to_toml
-from onecycle.errors import InputError, TrainingError
-from onecycle.recipes import RECIPES, named
-
-
-def resolved(call: Call) -> Recipe:
-    """The recipe that a call names: a flag beats the file, the file beats the named recipe.
-
-    Raises:
-        InputError: neither a recipe nor a file is given, there is none such, or a value is refused.
-    """
-    if not call.operand and not call.options.config:
-        raise InputError(
-            f"which recipe? name one of {', '.join(RECIPES)}, or give a file with --config"
-        )
-    if call.operand.endswith(".toml"):
-        raise InputError(f"recipe: '{call.operand}' is a file; give it with --config")
-    recipe = named(call.operand).recipe if call.operand else Recipe()
-    if call.options.config:
-        recipe = read_recipe(call.options.config, base=recipe)
-    return override(recipe, **call.given.values)
+from onecycle.cli.resolving import resolved
+from onecycle.config import FIELDS, Recipe, to_toml
+from onecycle.errors import TrainingError
+from onecycle.recipes import RECIPES
 
 
 def on_a_recipe(work: Callable[[Call, Recipe], None]) -> Callable[[Call], None]:
@@ -111,6 +94,7 @@ def resume(call: Call) -> None:
 
         run = resume(
             call.operand,
+            data=call.given.values.get("data"),
             threads=call.options.threads,
             allow_differences=call.options.allow_differences,
             progress=progress,
@@ -127,15 +111,25 @@ def verify(call: Call) -> None:
     with call.progress() as progress:
         from onecycle.training import verify
 
-        found = verify(call.operand, threads=call.options.threads, progress=progress)
+        found = verify(
+            call.operand,
+            data=call.given.values.get("data"),
+            threads=call.options.threads,
+            progress=progress,
+        )
     told = (
-        f"{found.run}: trained steps {found.from_step} to {found.to_step - 1} again; every rate, "
+        f"{found.run}: trained {_steps(found.from_step, found.to_step - 1)} again; every rate, "
         f"loss and figure and all {found.tensors} tensors are equal to the bit\n"
     )
     if found.equal or call.options.json:
         call.answer(asdict(found) | {"equal": found.equal}, lambda: write(told))
     if not found.equal:
         raise TrainingError(f"{found.run}: the replay differs: {found.told}")
+
+
+def _steps(first: int, last: int) -> str:
+    """`steps 4 to 7`, or `step 4`."""
+    return f"step {first}" if first == last else f"steps {first} to {last}"
 
 
 def _answer_run(call: Call, path: Path, result: Mapping[str, Any]) -> None:
@@ -146,18 +140,23 @@ def _answer_run(call: Call, path: Path, result: Mapping[str, Any]) -> None:
 
 
 def evaluate(call: Call) -> None:
-    """Evaluate a run. JSON: `test_accuracy`, `test_loss` and more."""
+    """Evaluate a run. JSON: `test_accuracy`, `test_loss` and more, see docs/data.md."""
+    predictions = call.place("predictions")
     with call.progress() as progress:
-        from onecycle.cli import screens
+        from onecycle.cli import evaluation
         from onecycle.training import evaluate_run
 
         result = evaluate_run(
             call.operand,
             data=call.given.values.get("data"),
+            ignore_unknown_classes=call.options.ignore_unknown_classes,
+            predictions=predictions,
             threads=call.options.threads,
             progress=progress,
         )
-    call.answer(result, lambda: screens.evaluated(result))
+    if predictions:
+        result["predictions"] = str(predictions)
+    call.answer(result, lambda: evaluation.evaluated(result))
 
 
 def report(call: Call) -> None:
@@ -193,6 +192,8 @@ class Command:
         options: its flags from `Options`.
         fields: its flags from `Recipe`.
         many: whether the operand may be several words.
+        examples: command lines, without the program's name, for the help.
+        common: flags that come first in the help, before all others.
     """
 
     work: Callable[[Call], None]
@@ -202,6 +203,8 @@ class Command:
     options: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     many: bool = False
+    examples: tuple[str, ...] = ()
+    common: tuple[str, ...] = ()
 
     @property
     def _operand_required(self) -> bool:
@@ -222,6 +225,11 @@ _SPLITS = (
     "on_bad_image", "split_seed",
 )  # fmt: skip
 _ALL = tuple(FIELDS)
+_COMMON = (
+    "data", "epochs", "batch_size", "lr_max", "image_size", "width", "cutout", "seed", "runs",
+    "threads",
+)  # fmt: skip
+"""Ten flags that most trainings need no more than."""
 
 COMMANDS = {
     "recipes": Command(
@@ -261,22 +269,40 @@ COMMANDS = {
         _RECIPE,
         ("config", "runs", "threads", "mirror", "quiet", "print_config", "json"),
         _ALL,
+        examples=(
+            "train demo",
+            "train custom-resnet-8 --data photos --image-size 32",
+            "train --config runs/demo-20260131-120000-1a2b --seed 1 --epochs 10",
+        ),
+        common=_COMMON,
     ),
     "resume": Command(
         resume,
         "go on with a run that was stopped, or prove that it repeats",
         "RUN",
-        _RUN | {"threads": "CPU threads; 0: as many as the run has used."},
+        _RUN
+        | {
+            "threads": "CPU threads; 0: as many as the run has used.",
+            "data": "Where the run's images are, if they are not where they were.",
+        },
         ("verify", "allow_differences", "threads", "mirror", "quiet", "json"),
+        ("data",),
     ),
     "evaluate": Command(
         evaluate,
         "measure a run's network on its test split, or on other data",
         "RUN",
         _RUN
-        | {"data": "Test on these images instead: built-in set, or path, of the same classes."},
-        ("threads", "mirror", "quiet", "json"),
+        | {
+            "data": "All these labelled images instead: built-in set, or path. Classes are matched "
+            "by name; where there are splits, test counts."
+        },
+        ("predictions", "ignore_unknown_classes", "threads", "mirror", "quiet", "json"),
         ("data",),
+        examples=(
+            "evaluate runs/demo-20260131-120000-1a2b",
+            "evaluate runs/demo-20260131-120000-1a2b --data photos",
+        ),
     ),
     "report": Command(
         report,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from onecycle.cli.call import Call, write
 from onecycle.cli.flags import spelled
 from onecycle.errors import InputError, StaleError
+from onecycle.nouns import counted
 
 if TYPE_CHECKING:
     from rich.table import Table as Grid
@@ -155,7 +156,7 @@ def _show_pairs(comparison: "Comparison") -> None:
     screen.print("differences in test accuracy", style="bold")
     _show_table(tables.differences(comparison, pairs))
     if hidden := len(comparison.pairs) - len(pairs):
-        screen.print(f"and {hidden} other pairs: --markdown, --html and --json have them")
+        screen.print(f"and {counted(hidden, 'other pair')}, in --markdown, --html and --json")
         screen.print()
 
 

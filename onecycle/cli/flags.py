@@ -25,7 +25,7 @@ class Options:
     """The flags that are no part of a recipe."""
 
     config: str = ""
-    """TOML file with recipe fields. A flag beats the file, the file beats RECIPE."""
+    """A run, to train by its recipe, or a TOML file. A flag beats it, and it beats RECIPE."""
     runs: str = "runs"
     """Folder in which the run's own folder is made."""
     threads: int = 0
@@ -54,6 +54,10 @@ class Options:
     """Train nothing new: replay what lies between the last two checkpoints; compare each bit."""
     allow_differences: bool = False
     """Go on although recipe, data, torch, threads or CPU differ; the run lists what did."""
+    predictions: str = ""
+    """File for what the network says of each image: a table (.csv), or arrays (.npz)."""
+    ignore_unknown_classes: bool = False
+    """Leave images out whose class the run doesn't know, and count them."""
     quiet: bool = False
     """Show no progress: only the result, and errors."""
     print_config: bool = False
@@ -65,11 +69,12 @@ class Options:
 OPTION_FIELDS = {option.name: option for option in fields(Options)}
 
 METAVARS = {
-    "config": "FILE",
+    "config": "RUN|FILE",
     "contact_sheet": "FILE",
     "html": "FILE",
     "mirror": "URL,...",
     "plot": "FILE",
+    "predictions": "FILE",
     "runs": "DIR",
     "update": "FILE",
     "data": "NAME|PATH",
@@ -179,7 +184,7 @@ def _find(name: str, words: Words) -> tuple[str, bool]:
         positive = bare.removeprefix("no_")
         if words.types.get(positive) is bool:
             return positive, True
-    nearest = difflib.get_close_matches(bare, words.types, n=1)
+    nearest = difflib.get_close_matches(bare, (*words.types, "help"), n=1)
     remedy = f"did you mean '{spelled(nearest[0])}'?" if nearest else f"see {_help(words)}"
     raise InputError(f"unknown flag '{name}'; {remedy}")
 

@@ -3,15 +3,17 @@
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
 from rich.columns import Columns
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
+from onecycle.nouns import counted
 from onecycle.progress.stage import amount, duration, percent
 
 UNLIMITED = 10_000
@@ -42,9 +44,34 @@ def console() -> Screen:
     return Screen(highlight=False, markup=False, emoji=False, width=width)
 
 
-def recipes(rows: Iterable[Mapping[str, Any]]) -> None:
-    """The named recipes, with the evidence for each; a dash where nothing was measured."""
-    table = _table("recipe", "what it is", "test accuracy", "time", "measured on")
+def recipes(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The named recipes, with the evidence for each; a dash where nothing was measured.
+
+    A table where it fits without folding, as in a file; else a few lines for each.
+    """
+    screen, table = console(), _table_of_recipes(rows)
+    unfolded = screen.measure(table, options=screen.options.update(width=UNLIMITED))
+    if unfolded.maximum <= screen.width:
+        print_table(table)
+        return
+    for row in rows:
+        screen.print(row["name"], style="bold")
+        for line in (row["summary"], *_evidence(row)):
+            screen.print(Padding(line, (0, 0, 0, 2)))
+        screen.print()
+
+
+def _evidence(row: Mapping[str, Any]) -> list[str]:
+    """What was measured of a recipe, in two lines, or that nothing was."""
+    if row["accuracy"] is None:
+        return ["not measured yet"]
+    time = "" if row["minutes"] is None else f", in {duration(60 * row['minutes'])}"
+    places = ", ".join(part for part in (row["measured_on"], row["device"]) if part)
+    return [f"test accuracy {_expected(row)}{time}", *([f"measured on {places}"] if places else [])]
+
+
+def _table_of_recipes(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = new_table("recipe", "what it is", "test accuracy", "time", "measured on")
     table.leading = 1
     for row in rows:
         measured = ", ".join(part for part in (row["measured_on"], row["device"]) if part)
@@ -55,7 +82,7 @@ def recipes(rows: Iterable[Mapping[str, Any]]) -> None:
             "–" if row["minutes"] is None else duration(60 * row["minutes"]),
             measured or "–",
         )
-    _print_table(table)
+    return table
 
 
 def _expected(row: Mapping[str, Any]) -> str:
@@ -68,7 +95,9 @@ def _expected(row: Mapping[str, Any]) -> str:
 
 def summary(name: str, found: Mapping[str, Any]) -> None:
     """The network layer by layer, and its totals."""
-    table = _table("layer", "output", "parameters", "MACs", "receptive\nfield", "jump", numbers=4)
+    table = new_table(
+        "layer", "output", "parameters", "MACs", "receptive\nfield", "jump", numbers=4
+    )
     for layer in found["layers"]:
         table.add_row(
             layer["name"],
@@ -78,8 +107,8 @@ def summary(name: str, found: Mapping[str, Any]) -> None:
             str(layer["receptive_field"]),
             str(layer["jump"]),
         )
-    _print_table(table)
-    _print_pairs(
+    print_table(table)
+    print_pairs(
         name,
         {
             "parameters": f"{found['parameters']:,}",
@@ -99,9 +128,9 @@ def data(found: Mapping[str, Any], left_out: str = "") -> None:
     pairs = {"what it is": found["kind"]} if found["kind"] else {}
     pairs |= {name: _evenness(split) for name, split in found["splits"].items()}
     if left_out:
-        pairs["left out"] = _line(left_out.removeprefix("data: left out: "))
+        pairs["left out"] = on_a_line(left_out.removeprefix("data: left out: "))
     pairs |= {
-        "size": f"{width}×{height} pixels, {channels} channel{'s' if channels > 1 else ''}, "
+        "size": f"{width}×{height} pixels, {counted(channels, 'channel')}, "
         f"{amount(found['bytes'])} in all",
         "channel means": _decimals(found["mean"]) + "  (train split, pixels in [0, 1])",
         "deviations": _decimals(found["std"]),
@@ -112,8 +141,8 @@ def data(found: Mapping[str, Any], left_out: str = "") -> None:
         pairs["equal images"] = "none, neither between the splits nor within one"
     if "contact_sheet" in found:
         pairs["contact sheet"] = found["contact_sheet"]
-    _print_pairs(_line(found["source"]), pairs)
-    _print("")
+    print_pairs(on_a_line(found["source"]), pairs)
+    print_text("")
     if len(found["classes"]) > MOST_ROWS:
         _print_many_classes(found)
     else:
@@ -121,13 +150,13 @@ def data(found: Mapping[str, Any], left_out: str = "") -> None:
     if equal:
         _print_equal(found)
     for warning in found["warnings"]:
-        console().print(f"warning: {_line(warning)}")
+        console().print(f"warning: {on_a_line(warning)}")
 
 
 def _evenness(split: Mapping[str, Any]) -> str:
     """`1,000 images, 50 to 200 in a class, a ratio of 4.0`."""
     fewest, most = min(split["class_counts"]), max(split["class_counts"])
-    text = f"{split['images']:,} images, {fewest:,}"
+    text = f"{counted(split['images'], 'image')}, {fewest:,}"
     if fewest == most:
         return f"{text} in each class"
     ratio = f", a ratio of {split['imbalance']:,.1f}" if fewest else ""
@@ -138,25 +167,25 @@ def _print_classes(found: Mapping[str, Any]) -> None:
     """A row for each class: its count and share in each split, and a bar if train is uneven."""
     splits, screen = found["splits"], console()
     counts = splits["train"]["class_counts"]
-    names = [_line(name) for name in found["classes"]]
+    names = [on_a_line(name) for name in found["classes"]]
     room = screen.width - SPLIT_COLUMNS * len(splits)
     bars = min(counts) < max(counts)
     bars &= room - BAR_COLUMNS >= min(max(map(cell_len, names)), LONGEST_NAME)
     room -= BAR_COLUMNS if bars else 0
     columns = [column for name in splits for column in (name, "share")]
-    table = _table("class", *columns, numbers=len(columns))
+    table = new_table("class", *columns, numbers=len(columns))
     if bars:
         table.add_column("")
     mark = "━" if screen.encoding.startswith("utf") else "#"
     for index, name in enumerate(names):
-        row = [_shortened(name, max(room, LONGEST_NAME // 2))]
+        row = [shortened(name, max(room, LONGEST_NAME // 2))]
         for split in splits.values():
             share = split["class_shares"][index]
             row += [f"{split['class_counts'][index]:,}", f"{100 * share:.1f} %"]
         if bars:
             row.append(mark * math.ceil(LONGEST_BAR * counts[index] / max(counts)))
         table.add_row(*row)
-    _print_table(table)
+    print_table(table)
 
 
 def _print_many_classes(found: Mapping[str, Any]) -> None:
@@ -165,7 +194,7 @@ def _print_many_classes(found: Mapping[str, Any]) -> None:
     order, told = range(len(counts)), "images of each class in train"
     if min(counts) < max(counts):
         order, told = sorted(order, key=lambda index: -counts[index]), f"{told}, the most first"
-    names = [_shortened(_line(name), LONGEST_NAME) for name in classes]
+    names = [shortened(on_a_line(name), LONGEST_NAME) for name in classes]
     width, digits = max(map(cell_len, names)), len(f"{max(counts):,}")
     cells = [f"{set_cell_size(names[index], width)} {counts[index]:>{digits},}" for index in order]
     if len(cells) > MOST_CELLS:
@@ -179,7 +208,7 @@ def _print_many_classes(found: Mapping[str, Any]) -> None:
     screen.print()
 
 
-def _shortened(name: str, room: int) -> str:
+def shortened(name: str, room: int) -> str:
     """Its middle left out where it would take more than `room` columns."""
     if cell_len(name) <= room:
         return name
@@ -195,18 +224,15 @@ def _print_equal(found: Mapping[str, Any]) -> None:
         if not kind["images"]:
             continue
         one, _, other = name.partition("_")
-        which = f"{kind['images']:,} of {found['splits'][other or one]['images']:,}"
+        total = found["splits"][other or one]["images"]
+        images = counted(total, f"{other or one} image")
         verbs = ("is", "repeats") if kind["images"] == 1 else ("are", "repeat")
-        told = (
-            f"{other} images {verbs[0]} in {one} too"
-            if other
-            else f"{one} images {verbs[1]} another one"
-        )
+        told = f"{verbs[0]} in {one} too" if other else f"{verbs[1]} another one"
         unlike = kind["conflicting_labels"]
         told += f", {unlike:,} of them under another class" if unlike else ""
-        screen.print(f"  {which} {told}", soft_wrap=True)
+        screen.print(f"  {kind['images']:,} of {images} {told}", soft_wrap=True)
         for pair in kind["examples"][:MOST_PAIRS]:
-            screen.print(f"    {_line(_equation(pair))}", style="dim", soft_wrap=True)
+            screen.print(f"    {on_a_line(_equation(pair))}", style="dim", soft_wrap=True)
     screen.print()
 
 
@@ -220,8 +246,8 @@ def _equation(pair: Mapping[str, str]) -> str:
 def cleaned(found: Mapping[str, Any]) -> None:
     """What was removed from the cache."""
     count = found["removed"]
-    _print(
-        f"{count:,} {'entry' if count == 1 else 'entries'} removed, "
+    print_text(
+        f"{counted(count, 'entry', 'entries')} removed, "
         f"{amount(found['freed_bytes'])} freed, {amount(found['kept_bytes'])} kept"
     )
 
@@ -231,27 +257,27 @@ def found_rates(found: Mapping[str, Any], plot: str) -> None:
     shown = {"lr": "lr"}
     if len(found["curves"]) > 1:
         shown |= {"low": "lowest", "high": "highest"}
-    table = _table("method", *shown.values(), numbers=len(shown))
+    table = new_table("method", *shown.values(), numbers=len(shown))
     for name, suggestion in found["suggestions"].items():
         table.add_row(name, *(f"{suggestion[key]:.3g}" for key in shown))
-    _print_table(table)
+    print_table(table)
     for warning in found["warnings"]:
-        _print(f"warning: {warning}")
+        print_text(f"warning: {warning}")
     if found["warnings"]:
-        _print("")
+        print_text("")
     lr_min, lr_max = f"{found['lr_min']:.3g}", f"{found['lr_max']:.3g}"
     pairs = {"lr_min": lr_min, "lr_max": lr_max}
     if plot:
         pairs["plot"] = plot
     pairs["to use them"] = f"onecycle train … --lr-min {lr_min} --lr-max {lr_max}"
-    _print_pairs("recommended", pairs)
+    print_pairs("recommended", pairs)
 
 
 def trained(result: Mapping[str, Any]) -> None:
     """The end of a training."""
     run = result["run"]
     pairs = {"test accuracy": percent(result["test_accuracy"])}
-    pairs |= _balanced(result)
+    pairs |= balanced(result)
     if "test_accuracy_tta" in result:
         pairs["with TTA"] = percent(result["test_accuracy_tta"])
     if "val_accuracy" in result:
@@ -269,31 +295,21 @@ def trained(result: Mapping[str, Any]) -> None:
     if allowed := result.get("allowed_differences"):
         changed = ", ".join(dict.fromkeys(entry["what"] for entry in allowed))
         pairs["resumed with"] = f"other {changed}: these are not the bits of the run as it began"
-    _print_pairs(f"{result['recipe']} on {result['data']}, {result['epochs']} epochs", pairs)
+    print_pairs(
+        f"{result['recipe']} on {result['data']}, {counted(result['epochs'], 'epoch')}", pairs
+    )
 
 
-def evaluated(result: Mapping[str, Any]) -> None:
-    """The figures of an evaluation."""
-    pairs = {
-        "test accuracy": f"{percent(result['test_accuracy'])} of {result['test_images']:,} images",
-        **_balanced(result),
-        "test loss": f"{result['test_loss']:.4f}",
-    }
-    if "test_accuracy_tta" in result:
-        pairs["with TTA"] = percent(result["test_accuracy_tta"])
-    _print_pairs(f"{result['run']} on {result['data']}", pairs)
-
-
-def _balanced(result: Mapping[str, Any]) -> dict[str, str]:
+def balanced(result: Mapping[str, Any]) -> dict[str, str]:
     """The balanced accuracy, where it isn't the accuracy because classes differ in size."""
     smallest, largest = result.get("test_class_sizes", (0, 0))  # a run of an older version: none
     if smallest == largest:
         return {}
-    classes = f"mean over classes of {smallest:,} to {largest:,} images"
+    classes = f"mean over classes of {smallest:,} to {counted(largest, 'image')}"
     return {"balanced accuracy": f"{percent(result['test_balanced_accuracy'])}  ({classes})"}
 
 
-def _table(*columns: str, numbers: int = 0) -> Table:
+def new_table(*columns: str, numbers: int = 0) -> Table:
     """An empty table, its last `numbers` columns flush right."""
     table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, column in enumerate(table.columns):
@@ -303,17 +319,19 @@ def _table(*columns: str, numbers: int = 0) -> Table:
     return table
 
 
-def _print_table(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """Print it with an empty line below."""
     screen = console()
     screen.print(table)
     screen.print()
 
 
-def _print(text: str) -> None:
+def print_text(text: str) -> None:
+    """Print it without folding."""
     console().print(text, soft_wrap=True)
 
 
-def _print_pairs(title: str, pairs: Mapping[str, str]) -> None:
+def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
     """A heading and lines of a name and a value, never folded, so that a path can be copied."""
     screen = console()
     screen.print(title, style="bold", soft_wrap=True)
@@ -322,7 +340,7 @@ def _print_pairs(title: str, pairs: Mapping[str, str]) -> None:
         screen.print(f"  {name:<{width}}{value}", soft_wrap=True)
 
 
-def _line(text: str) -> str:
+def on_a_line(text: str) -> str:
     """A name from a file system as one line that moves no cursor: odd characters become `?`."""
     return "".join(character if character.isprintable() else "?" for character in text)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import field, make_dataclass
 from itertools import pairwise
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Protocol, get_args, get_origin
 
 from onecycle.cli.flags import METAVARS, OPTION_FIELDS, Options, Words, takes_many
 from onecycle.config import FIELDS, Recipe
@@ -26,6 +26,9 @@ FIRST_OF_GROUP = {
     "precision": "machine",
 }
 """The field of `Recipe` with which each group of flags begins in the help."""
+
+COMMON, OTHER = "common", "other"
+"""The first and the last group, where some flags are common: those, and other options."""
 
 
 def overview(summaries: Mapping[str, tuple[str, str]]) -> str:
@@ -45,25 +48,49 @@ one-cycle policy, look at the mistakes.
 """
 
 
-def show(words: Words, summary: str, told: Mapping[str, str], base: Recipe) -> None:
+class Explained(Protocol):
+    """What a command says of itself: see `onecycle.cli.commands.Command`."""
+
+    @property
+    def told(self) -> Mapping[str, str]: ...
+    @property
+    def examples(self) -> tuple[str, ...]: ...
+    @property
+    def common(self) -> tuple[str, ...]: ...
+
+
+def show(words: Words, summary: str, command: Explained, base: Recipe) -> None:
     """Print a command's help.
 
     Args:
         words: what the command accepts.
         summary: what it does.
-        told: help for the operand, by its own name, and for flags that mean something else here
-            than in a recipe.
+        command: its `told`: help for the operand, by its own name, and for flags that mean
+            something else here than in a recipe; its `examples`; its `common` flags.
         base: the recipe whose values are shown as defaults.
     """
     import tyro
 
     captured = _Captured()
     with suppress(SystemExit), redirect_stdout(captured):
-        tyro.cli(_page(words, told, base), description=summary, args=["--help"])
+        tyro.cli(_page(words, command, base), description=summary, args=["--help"])
     _, _, explanation = captured.text().partition("\n\n")  # after tyro's own usage line
     operand = f"[{words.operand}]" if not words.operand_required else words.operand
     usage = " ".join(filter(None, ("usage: onecycle", words.command, operand, "[flags]")))
-    sys.stdout.write(f"{usage}\n\n{explanation}")
+    about, _, flags = explanation.partition("\n\n")
+    sys.stdout.write(f"{usage}\n\n{about}\n{_examples(command)}\n{flags}")
+
+
+def _examples(command: Explained) -> str:
+    """The command's examples, and what the first flags below them are; empty where there are none.
+
+    They are plain text: to be copied, and never folded.
+    """
+    if not command.examples:
+        return ""
+    lines = "".join(f"  onecycle {example}\n" for example in command.examples)
+    common = "\nThe flags that people use come first. All others follow, by what they are about.\n"
+    return f"\nexamples:\n{lines}{common if command.common else ''}"
 
 
 class _Captured(io.TextIOWrapper):
@@ -81,35 +108,54 @@ class _Captured(io.TextIOWrapper):
         return self._bytes.getvalue().decode(self.encoding)
 
 
-def _page(words: Words, told: Mapping[str, str], base: Recipe) -> type:
-    """A class whose fields are the command's operand and flags, grouped, for tyro to describe."""
+def _page(words: Words, command: Explained, base: Recipe) -> type:
+    """A class whose fields are the command's operand and flags, grouped, for tyro to describe.
+
+    Where some flags are common, they are the first group, and other options the last.
+    """
     from tyro.conf import OmitArgPrefixes, Positional, arg
 
+    told = command.told
     top: list[_Member] = []
     if words.operand:
         mark = arg(metavar=words.operand, help=told[words.operand], help_behavior_hint="")
         top.append(("operand", Positional[Annotated[str, mark]], field(default="")))
     documented = documentation(Options) | documentation(Recipe)
-    top += [
-        _member(name, option.type, told.get(name, documented[name]), option.default)
-        for name, option in OPTION_FIELDS.items()
-        if name in words.types
-    ]
-    groups: dict[str, list[_Member]] = {"": top}
-    title = ""
-    for name in FIELDS:
-        title = FIRST_OF_GROUP.get(name, title)
-        if name in words.types:
-            default = "" if name in told else getattr(base, name)
-            member = _member(name, FIELDS[name].type, told.get(name, documented[name]), default)
-            groups.setdefault(title, []).append(member)
-    for title, members in groups.items():
-        if title:
-            kind = make_dataclass("Group", members)
-            kind.__doc__ = " "  # else tyro shows the generated signature
-            name = title.replace(" ", "_")
-            top.append((name, OmitArgPrefixes[kind], field(default_factory=kind)))
+
+    def described(name: str) -> _Member:
+        if name in OPTION_FIELDS:
+            kind, default = OPTION_FIELDS[name].type, OPTION_FIELDS[name].default
+        else:
+            kind, default = FIELDS[name].type, "" if name in told else getattr(base, name)
+        return _member(name, kind, told.get(name, documented[name]), default)
+
+    groups: dict[str, list[_Member]] = {}
+    for name in (*command.common, *_rest(words, command)):
+        groups.setdefault(_group_of(name, command), []).append(described(name))
+    top += groups.pop("", [])
+    for title, members in sorted(groups.items(), key=lambda group: group[0] == OTHER):
+        kind = make_dataclass("Group", members)
+        kind.__doc__ = " "  # else tyro shows the generated signature
+        name = title.replace(" ", "_")
+        top.append((name, OmitArgPrefixes[kind], field(default_factory=kind)))
     return make_dataclass("Page", top)
+
+
+def _rest(words: Words, command: Explained) -> list[str]:
+    """The flags that are not common, options first, each kind in the order of its declaration."""
+    names = (*OPTION_FIELDS, *FIELDS)
+    return [name for name in names if name in words.types and name not in command.common]
+
+
+def _group_of(name: str, command: Explained) -> str:
+    """The title over a flag; empty for those that stand beside --help."""
+    if name in command.common:
+        return COMMON
+    if name in OPTION_FIELDS:
+        return OTHER if command.common else ""
+    before = list(FIELDS)[: list(FIELDS).index(name) + 1]
+    titles = [FIRST_OF_GROUP[each] for each in before if each in FIRST_OF_GROUP]
+    return titles[-1] if titles else OTHER if command.common else ""
 
 
 def _member(name: str, kind: Any, told: str, default: Any) -> _Member:
