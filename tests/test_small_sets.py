@@ -140,13 +140,13 @@ SAFE = 0.05 * (240 / 64) ** 0.5
     ("measured", "doubt", "peak"),
     [
         (curve(5.0), "flat", SAFE),  # would be some 3 by where it rises
-        (curve(1e9), "flat", SAFE),  # no rise at all: would be the last rate
-        (curve(1e9, batch_size=16), "flat", 0.05),
-        (curve(1e9, batch_size=4096), "flat", 0.05 * 8**0.5),
-        (curve(1e9, adaptive=True), "flat", 1e-3),
+        (curve(1e9), "flat throughout", SAFE),  # no rise at all: would be the last rate
+        (curve(1e9, batch_size=16), "flat throughout", 0.05),
+        (curve(1e9, batch_size=4096), "flat throughout", 0.05 * 8**0.5),
+        (curve(1e9, adaptive=True), "flat throughout", 1e-3),
         (curve(20.0, fall=1.0), "still falling", SAFE),
         (curve(2e-4, fall=1.0, high=-4), "still falling", SAFE),  # lr_end far too low
-        (curve(1e9, high=-4), "flat", SAFE),
+        (curve(1e9, high=-4), "flat throughout", SAFE),
         (curve(1.0, low=0, steps=8, stopped="diverged"), "few points", SAFE),
         (curve(0.1, low=-1, steps=5, stopped="non-finite"), "few points", SAFE),
     ],

@@ -49,12 +49,13 @@ which on it grows with the root of the batch size; for optimizers such as Adam a
 PLAUSIBLE = 10.0
 """What is read from a flat curve is held for a peak rate up to this times the safe one."""
 
-Doubt = Literal["few points", "still falling", "flat"]
+Doubt = Literal["few points", "still falling", "flat", "flat throughout"]
 """Why a reading can't be trusted."""
 
 DOUBTS: dict[Doubt, str] = {
     "few points": "the curve has only {points} points; raise lr_steps or lower lr_end",
     "still falling": "the loss was still falling at the last rate; raise lr_end",
+    "flat throughout": "the loss hardly fell and never rose; raise lr_end or lr_steps",
     "flat": "the loss hardly fell, so the rates are read from where it rises; raise lr_steps",
 }
 """What a person is told, and the remedy."""
@@ -296,7 +297,7 @@ def _doubts(curves: tuple[LRCurve, ...], lr_max: float) -> tuple[Doubt, ...]:
     if any(curve.minimum >= len(curve) - 2 and curve.stopped == "completed" for curve in curves):
         found.append("still falling")
     if any(curve.is_flat and not _plausible(curve, lr_max) for curve in curves):
-        found.append("flat")
+        found.append("flat" if any(curve.has_risen for curve in curves) else "flat throughout")
     return tuple(found)
 
 
