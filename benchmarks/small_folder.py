@@ -205,8 +205,9 @@ def written(results: Sequence[Result], width: float, data_name: str) -> str:
     for result in sorted(results, key=lambda result: result.seed):
         by_flags.setdefault(result.flags, []).append(result)
     seeds = len(by_flags[DEFAULTS])
+    before = by_flags.pop(BEFORE, [])
     by_flags = {flags: rows for flags, rows in by_flags.items() if len(rows) == seeds}
-    by_hand = [flags for flags in by_flags if flags not in (DEFAULTS, BEFORE)]
+    by_hand = [flags for flags in by_flags if flags != DEFAULTS]
     best = max(by_hand, key=lambda flags: statistics.fmean(r.val_accuracy for r in by_flags[flags]))
     lines = [
         f"# Three hundred photos: the defaults against flags set by hand, {date.today():%Y-%m}",
@@ -234,8 +235,14 @@ def written(results: Sequence[Result], width: float, data_name: str) -> str:
         "",
         against(by_flags[DEFAULTS], by_flags[best], "the best flags by hand"),
     ]
-    if BEFORE in by_flags:
-        lines += ["", against(by_flags[DEFAULTS], by_flags[BEFORE], f"`{BEFORE}`")]
+    if before:
+        tests = ", ".join(f"{100 * result.test_accuracy:.1f}" for result in before)
+        lines += [
+            "",
+            f"The recipe as it was, `{BEFORE}`, with the rates of its range test: {tests} % "
+            f"(seeds {', '.join(str(result.seed) for result in before)}); chance is "
+            f"{100 / len(CLASSES):.1f} %.",
+        ]
     return "\n".join(lines) + "\n"
 
 
