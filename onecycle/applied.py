@@ -8,7 +8,9 @@ Shapes: B batch, C channels, H height, W width, S shifts, P probed pixels, X way
 the shifts of the image as it is, then those of its mirror image.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +65,11 @@ class Applied:
     def __add__(self, other: "Applied") -> "Applied":
         sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
         return Applied(**sums | {"farthest": max(self.farthest, other.farthest)})
+
+    @classmethod
+    def from_json(cls, counts: Mapping[str, Any]) -> "Applied":
+        """What `to_json` gave; other keys are passed over."""
+        return cls(**{f.name: counts[f.name] for f in fields(cls) if f.name in counts})
 
     def to_json(self) -> dict[str, int]:
         """The attributes."""

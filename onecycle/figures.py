@@ -1,6 +1,7 @@
 """The pictures of a run, drawn from what its folder holds, and those of a training at hand."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,8 @@ from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.interpret import most_confidently_wrong
 from onecycle.lr_finder import LRFinding
-from onecycle.run_dir import RunDir, write_atomically
+from onecycle.run_dir import RunDir
+from onecycle.run_dir.records import EPOCH
 from onecycle.state import Training
 
 
@@ -42,7 +44,7 @@ def _write(run: RunDir, drawings: "Mapping[str, Drawing]") -> list[str]:
     for name, draw in drawings.items():
         figure = draw(files)
         if figure is not None:
-            write_atomically(run.plots / f"{name}.png", plots.png(figure))
+            run.write(f"plots/{name}.png", plots.png(figure))
             drawn.append(name)
     return drawn
 
@@ -55,20 +57,25 @@ Drawing = Callable[[Evidence], plots.Figure | None]
 
 def _lr_range_test(files: Evidence) -> plots.Figure | None:
     found = files.search
-    if found is None:
+    if found is None or not {"chosen", "curve", "suggestions"} <= found.keys():
         return None
-    chosen = (found["chosen"]["lr_min"], found["chosen"]["lr_max"])
-    return plots.lr_range_test(found["curve"], found["suggestions"], chosen)
+    chosen: Any = found.get("chosen")
+    curve: Any = found.get("curve")
+    suggestions: Any = found.get("suggestions")
+    span = (chosen.get("lr_min", 0.0), chosen.get("lr_max", 0.0))
+    return plots.lr_range_test(curve, suggestions, span)
 
 
 def _one_cycle(files: Evidence) -> plots.Figure | None:
-    if not files.steps or not files.steps_per_epoch or not files.result:
+    peak_step = (files.result or {}).get("peak_step")
+    steps = files.steps
+    if not files.steps_per_epoch or peak_step is None or peak_step >= len(steps):
         return None
     return plots.one_cycle(
-        [row["lr"] for row in files.steps],
-        [row["momentum"] for row in files.steps],
+        steps.lr.tolist(),
+        steps.momentum.tolist(),
         steps_per_epoch=files.steps_per_epoch,
-        peak_step=files.result["peak_step"],
+        peak_step=peak_step,
     )
 
 
@@ -84,7 +91,8 @@ def _augmented_samples(files: Evidence) -> plots.Figure | None:
 
 
 def _curves(files: Evidence) -> plots.Figure | None:
-    return plots.curves(files.epochs) if files.epochs else None
+    rows: Any = files.run.epochs(*EPOCH)
+    return plots.curves(rows) if rows else None
 
 
 def _confusion(files: Evidence) -> plots.Figure | None:
@@ -96,7 +104,7 @@ def _misclassified(files: Evidence) -> plots.Figure | None:
     evaluation, kept = _evaluation(files), files.examples
     if evaluation is None or kept is None or "wrong_images" not in kept:
         return None
-    names = (files.predictions or {})["names"].tolist()
+    names = files.names
     maps = _maps(kept)
     return _mistakes(evaluation, kept["wrong"], kept["wrong_images"], _classes(files), names, maps)
 

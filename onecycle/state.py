@@ -19,6 +19,7 @@ from onecycle.applied import Applied, applied_to, is_looked_at
 from onecycle.config import Recipe
 from onecycle.data.batches import Batches, Images
 from onecycle.data.image_set import ImageSet
+from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
 from onecycle.run_dir import Checkpoint
 
@@ -93,7 +94,7 @@ class Training:
     def look_at(self, step: int, batch_BCHW: Tensor) -> None:
         """On a few steps, measure what was really done to the images, for the audit."""
         if is_looked_at(step, self.total_steps):
-            so_far = Applied(**self.state.audit.get("applied", {}))
+            so_far = Applied.from_json(self.state.audit.get("applied", {}))
             found = so_far + applied_to(self.batches, step, batch_BCHW)
             self.state.audit["applied"] = found.to_json()
 
@@ -133,6 +134,11 @@ class Training:
         seconds = 60 * self.recipe.checkpoint_minutes
         return 0 < seconds <= time.perf_counter() - saved
 
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of a checkpoint's tensors, at the most: of each a value, and two moments of it."""
+        return 3 * sum(tensor.nbytes for tensor in self.model.state_dict().values()) + 2**24
+
     def checkpoint(self) -> Checkpoint:
         """Everything that going on needs."""
         tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
@@ -158,14 +164,27 @@ class Training:
 
 def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
     """`tensor` in the memory order of its parameter, which fused optimizers take for granted."""
-    if tensor.shape != parameter.shape:  # a step counter
+    if not tensor.shape:  # a step counter
         return tensor
+    if tensor.shape != parameter.shape:
+        raise ValueError("of another network")
     return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
 
 
 def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy a checkpoint's `model.…` tensors into the model."""
-    prefix = "model."
-    model.load_state_dict(
-        {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    """Copy a checkpoint's `model.…` tensors into the model.
+
+    Raises:
+        InputError: they are not those of this network, by name, shape or type.
+    """
+    prefix, own = "model.", model.state_dict()
+    given = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    fits = own.keys() == given.keys() and all(
+        (given[name].shape, given[name].dtype) == (own[name].shape, own[name].dtype) for name in own
     )
+    if not fits:
+        raise InputError(
+            "the checkpoint's tensors are not those of the network that recipe.toml describes; "
+            "give the recipe back, or train again"
+        )
+    model.load_state_dict(given)

@@ -293,8 +293,8 @@ def remove(run: Path, name: str) -> None:
         (damage, "predictions.npz", "predictions.npz: is damaged"),
         (remove, "predictions.npz", "predictions.npz: is missing"),
         (damage, "lr_range_test.json", "lr_range_test.json: is damaged"),
-        (forget_a_figure, "result.json", "result.json: has no number 'train_accuracy'"),
-        (forget_the_loss, "metrics.jsonl", "metrics.jsonl: has no number 'test_loss'"),
+        (forget_a_figure, "result.json", "result.json: is damaged ('train_accuracy' is missing)"),
+        (forget_the_loss, "metrics.jsonl", "metrics.jsonl: line 1 is damaged ('test_loss' is "),
         (contradict, "result.json", "predictions.npz: contradicts the accuracy in result.json"),
     ],
 )

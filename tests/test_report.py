@@ -343,7 +343,7 @@ def test_a_damaged_file_is_named(finished, name):
 
 
 def test_predictions_of_something_else_are_named(finished):
-    finished.save_arrays("predictions.npz", logits=np.zeros((1, 2)))
+    finished.save_arrays("predictions.npz", logits=np.zeros((1, 2)), labels=np.zeros(1, int))
     with pytest.raises(InputError, match=r"predictions\.npz: is damaged \(lacks classes\)"):
         write_report(finished)
 

@@ -3,14 +3,32 @@
 Shapes: N images, K classes.
 """
 
+from array import array
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from onecycle.config import Recipe
+from onecycle.errors import InputError
+from onecycle.lr_finder.curve import LRCurve
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.files import damaged
+from onecycle.run_dir.records import EpochRow, Measured, RangeTest
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The rows of steps.jsonl, column by column: int64, float64, float64."""
+
+    step: np.ndarray
+    lr: np.ndarray
+    momentum: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.step)
 
 
 class Evidence:
@@ -31,43 +49,60 @@ class Evidence:
 
     @cached_property
     def result(self) -> Mapping[str, Any] | None:
-        return self._result or self.run.result()
+        return self._result or self.run.result("test_accuracy")
 
     @cached_property
-    def measured(self) -> Mapping[str, Any]:
+    def measured(self) -> Measured:
         """audit.json; empty where there is none."""
-        return self.run.read_json("audit.json") or {}
+        return self.run.measured()
 
     @cached_property
-    def search(self) -> Mapping[str, Any] | None:
+    def search(self) -> RangeTest | None:
         """lr_range_test.json."""
-        return self.run.read_json("lr_range_test.json")
+        return self.run.range_test()
 
     @cached_property
-    def steps(self) -> list[dict[str, Any]]:
-        return self.run.read_rows("steps.jsonl")
+    def curves(self) -> list[LRCurve]:
+        """Those of the range test."""
+        try:
+            return [
+                LRCurve.from_json(dict(curve)) for curve in (self.search or {}).get("curves", [])
+            ]
+        except InputError as error:
+            raise damaged(self.run.path / "lr_range_test.json", error) from None
 
     @cached_property
-    def epochs(self) -> list[dict[str, Any]]:
-        return self.run.read_rows("metrics.jsonl")
+    def steps(self) -> Steps:
+        steps, rates, momenta = array("q"), array("d"), array("d")
+        for row in self.run.steps():
+            steps.append(row["step"])
+            rates.append(row["lr"])
+            momenta.append(row["momentum"])
+        return Steps(np.array(steps), np.array(rates), np.array(momenta))
+
+    @cached_property
+    def epochs(self) -> list[EpochRow]:
+        return self.run.epochs()
 
     @cached_property
     def predictions(self) -> Mapping[str, np.ndarray] | None:
-        """predictions.npz, or None where there is none or it lacks what it should hold."""
-        return self._arrays("predictions.npz", {"logits", "labels"})
+        """predictions.npz, or None where there is none."""
+        return self.run.predictions("classes")
+
+    @property
+    def names(self) -> list[str]:
+        """Of the test images: where they came from, else their numbers."""
+        found = self.predictions or {}
+        numbers = (f"image {index:,}" for index in range(len(found.get("labels", ()))))
+        return found["names"].tolist() if "names" in found else list(numbers)
 
     @cached_property
     def examples(self) -> Mapping[str, np.ndarray] | None:
         """examples.npz."""
-        return self._arrays("examples.npz", {"wrong"})
-
-    def _arrays(self, name: str, needed: set[str]) -> Mapping[str, np.ndarray] | None:
-        if not (self.run.path / name).exists():
-            return None
-        arrays = self.run.load_arrays(name)
-        return arrays if needed <= arrays.keys() else None
+        return self.run.examples(*self.predictions["logits"].shape) if self.predictions else None
 
     @property
     def steps_per_epoch(self) -> int | None:
         """From the first epoch's row; None before it's there."""
-        return self.epochs[0]["step"] // self.epochs[0]["epoch"] if self.epochs else None
+        first = self.epochs[0].get("step") if self.epochs else None
+        return first // self.epochs[0]["epoch"] if first else None

@@ -12,6 +12,7 @@ from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, percent, unknown
 from onecycle.evaluate import Evaluation
 from onecycle.nouns import counted
+from onecycle.run_dir.records import EpochRow
 
 PIECE = 2**18
 """Logits that are taken to float64 together."""
@@ -49,7 +50,7 @@ def _recomputed(logits_NK: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray
     return np.concatenate(losses), np.concatenate(predictions)
 
 
-def _last(evidence: Evidence) -> dict[str, float] | None:
+def _last(evidence: Evidence) -> EpochRow | None:
     return evidence.epochs[-1] if evidence.epochs else None
 
 

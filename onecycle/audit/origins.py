@@ -3,7 +3,8 @@
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, unknown
 from onecycle.errors import InputError
-from onecycle.run_dir.provenance import tensors_sha256
+from onecycle.run_dir import ForeignEntry
+from onecycle.run_dir.records import Duplicates
 
 
 def lines(evidence: Evidence) -> list[Line]:
@@ -27,20 +28,16 @@ def _saved(evidence: Evidence) -> Line:
     if wanted is None:
         return unknown(name, asked)
     try:
-        checkpoint = evidence.run.newest_checkpoint()
+        newest = evidence.run.newest_weights()
+    except ForeignEntry:
+        raise
     except InputError:
         return Line(name, asked, "every checkpoint is damaged", False)
-    if checkpoint is None:
+    if newest is None:
         return Line(name, asked, "no checkpoint was saved", False)
-    prefix = "model."
-    weights = {
-        key.removeprefix(prefix): tensor
-        for key, tensor in checkpoint.tensors.items()
-        if key.startswith(prefix)
-    }
-    same = tensors_sha256(weights) == wanted
-    words = f"step {checkpoint.step:,}, SHA-256 {wanted[:8]}…" if same else "others"
-    return Line(name, asked, words, same)
+    step, found = newest
+    words = f"step {step:,}, SHA-256 {wanted[:8]}…" if found == wanted else "others"
+    return Line(name, asked, words, found == wanted)
 
 
 def _duplicates(evidence: Evidence) -> list[Line]:
@@ -50,13 +47,12 @@ def _duplicates(evidence: Evidence) -> list[Line]:
     return [_in_train(split, repeats) for split, repeats in found.items()]
 
 
-def _in_train(split: str, repeats: dict) -> Line:
+def _in_train(split: str, repeats: Duplicates) -> Line:
     name = {"train_test": "Test images in train", "train_val": "Validation images in train"}
     count, unlike = repeats["images"], repeats["conflicting_labels"]
     words = f"{count:,} of {repeats['of']:,}"
     if unlike:
         words += f", {unlike:,} of them under another class"
-    if count:
-        first = repeats["examples"][0]
+    for first in repeats["examples"][:1]:
         words += f"; for example {first['second']} is {first['first']}"
     return Line(name.get(split, split), "none, pixel by pixel", words, count == 0)

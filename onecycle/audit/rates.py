@@ -17,16 +17,22 @@ TOLERANCE = 1e-6
 """Largest deviation, as a share of the largest rate or momentum asked for."""
 
 
+MOST_STEPS = 50_000_000
+"""Steps of a training whose schedule is computed."""
+
+
 def lines(evidence: Evidence) -> list[Line]:
     """Rate, momentum, the cycle's end, and whether every step was made."""
     recipe, per_epoch = evidence.recipe, evidence.steps_per_epoch
     open_rates = any(isinstance(r, str) for r in (recipe.lr_min, recipe.lr_max, recipe.lr_final))
-    if per_epoch is None or not evidence.steps or open_rates:
+    if not per_epoch or not len(evidence.steps) or open_rates:
         return [unknown("Learning rate and momentum", "as in the recipe")]
     total = recipe.epochs * per_epoch
-    steps = [row["step"] for row in evidence.steps]
+    if total > MOST_STEPS:
+        asked = f"as in the recipe, at each of {total:,} steps"
+        return [unknown("Learning rate and momentum", asked, "too many steps to look at")]
+    steps, lr, momentum = evidence.steps.step, evidence.steps.lr, evidence.steps.momentum
     asked_lr, asked_momentum = schedule(recipe, per_epoch)
-    lr, momentum = ([row[key] for row in evidence.steps] for key in ("lr", "momentum"))
     cycle = f"{asked_lr[0]:.3g} to {max(asked_lr):.3g} to {asked_lr[-1]:.3g}"
     span = (
         f"{min(asked_momentum):.3g} to {max(asked_momentum):.3g}"
@@ -75,12 +81,12 @@ def _curve(
 
 
 def _compared(
-    name: str, span: str, steps: list[int], found: list[float], asked: np.ndarray
+    name: str, span: str, steps: np.ndarray, found: np.ndarray, asked: np.ndarray
 ) -> Line:
     name, asked_words = f"{name} in the optimizer", f"{span}, at each step"
-    if max(steps) >= len(asked):
-        return Line(name, asked_words, f"a step {max(steps)} of only {len(asked):,}", False)
-    apart = np.abs(np.asarray(found) - asked[steps])
+    if steps.max() >= len(asked):
+        return Line(name, asked_words, f"a step {steps.max()} of only {len(asked):,}", False)
+    apart = np.abs(found - asked[steps])
     worst, largest = int(apart.argmax()), float(np.abs(asked).max())
     if apart[worst] <= TOLERANCE * largest:
         words = f"the same at {len(steps):,} of {counted(len(steps), 'step')}"
@@ -93,7 +99,7 @@ def _compared(
     return Line(name, asked_words, words, False)
 
 
-def _end(recipe: Recipe, lr: list[float], finished: bool) -> Line:
+def _end(recipe: Recipe, lr: np.ndarray, finished: bool) -> Line:
     """Whether the cycle has an annihilation phase, asked for or not."""
     final, low = float(recipe.lr_final), float(recipe.lr_min)
     phase = "no annihilation phase" if final >= low else f"an annihilation phase from {low:.3g}"
@@ -107,9 +113,9 @@ def _end(recipe: Recipe, lr: list[float], finished: bool) -> Line:
     return Line("Rate of the last step", asked, words, passed)
 
 
-def _every_step(steps: list[int], total: int) -> Line:
+def _every_step(steps: np.ndarray, total: int) -> Line:
     name, asked = "Steps made", f"{total:,}, each once"
-    complete = steps == list(range(len(steps)))
+    complete = np.array_equal(steps, np.arange(len(steps)))
     if complete and len(steps) < total:
         return unknown(name, asked, f"{len(steps):,} so far")
     return Line(name, asked, f"{len(steps):,}", complete and len(steps) == total)

@@ -1,7 +1,7 @@
 """Do the rates come from the range test, and was that test one of this training?"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, unknown
 from onecycle.lr_finder.curve import LRCurve, smooth
 from onecycle.lr_finder.suggest import SPAN
+from onecycle.run_dir.records import RangeTest
 
 BLOWN_UP = 0.8
 """Share of the way from the start to the curve's ceiling from which a loss has blown up."""
@@ -29,12 +30,12 @@ def lines(evidence: Evidence) -> list[Line]:
         return []
     return [
         *_chosen(recipe.lr_min, recipe.lr_max, found),
-        _peak_in_range(found),
+        _peak_in_range(found, evidence.curves),
         _same_optimizer(evidence, found),
     ]
 
 
-def _chosen(lr_min: float | str, lr_max: float | str, found: Mapping[str, Any]) -> list[Line]:
+def _chosen(lr_min: float | str, lr_max: float | str, found: RangeTest) -> list[Line]:
     """A line for each rate that was left to the range test."""
     suggestions, by = found.get("suggestions", {}), _by(found)
     rows = []
@@ -59,9 +60,9 @@ def _by(found: Mapping[str, Any]) -> Mapping[str, str]:
 
 def _best(method: str, found: Mapping[str, Any]) -> tuple[float, str]:
     """The peak rate that was found, and by what."""
-    if method == "proven":
+    if method == "proven" and found.get("proof"):
         return found["proof"]["lr_max"], "short trainings"
-    if method == "safe":
+    if method == "safe" and "lr_max" in found:
         return found["lr_max"], "being safe, as the curve can't be trusted"
     return found["suggestions"]["recommended"]["lr"], "'recommended'"
 
@@ -73,13 +74,12 @@ def _rate_line(name: str, asked: float, by: str, used: float | str) -> Line:
     return Line(f"{name}: searched for", f"{asked:.4g}, found by {by}", f"{used:.4g} used", passed)
 
 
-def _peak_in_range(found: Mapping[str, Any]) -> Line:
+def _peak_in_range(found: RangeTest, curves: Sequence[LRCurve]) -> Line:
     """A rate right of where the loss has blown up, or beyond those tried, is no finding."""
     name, asked = "Peak rate on the curve", "left of where the loss has blown up"
     lr_max = (found.get("chosen") or {}).get("lr_max")
     if proof := found.get("proof"):
         return Line(name, "proven by short trainings", f"{proof['lr_max']:.3g}", True)
-    curves = [LRCurve.from_json(curve) for curve in found.get("curves", [])]
     if not curves or lr_max is None:
         return unknown(name, asked)
     ends = [_blow_up(curve) for curve in curves]
@@ -108,19 +108,20 @@ def _blow_up(curve: LRCurve) -> float | None:
     )
 
 
-def _same_optimizer(evidence: Evidence, found: Mapping[str, Any]) -> Line:
+def _same_optimizer(evidence: Evidence, found: RangeTest) -> Line:
     """The range test's settings against the training's; the momentum against that at the peak."""
     name = "Optimizer of the range test"
     tested, trained = found.get("optimizer"), evidence.measured.get("optimizer")
     if not tested or not trained:
         return unknown(name, "that of the training")
     trained = dict(trained)
-    if evidence.steps:  # a cycled momentum: the one beside the peak rate
-        peak = max(evidence.steps, key=lambda row: row["lr"])["momentum"]
+    if len(evidence.steps):  # a cycled momentum: the one beside the peak rate
+        peak = float(evidence.steps.momentum[evidence.steps.lr.argmax()])
+        betas = trained.get("betas")
         if "momentum" in trained:
             trained["momentum"] = peak
-        elif "betas" in trained:
-            trained["betas"] = [peak, *trained["betas"][1:]]
+        elif isinstance(betas, list):
+            trained["betas"] = [peak, *betas[1:]]
     differing = [key for key in {**trained, **tested} if not _equal(tested, trained, key)]
     if not differing:
         return Line(name, _told(trained), "the same", True)

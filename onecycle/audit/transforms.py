@@ -20,7 +20,7 @@ def lines(evidence: Evidence) -> list[Line]:
     recipe, counts = evidence.recipe, evidence.measured.get("applied")
     if not counts:
         return [unknown("Crop, flip and cutout", "as in the recipe")]
-    found = Applied(**counts)
+    found = Applied.from_json(counts)
     return [
         _crop(recipe, found),
         _flip(recipe, found),
@@ -105,7 +105,7 @@ def _shifted(recipe: Recipe) -> float:
 
 
 def _fits(count: int, total: int, share: float) -> bool:
-    if not total:
+    if not 0 <= count <= total or not total:
         return False
     if abs(count / total - share) <= NEAR_ENOUGH:
         return True

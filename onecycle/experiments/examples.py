@@ -27,18 +27,13 @@ def thumbnails(runs: Sequence[FinishedRun], names: Sequence[str]) -> dict[str, s
 def _kept(run: FinishedRun) -> dict[str, np.ndarray]:
     """The images that a run keeps, uint8 H W C, by name; none where it has no such file."""
     try:
-        arrays = RunDir(run.path).load_arrays("examples.npz")
-    except InputError:  # missing or damaged: a page does well without pictures
+        found = RunDir(run.path).example_images(len(run.test.names_N))
+    except InputError:  # damaged: a page does well without pictures
+        found = None
+    if found is None:
         return {}
-    if not {"indices", "images"} <= arrays.keys():
-        return {}
-    indices_M, images_MHWC = arrays["indices"], arrays["images"]
-    fit = images_MHWC.ndim == 4 and images_MHWC.dtype == np.uint8
-    fit = fit and indices_M.shape == images_MHWC.shape[:1] and indices_M.dtype.kind in "iu"
-    names_N = run.test.names_N
-    if not fit or any(not 0 <= index < len(names_N) for index in indices_M):
-        return {}
-    return dict(zip(names_N[indices_M].tolist(), images_MHWC, strict=True))
+    indices_E, images_EHWC = found
+    return dict(zip(run.test.names_N[indices_E].tolist(), images_EHWC, strict=True))
 
 
 def _png(image_HWC: np.ndarray) -> str:

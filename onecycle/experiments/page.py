@@ -56,7 +56,7 @@ def _verdict_first(table: tables.Table) -> tables.Table:
 
 def curves(comparison: Comparison, measures: Sequence[str] = ("accuracy", "loss")) -> plots.Figure:
     """Test accuracy and loss of all groups, epoch by epoch."""
-    epochs = {group.name: [run.epochs for run in group.runs] for group in comparison.groups}
+    epochs = {group.name: [run.rows for run in group.runs] for group in comparison.groups}
     return plots.compared(epochs, measures)
 
 

@@ -1,13 +1,12 @@
 """Runs as a comparison needs them: found, read whole and checked, without PyTorch."""
 
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,13 +14,14 @@ from onecycle.config import Recipe
 from onecycle.errors import InputError
 from onecycle.nouns import counted
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.records import Environment, EpochRow, RangeTest
 
 DEEPEST = 3
 """Folders below a given one in which runs are looked for."""
 
-NUMBERS = (
+FIGURES = (
     "train_accuracy", "test_accuracy", "best_test_accuracy", "best_epoch", "total_seconds",
-    "images_per_second", "seed",
+    "images_per_second", "seed", "data_fingerprint",
 )  # fmt: skip
 """What result.json must hold for a run to be compared."""
 CURVES = ("epoch", "test_accuracy", "test_loss")
@@ -76,16 +76,21 @@ class FinishedRun:
 
     path: Path
     recipe: Recipe
-    result: dict[str, Any]
-    environment: dict[str, Any]
+    result: Mapping[str, Any]
+    environment: Environment
     found: dict[str, str]
-    epochs: list[dict[str, Any]]
+    epochs: list[EpochRow]
     test: TestImages
 
     @property
     def name(self) -> str:
         """The folder's own name."""
         return self.path.resolve().name
+
+    @property
+    def rows(self) -> list[Mapping[str, float]]:
+        """The rows of metrics.jsonl, whose values are all numbers, as a plot takes them."""
+        return [cast(Mapping[str, float], row) for row in self.epochs]
 
     @property
     def seed(self) -> int:
@@ -174,55 +179,37 @@ def read_run(path: Path) -> FinishedRun | LeftOut:
     """The run in `path`, if it has finished and its files are whole."""
     folder = RunDir(path)
     try:
-        recipe, result = folder.read_recipe(), folder.result()
-        epochs = folder.read_rows("metrics.jsonl")
+        recipe, result = folder.read_recipe(), folder.result(*FIGURES)
+        epochs = folder.epochs(*CURVES)
         if result is None:
             done = f"{len(epochs)} of {counted(recipe.epochs, 'epoch')}"
             return LeftOut(path, f"it has not finished ({done}); onecycle resume goes on with it")
-        _check(path / "result.json", result, NUMBERS)
-        for row in epochs:
-            _check(path / "metrics.jsonl", row, CURVES)
-        if not isinstance(result.get("data_fingerprint"), str):
-            raise InputError(f"{path / 'result.json'}: has no 'data_fingerprint'; train again")
-        environment = folder.read_json("environment.json") or {}
-        found = _found(folder.read_json("lr_range_test.json"))
-        test = _test_images(folder, result)
+        environment = folder.environment()
+        found = _found(folder.range_test())
+        test = _test_images(folder, result["test_accuracy"])
     except InputError as error:
         return LeftOut(path, str(error).removeprefix(f"{path}{os.sep}"))
     return FinishedRun(path, recipe, result, environment, found, epochs, test)
 
 
-def _check(path: Path, row: dict[str, Any], names: Sequence[str]) -> None:
-    """Refuse what lacks a number of these names, or has one that is not finite."""
-    for name in names:
-        value = row.get(name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):  # pyright: ignore[reportArgumentType]
-            raise InputError(f"{path}: has no number '{name}'; train again")
-
-
-def _found(range_test: dict[str, Any] | None) -> dict[str, str]:
+def _found(range_test: RangeTest | None) -> dict[str, str]:
     """Which rates the range test found; in a run of an older version, which did not say, both."""
     if range_test is None:
         return {}
     asked = range_test.get("asked", {"lr_min": "auto", "lr_max": "auto"})
-    names = asked if isinstance(asked, dict) else {}
-    return {name: names[name] for name in ("lr_min", "lr_max") if isinstance(names.get(name), str)}
+    rates = ((name, asked.get(name)) for name in ("lr_min", "lr_max"))
+    return {name: word for name, word in rates if isinstance(word, str)}
 
 
-def _test_images(folder: RunDir, result: dict[str, Any]) -> TestImages:
-    """The predictions, held to their own shape and to the accuracy that result.json states."""
+def _test_images(folder: RunDir, accuracy: float) -> TestImages:
+    """The predictions, held to the accuracy that result.json states."""
     path = folder.path / "predictions.npz"
-    arrays = folder.load_arrays(path.name)
-    if missing := {"logits", "labels", "names", "classes"} - arrays.keys():
-        raise InputError(f"{path}: lacks {min(missing)}; train again")
-    logits_NK, labels_N, names_N = arrays["logits"], arrays["labels"], arrays["names"]
-    count = len(labels_N) if labels_N.ndim == 1 else 0
-    if not count or logits_NK.ndim != 2 or len(logits_NK) != count or names_N.shape != (count,):
-        raise InputError(f"{path}: its arrays do not fit together; train again")
-    test = TestImages(
-        names_N, labels_N, logits_NK.argmax(axis=1), tuple(map(str, arrays["classes"].tolist()))
-    )
-    if abs(1 - test.wrong_N.mean() - result["test_accuracy"]) > 1e-6:
+    arrays = folder.predictions("names", "classes")
+    if arrays is None:
+        raise InputError(f"{path}: is missing; resume the run, or train again")
+    classes = tuple(map(str, arrays["classes"].tolist()))
+    predicted_N = arrays["logits"].argmax(axis=1)
+    test = TestImages(arrays["names"], arrays["labels"], predicted_N, classes)
+    if abs(1 - test.wrong_N.mean() - accuracy) > 1e-6:
         raise InputError(f"{path}: contradicts the accuracy in result.json; train again")
     return test

@@ -56,6 +56,8 @@ class LRCurve:
     def __post_init__(self) -> None:
         if len(self.lr) != len(self.loss):
             raise InputError(f"curve: {len(self.lr)} rates but {len(self.loss)} losses")
+        if not self.lr:
+            raise InputError("curve: it has no readings")
         if not all(math.isfinite(value) for value in (*self.lr, *self.loss)):
             raise InputError("curve: rates and losses must be finite; cut the curve before them")
 

@@ -39,7 +39,9 @@ def _at_both_widths(files: Files, name: str, draw: Draw) -> dict[str, str] | Non
 
 def _lr_range_test(files: Files, width: float) -> plots.Figure | None:
     found: Any = files.found
-    if found is None or "curve" not in found:
+    if found is None or not {"chosen", "curve", "suggestions"} <= found.keys():
+        return None
+    if not {"lr_min", "lr_max"} <= found["chosen"].keys():
         return None
     chosen = (found["chosen"]["lr_min"], found["chosen"]["lr_max"])
     return plots.lr_range_test(found["curve"], found["suggestions"], chosen, page_width=width)
@@ -47,20 +49,22 @@ def _lr_range_test(files: Files, width: float) -> plots.Figure | None:
 
 def _one_cycle(files: Files, width: float) -> plots.Figure | None:
     """Of the steps made so far."""
-    if not files.steps or not files.epochs:
+    first = files.epochs[0].get("step") if files.epochs else None
+    if not files.steps or not first:
         return None
     rates = [row["lr"] for row in files.steps]
     return plots.one_cycle(
         rates,
         [row["momentum"] for row in files.steps],
-        steps_per_epoch=files.epochs[0]["step"] // files.epochs[0]["epoch"],
+        steps_per_epoch=max(1, first // files.epochs[0]["epoch"]),
         peak_step=rates.index(max(rates)),
         page_width=width,
     )
 
 
 def _curves(files: Files, width: float) -> plots.Figure | None:
-    return plots.curves(files.epochs, page_width=width) if files.epochs else None
+    rows: Any = files.epochs
+    return plots.curves(rows, page_width=width) if rows else None
 
 
 DRAWN: dict[str, Draw] = {

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from onecycle.config import Recipe
-from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.records import EPOCH, Environment, EpochRow, Network, RangeTest, StepRow
 
 
 class Files:
@@ -25,56 +25,43 @@ class Files:
 
     def __init__(self, run: RunDir, result: Mapping[str, Any] | None = None) -> None:
         self.run = run
-        self.result = result or run.result()
+        self.result = result or run.result("test_accuracy")
 
     @cached_property
     def recipe(self) -> Recipe:
         return self.run.read_recipe()
 
     @cached_property
-    def environment(self) -> Mapping[str, Any]:
-        return self.run.read_json("environment.json") or {}
+    def environment(self) -> Environment:
+        return self.run.environment()
 
     @cached_property
-    def found(self) -> Mapping[str, Any] | None:
+    def found(self) -> RangeTest | None:
         """lr_range_test.json."""
-        return self.run.read_json("lr_range_test.json")
+        return self.run.range_test()
 
     @cached_property
-    def epochs(self) -> list[dict[str, Any]]:
-        return self.run.read_rows("metrics.jsonl")
+    def epochs(self) -> list[EpochRow]:
+        return self.run.epochs(*EPOCH)
 
     @cached_property
-    def steps(self) -> list[dict[str, Any]]:
-        return self.run.read_rows("steps.jsonl")
+    def steps(self) -> list[StepRow]:
+        return list(self.run.steps())
 
     @cached_property
-    def network(self) -> Mapping[str, Any] | None:
+    def network(self) -> Network | None:
         """The network as it was built, from audit.json; None in runs of an earlier version."""
-        return (self.run.read_json("audit.json") or {}).get("network")
+        return self.run.measured().get("network")
 
     @cached_property
     def predictions(self) -> Mapping[str, np.ndarray] | None:
         """predictions.npz, None where it isn't written yet."""
-        return self._arrays("predictions.npz", {"logits", "labels", "classes"})
+        return self.run.predictions("classes")
 
     @cached_property
     def examples(self) -> Mapping[str, np.ndarray] | None:
-        """examples.npz, None where there is none."""
-        needed = {"indices", "images", "wrong", "losses", "labels", "cam_indices"}
-        needed |= {"cam_predicted", "cam_actual", "field_stages", "field_sides", "fields"}
-        return self._arrays("examples.npz", needed)
-
-    def _arrays(self, name: str, needed: set[str]) -> Mapping[str, np.ndarray] | None:
-        if not (self.run.path / name).exists():
-            return None
-        arrays = self.run.load_arrays(name)
-        if missing := needed - arrays.keys():
-            raise InputError(
-                f"{self.run.path / name}: is damaged (lacks {min(missing)}); "
-                "resume the run, or train again"
-            )
-        return arrays
+        """examples.npz, None where there is none, or no predictions that they are examples of."""
+        return self.run.examples(*self.predictions["logits"].shape) if self.predictions else None
 
     @cached_property
     def evaluation(self) -> Evaluation | None:

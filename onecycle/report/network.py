@@ -78,7 +78,8 @@ def _fields(files: Files, found: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _last_layer(layers: Sequence[Mapping[str, Any]], stage: str) -> Mapping[str, Any] | None:
     """The layer whose output is the stage's."""
-    own = [layer for layer in layers if f"{layer['name']}.".startswith(f"{stage}.")]
+    maps = [layer for layer in layers if len(layer["output_shape"]) > 2]
+    own = [layer for layer in maps if f"{layer['name']}.".startswith(f"{stage}.")]
     return own[-1] if own else None
 
 

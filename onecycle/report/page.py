@@ -20,7 +20,7 @@ from onecycle.report.overview import overview
 from onecycle.report.pictures import DESCRIBED, embedded_plots
 from onecycle.report.rates import learning_rate
 from onecycle.report.training import training
-from onecycle.run_dir import RunDir, write_atomically
+from onecycle.run_dir import RunDir
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("onecycle"),
@@ -57,9 +57,8 @@ def write_report(run: RunDir, result: Mapping[str, Any] | None = None) -> Path:
         TrainingError: the file can't be written.
     """
     page = TEMPLATE.render(content(Files(run, result)))
-    path = run.path / "report.html"
-    write_atomically(path, page.encode("utf-8", "replace"))
-    return path
+    run.write("report.html", page.encode("utf-8", "replace"))
+    return run.path / "report.html"
 
 
 def content(files: Files) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def content(files: Files) -> dict[str, Any]:
         "script": SCRIPT,
         "script_hash": f"sha256-{digest}",
         "charts": charts(files),
-        "plots": embedded_plots(files.run.plots),
+        "plots": embedded_plots(files.run),
         "described": DESCRIBED,
         "card": card(files),
         "calibration": calibration(files),

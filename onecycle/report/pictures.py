@@ -7,10 +7,12 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from onecycle.errors import InputError
+from onecycle.run_dir import RunDir
 
 PLOTS = {
     "lr_range_test": (
@@ -50,6 +52,12 @@ BLOCK = 8
 
 SHEET_BYTES = 1_900_000
 """A sheet's size at the most, unless even the lowest quality is above it."""
+
+PLOT_BYTES, PLOT_SIDE = 20_000_000, 20_000
+"""Bytes of a plot's file, and pixels of its sides, at the most."""
+
+PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+"""What every PNG begins with; its width and height follow."""
 
 QUALITIES = (90, 80, 68, 50)
 
@@ -114,10 +122,27 @@ DESCRIBED = {name: {"alt": alt, "caption": caption} for name, (alt, caption) in 
 """The same, by what each text is."""
 
 
-def embedded_plots(folder: Path) -> dict[str, str]:
-    """The plots that are there, as PNGs in base64."""
+def embedded_plots(run: RunDir) -> dict[str, str]:
+    """The plots that are there, as PNGs in base64.
+
+    Raises:
+        InputError: one is a link, or no PNG of a plot's size.
+    """
+    found = {name: _plot(run, f"plots/{name}.png") for name in PLOTS}
     return {
-        name: base64.b64encode(path.read_bytes()).decode()
-        for name in PLOTS
-        if (path := folder / f"{name}.png").is_file()
+        name: base64.b64encode(content).decode()
+        for name, content in found.items()
+        if content is not None
     }
+
+
+def _plot(run: RunDir, name: str) -> bytes | None:
+    """A plot's file, a PNG that a browser can show without much memory; None: there is none."""
+    content = run.read(name, PLOT_BYTES)
+    if content is None:
+        return None
+    start, sides = content[:16], (content[16:20], content[20:24])
+    fits = all(0 < int.from_bytes(side, "big") <= PLOT_SIDE for side in sides)
+    if start != PNG_START or not fits:
+        raise InputError(f"{run.path / name}: is damaged (not a plot in PNG); remove it")
+    return content

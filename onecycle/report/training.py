@@ -57,7 +57,9 @@ def _own_seconds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _epochs(rows: Sequence[Mapping[str, float]]) -> dict[str, Any] | None:
     if not rows:
         return None
-    names = [name for name in rows[0] if name != "step"]
+    numbers = set(rows[0]).intersection(*rows)
+    numbers = {n for n in numbers if all(isinstance(row[n], int | float) for row in rows)}
+    names = [name for name in rows[0] if name in numbers and name != "step"]
     return {
         "names": [name.replace("_", " ") for name in names],
         "rows": [[_cell(name, row[name]) for name in names] for row in rows],

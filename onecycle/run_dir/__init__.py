@@ -3,6 +3,8 @@
 Every file is written beside its place, flushed to disk and renamed, so that it is there whole or
 not at all. Logs of rows are appended to; a row that a kill cut short is dropped when read. No file
 holds the folder's own path, so that a run can be moved or copied.
+
+What is in the folder is its own: `folder` follows no link in it, when reading and when writing.
 """
 
 import errno
@@ -16,27 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 
-from onecycle.config import Recipe, read_recipe, to_toml
+from onecycle.config import Recipe, to_toml
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import checkpoints, logs
 from onecycle.run_dir.checkpoints import CHECKPOINTS_KEPT, Checkpoint
-from onecycle.run_dir.files import (
-    beside,
-    encode_json,
-    flush_folder,
-    read_json,
-    write_atomically,
-    writing,
-)
+from onecycle.run_dir.files import beside, encode_json, flush_folder, write_atomically, writing
+from onecycle.run_dir.folder import ForeignEntry, opened
 from onecycle.run_dir.ownership import owned
 from onecycle.run_dir.provenance import environment, package_versions
+from onecycle.run_dir.reader import Reader
 
 __all__ = [
     "CHECKPOINTS_KEPT",
     "Checkpoint",
+    "ForeignEntry",
     "RunDir",
     "environment",
     "package_versions",
@@ -48,14 +45,14 @@ COMPRESSED_BYTES = 2**26
 """Arrays that together are larger are saved as they are."""
 
 
-class RunDir:
+class RunDir(Reader):
     """One run's folder; make one with `create` or `open`.
 
     What can't be written raises a TrainingError that names the file and the remedy.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._logs: dict[str, FileIO] = {}
         self._locked = False
 
@@ -134,11 +131,6 @@ class RunDir:
         """The folder of the plots."""
         return self.path / "plots"
 
-    @property
-    def finished(self) -> bool:
-        """Whether the run has ended well: result.json is written last."""
-        return (self.path / "result.json").is_file()
-
     def write_recipe(self, recipe: Recipe) -> None:
         """Write recipe.toml.
 
@@ -153,9 +145,19 @@ class RunDir:
             ) from None
         write_atomically(self.path / "recipe.toml", content)
 
-    def read_recipe(self) -> Recipe:
-        """The recipe in recipe.toml."""
-        return read_recipe(self.path / "recipe.toml")
+    def write(self, name: str, content: bytes) -> None:
+        """Write a whole file, such as `plots/curves.png`.
+
+        Raises:
+            InputError: a folder on the way to it is a link.
+        """
+        with beside(self.path, name) as file:
+            file.write(content)
+
+    def set_aside(self, name: str) -> None:
+        """Give a file that can't be read another name, `<name>.damaged`."""
+        with writing(self.path / name), opened(self.path) as folder:
+            folder.rename(name, f"{name}.damaged")
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file, its keys in the order given.
@@ -164,16 +166,7 @@ class RunDir:
             TrainingError: a number in it is not finite. JSON has no such numbers, and in what a
                 training reports they mean that it has failed.
         """
-        path = self.path / name
-        write_atomically(path, encode_json(value, path, indent=2))
-
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        """What a JSON file holds, or None where there is none.
-
-        Raises:
-            InputError: it is damaged.
-        """
-        return read_json(self.path / name)
+        self.write(name, encode_json(value, self.path / name, indent=2))
 
     def write_environment(self, values: Mapping[str, Any]) -> None:
         """Write environment.json."""
@@ -183,10 +176,6 @@ class RunDir:
         """Write result.json, by which the run counts as finished."""
         self.write_json("result.json", values)
 
-    def result(self) -> dict[str, Any] | None:
-        """What result.json holds, or None while the run is unfinished."""
-        return self.read_json("result.json")
-
     def save_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Write NumPy arrays into an npz file, compressed unless they are large.
 
@@ -195,23 +184,8 @@ class RunDir:
         """
         large = sum(array.nbytes for array in arrays.values()) > COMPRESSED_BYTES
         save = np.savez if large else np.savez_compressed
-        with beside(self.path / name) as file:
+        with beside(self.path, name) as file:
             save(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
-
-    def load_arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of an npz file. Nothing in it is executed.
-
-        Raises:
-            InputError: it is missing or damaged.
-        """
-        path = self.path / name
-        try:
-            with path.open("rb") as file:  # given a name, np.load leaves a damaged file open
-                return _arrays(np.load(file, allow_pickle=False))
-        except FileNotFoundError:
-            raise InputError(f"{path}: is missing; resume the run, or train again") from None
-        except Exception as error:  # zip, zlib and NumPy fail in a dozen ways on damaged bytes
-            raise InputError(f"{path}: is damaged ({error}); train again") from None
 
     # -------------------------------------------------------------------------------------- logs
 
@@ -227,17 +201,13 @@ class RunDir:
         line = encode_json(row, path) + b"\n"
         with writing(path):
             if name not in self._logs:
-                self._logs[name] = _opened_log(path)
+                self._logs[name] = self._opened_log(name)
             if self._logs[name].write(line) != len(line):
                 raise OSError("no space left for the whole row")
 
-    def read_rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows of a .jsonl file; none where there is no file, a last one cut short dropped.
-
-        Raises:
-            InputError: a row before the last is damaged.
-        """
-        return logs.read(self.path / name)
+    def _opened_log(self, name: str) -> FileIO:
+        with opened(self.path) as folder:
+            return folder.open_to_append(name)
 
     def cut_back(self, checkpoint: Checkpoint | None) -> None:
         """Drop what was logged after `checkpoint` (None: all), so that no step appears twice.
@@ -249,14 +219,14 @@ class RunDir:
             self._close_logs()
             for name in logs.NAMES:
                 sealed = checkpoint.logs[name] if checkpoint else logs.EMPTY
-                logs.cut(self.path / name, sealed)
+                logs.cut(self.path, name, sealed)
 
     @contextmanager
     def log(self) -> Iterator[Callable[[str], None]]:
         """A function that writes a line with the time to train.log."""
         path = self.path / "train.log"
         with writing(path):
-            file = _opened_log(path)
+            file = self._opened_log(path.name)
 
         def write(line: str) -> None:
             stamp = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -303,32 +273,42 @@ class RunDir:
         for name, file in self._logs.items():
             with writing(self.path / name):
                 os.fsync(file.fileno())
-        seals = {name: logs.seal(self.path / name) for name in logs.NAMES}
+        seals = {name: logs.seal(self.path, name) for name in logs.NAMES}
         checkpoints.save(self.path / "checkpoints", replace(checkpoint, logs=seals))
 
     def save_best(self, checkpoint: Checkpoint) -> None:
         """Save as `checkpoints/best`."""
-        checkpoints.write(self.path / "checkpoints" / "best", checkpoint)
+        checkpoints.save_best(self.path / "checkpoints", checkpoint)
 
-    def checkpoints(self, progress: Progress = SILENT) -> Iterator[Checkpoint]:
+    def checkpoints(
+        self, progress: Progress = SILENT, most: int | None = None
+    ) -> Iterator[Checkpoint]:
         """The undamaged checkpoints, the newest first; a damaged one is reported as a note.
 
-        Raises:
-            InputError: all are damaged.
-        """
-        return checkpoints.undamaged(self.path / "checkpoints", progress)
+        Args:
+            progress: listens.
+            most: bytes that the tensors of one may have, so that none is read that can't be it.
 
-    def newest_checkpoint(self, progress: Progress = SILENT) -> Checkpoint | None:
+        Raises:
+            InputError: all are damaged, or one is a link.
+        """
+        return checkpoints.undamaged(self.path / "checkpoints", progress, most)
+
+    def newest_checkpoint(
+        self, progress: Progress = SILENT, most: int | None = None
+    ) -> Checkpoint | None:
         """The newest undamaged checkpoint, or None where none was saved yet.
 
         A damaged one is reported as a note, and the one before it is taken.
 
         Raises:
-            InputError: all are damaged.
+            InputError: all are damaged, or one is a link.
         """
-        return next(self.checkpoints(progress), None)
+        return next(self.checkpoints(progress, most), None)
 
-    def checkpoint_to_go_on_from(self, progress: Progress = SILENT) -> Checkpoint | None:
+    def checkpoint_to_go_on_from(
+        self, progress: Progress = SILENT, most: int | None = None
+    ) -> Checkpoint | None:
         """The newest checkpoint that is undamaged, as are the logs up to it; None: none was saved.
 
         What is damaged is reported as a note, and the checkpoint before is taken.
@@ -337,7 +317,7 @@ class RunDir:
             InputError: there are checkpoints, and none can be gone on from.
         """
         reason = None
-        for checkpoint in self.checkpoints(progress):
+        for checkpoint in self.checkpoints(progress, most):
             reason = self._damaged_log(checkpoint)
             if reason is None:
                 return checkpoint
@@ -347,31 +327,12 @@ class RunDir:
         return None
 
     def _damaged_log(self, checkpoint: Checkpoint) -> str | None:
-        if not checkpoint.logs:
+        if checkpoint.logs.keys() != set(logs.NAMES):
             return f"{self.path}: its checkpoints are of a version that did not seal the logs"
-        found = (logs.damage(self.path / name, seal) for name, seal in checkpoint.logs.items())
+        found = (logs.damage(self.path, name, seal) for name, seal in checkpoint.logs.items())
         return next((reason for reason in found if reason), None)
-
-
-def _opened_log(path: Path) -> FileIO:
-    """A log, opened for appending; that a new one is there survives a power cut."""
-    is_new = not path.exists()
-    file = FileIO(path, "ab")
-    if is_new:
-        flush_folder(path.parent)
-    return file
 
 
 def _no_place(runs: str | Path, error: Exception) -> InputError:
     reason = getattr(error, "strerror", None) or error
     return InputError(f"runs: can't make a folder in '{runs}': {reason}; name another folder")
-
-
-def _arrays(archive: object) -> dict[str, np.ndarray]:
-    """All arrays of an opened npz file; a ValueError where it is one of something else."""
-    if not isinstance(archive, NpzFile):
-        raise ValueError("not an npz file")
-    arrays = {name: archive[name] for name in archive.files}
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise ValueError("not all its members are arrays")
-    return arrays

@@ -2,24 +2,20 @@
 
 import hashlib
 import json
-import os
 import re
-import shutil
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from safetensors import SafetensorError
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from onecycle.errors import InputError
 from onecycle.progress import Progress
-from onecycle.run_dir.files import (
-    encode_json,
-    flush_folder,
-    read_json,
-    writing,
-)
+from onecycle.run_dir.checking import Misfit, check
+from onecycle.run_dir.files import JSON_BYTES, decode_json, encode_json, reading, writing
+from onecycle.run_dir.folder import Folder, ForeignEntry, opened
+from onecycle.run_dir.records import Seal, Sealed, TensorPlace
 
 if TYPE_CHECKING:  # torch is imported by what saves and loads: runs are read without it
     from torch import Tensor
@@ -27,8 +23,22 @@ if TYPE_CHECKING:  # torch is imported by what saves and loads: runs are read wi
 CHECKPOINTS_KEPT = 2
 """Newest checkpoints that stay; older ones are removed."""
 
-NAME = re.compile(r"step-(\d{7,})")
+NAME = re.compile(r"step-(\d{7}|[1-9]\d{7,17})")
 """Name of a checkpoint's folder; the number is that of the steps done."""
+
+STATE, TENSORS = "state.json", "tensors.safetensors"
+"""The files of a checkpoint. Nothing else in a checkpoint's folder is ever removed."""
+
+REMAINS = re.compile(rf"\.(?P<name>{NAME.pattern}|best)\.(?P<kind>tmp|old)")
+"""What a folder is called while it is written, and what the one before it while it is replaced."""
+
+HEADER_BYTES = 2**24
+"""Bytes of the list of a checkpoint's tensors, at the most: of a hundred thousand of them."""
+
+CHUNK = 2**20
+
+MOST_BYTES = 2**36
+"""Bytes of a checkpoint's tensors, at the most."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class Checkpoint:
     step: int
     tensors: "dict[str, Tensor]"
     state: dict[str, Any]
-    logs: dict[str, Any] = field(default_factory=dict)
+    logs: dict[str, Seal] = field(default_factory=dict)
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
@@ -54,80 +64,181 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 
     Raises:
         TrainingError: it can't be written; the checkpoints before it are untouched.
+        InputError: `folder` is a link.
     """
-    write(folder / f"step-{checkpoint.step:07d}", checkpoint)
-    present = _present(folder)
-    kept = [step for step in present if step <= checkpoint.step][:CHECKPOINTS_KEPT]
-    for step in present:
-        if step not in kept:
-            with writing(present[step]):
-                shutil.rmtree(present[step])
+    with writing(folder), _own(folder) as own:
+        write(own, f"step-{checkpoint.step:07d}", checkpoint)
+        present = _present(own)
+        kept = [step for step in present if step <= checkpoint.step][:CHECKPOINTS_KEPT]
+        for step, name in present.items():
+            if step not in kept:
+                with writing(folder / name):
+                    _remove(own, name)
 
 
-def undamaged(folder: Path, progress: Progress) -> Iterator[Checkpoint]:
+def save_best(folder: Path, checkpoint: Checkpoint) -> None:
+    """Save into `folder` as `best`; raises what `save` does."""
+    with writing(folder), _own(folder) as own:
+        write(own, "best", checkpoint)
+
+
+def undamaged(folder: Path, progress: Progress, most: int | None = None) -> Iterator[Checkpoint]:
     """The undamaged checkpoints in `folder`, the newest first; nothing where none was saved yet.
 
     A damaged one is reported as a note when its turn comes.
 
+    Args:
+        folder: of the checkpoints.
+        progress: listens.
+        most: bytes that the tensors of one may have.
+
     Raises:
-        InputError: all are damaged.
+        InputError: all are damaged, or the folder or something in it is a link.
     """
-    present, found = _present(folder), False
-    for path in present.values():
+    names, found = _names(folder), False
+    for name in names:
         try:
-            checkpoint = read(path)
+            checkpoint = read(folder / name, most)
+        except ForeignEntry:
+            raise
         except InputError as error:
             progress.note(f"{error}; trying the one before it")
             continue
         found = True
         yield checkpoint
-    if present and not found:
+    if names and not found:
         raise InputError(f"{folder}: every checkpoint in it is damaged; train again")
 
 
-def write(path: Path, checkpoint: Checkpoint) -> None:
+def write(folder: Folder, name: str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint's folder beside its place and rename it.
 
     Raises:
-        TrainingError: it can't be written; what was at `path` before is untouched.
+        TrainingError: it can't be written; what had that name before is untouched.
     """
-    temporary, replaced = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
-    with writing(path):
-        _remove_remains(path.parent)
+    temporary, replaced = f".{name}.tmp", f".{name}.old"
+    with writing(folder.path / name):
+        _remove_remains(folder)
+        folder.hold(name, stat.S_IFDIR)
         try:
-            temporary.mkdir()
-            _write_content(temporary, checkpoint)
-            if path.exists():  # no system call swaps two folders, so a kill may fall in between
-                os.rename(path, replaced)
-            os.rename(temporary, path)
-            flush_folder(path.parent)
+            folder.make(temporary)
+            with folder.below(temporary) as new:
+                _write_content(new, checkpoint)
+            if folder.kind(name) is not None:
+                # No system call swaps two folders, so a kill may fall in between.
+                folder.rename(name, replaced)
+            folder.rename(temporary, name)
+            folder.flush()
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            _remove_remains(path.parent)
+            with suppress(OSError):
+                _remove(folder, temporary)
+            _remove_remains(folder)
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Path, most: int | None = None) -> Checkpoint:
     """The checkpoint in the folder `path`, verified by its checksums. Nothing in it is executed.
 
+    Args:
+        path: of its folder.
+        most: bytes that its tensors may have.
+
     Raises:
-        InputError: it is damaged.
+        InputError: it is damaged, or it or something in it is a link.
     """
-    import safetensors.torch
+    with _content(path, most) as (sealed, file):
+        import safetensors.torch
+        from safetensors import SafetensorError
 
-    sealed = read_json(path / "state.json")
-    if sealed is None:
-        raise InputError(f"{path}: the checkpoint is damaged (it has no state.json)")
+        content = file.read()
+        if int.from_bytes(content[:8], "little") > HEADER_BYTES:
+            raise _damaged(path, "its list of tensors is too long")
+        _compare(path, TENSORS, hashlib.sha256(content).hexdigest(), sealed["tensors_sha256"])
+        try:
+            tensors = safetensors.torch.load(content)
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise _damaged(path, error) from None
+        logs = cast(dict[str, Seal], sealed.get("logs", {}))
+        return Checkpoint(sealed["step"], tensors, sealed["state"], logs)
+
+
+def newest_weights(folder: Path) -> tuple[int, str] | None:
+    """Step, and SHA-256 of the network's tensors, of the newest undamaged checkpoint, in hex.
+
+    Raises:
+        InputError: all are damaged, or one is a link.
+    """
+    names = _names(folder)
+    for name in names:
+        try:
+            with _content(folder / name, None) as (sealed, file):
+                return sealed["step"], _weights_sha256(folder / name, file, sealed)
+        except ForeignEntry:
+            raise
+        except InputError:
+            continue
+    if names:
+        raise InputError(f"{folder}: every checkpoint in it is damaged; train again")
+    return None
+
+
+def _weights_sha256(path: Path, file: BinaryIO, sealed: Sealed) -> str:
+    """As `provenance.tensors_sha256` has it: the raw bytes of all tensors in name order."""
+    whole = hashlib.sha256()
+    for chunk in iter(lambda: file.read(CHUNK), b""):
+        whole.update(chunk)
+    size = file.tell()
+    _compare(path, TENSORS, whole.hexdigest(), sealed["tensors_sha256"])
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if length > HEADER_BYTES:
+        raise _damaged(path, "its list of tensors is too long")
+    tensors = decode_json(file.read(length), path / TENSORS)
+    digest, left = hashlib.sha256(), size - 8 - length
     try:
-        content = (path / "tensors.safetensors").read_bytes()
-        _check(path, "state.json", _state_content(sealed), sealed["state_sha256"])
-        _check(path, "tensors.safetensors", content, sealed["tensors_sha256"])
-        tensors = safetensors.torch.load(content)
-        return Checkpoint(sealed["step"], tensors, sealed["state"], sealed.get("logs", {}))
-    except (OSError, KeyError, SafetensorError) as error:
-        raise InputError(f"{path}: the checkpoint is damaged ({error})") from None
+        check(tensors, dict[str, TensorPlace | dict[str, str]])
+        for name in sorted(name for name in tensors if name.startswith("model.")):
+            begin, end = tensors[name]["data_offsets"]
+            left -= max(0, end - begin)
+            if left < 0 or end > size - 8 - length:
+                raise Misfit("its list of tensors contradicts its length")
+            file.seek(8 + length + begin)
+            for start in range(begin, end, CHUNK):
+                digest.update(file.read(min(CHUNK, end - start)))
+    except (Misfit, KeyError) as error:
+        raise _damaged(path, error) from None
+    return digest.hexdigest()
 
 
-def _write_content(folder: Path, checkpoint: Checkpoint) -> None:
+@contextmanager
+def _content(path: Path, most: int | None) -> Iterator[tuple[Sealed, BinaryIO]]:
+    """What state.json holds, by its checksum, and the file of the tensors."""
+    with ExitStack() as stack:
+        try:
+            with reading(path):
+                own = stack.enter_context(_own(path.parent))
+                folder = stack.enter_context(own.below(path.name))
+                sealed = _sealed(folder)
+                file = stack.enter_context(folder.open_to_read(TENSORS, most or MOST_BYTES))
+        except FileNotFoundError as error:
+            missing = Path(str(error.filename)).name
+            raise _damaged(path, f"it has no {missing}") from None
+        yield sealed, file
+
+
+def _sealed(folder: Folder) -> Sealed:
+    path = folder.path / STATE
+    try:
+        sealed: Any = decode_json(folder.read(STATE, JSON_BYTES), path)
+        check(sealed, Sealed)
+        content = _state_content(sealed)
+    except (Misfit, RecursionError) as misfit:
+        raise _damaged(path, misfit) from None
+    found = hashlib.sha256(content).hexdigest()
+    _compare(folder.path, STATE, found, sealed["state_sha256"])
+    return sealed
+
+
+def _write_content(folder: Folder, checkpoint: Checkpoint) -> None:
     """Both files, each flushed to disk."""
     import safetensors.torch
     import torch
@@ -138,23 +249,16 @@ def _write_content(folder: Path, checkpoint: Checkpoint) -> None:
         for name, tensor in checkpoint.tensors.items()
     }
     content = safetensors.torch.save(tensors)
-    _write(folder / "tensors.safetensors", content)
-    path = folder / "state.json"
+    folder.write(TENSORS, content)
+    path = folder.path / STATE
     state = {"step": checkpoint.step, "state": checkpoint.state, "logs": checkpoint.logs}
     state = json.loads(encode_json(state, path))  # as it will be read: all keys are text
     seal = {
         "tensors_sha256": hashlib.sha256(content).hexdigest(),
         "state_sha256": hashlib.sha256(_state_content(state)).hexdigest(),
     }
-    _write(path, encode_json(state | seal, path, indent=2))
-    flush_folder(folder)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    folder.write(STATE, encode_json(state | seal, path, indent=2))
+    folder.flush()
 
 
 def _state_content(sealed: Mapping[str, Any]) -> bytes:
@@ -164,24 +268,70 @@ def _state_content(sealed: Mapping[str, Any]) -> bytes:
     return json.dumps(state, indent=2, sort_keys=True).encode()
 
 
-def _check(path: Path, name: str, content: bytes, sha256: str) -> None:
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(f"{path}: the checkpoint is damaged ({name} fails its checksum)")
+def _compare(path: Path, name: str, found: str, sha256: str) -> None:
+    if found != sha256:
+        raise _damaged(path, f"{name} fails its checksum")
 
 
-def _present(folder: Path) -> dict[int, Path]:
-    """The checkpoints' folders by step, the newest first."""
-    found = {int(m[1]): path for path in folder.glob("step-*") if (m := NAME.fullmatch(path.name))}
-    return dict(sorted(found.items(), reverse=True))
+def _damaged(path: Path, reason: object) -> InputError:
+    return InputError(f"{path}: the checkpoint is damaged ({reason})")
 
 
-def _remove_remains(folder: Path) -> None:
+@contextmanager
+def _own(folder: Path) -> Iterator[Folder]:
+    """The folder of the checkpoints, which is the run's own and no link."""
+    with opened(folder.parent) as run, run.below(folder.name) as own:
+        yield own
+
+
+def _names(folder: Path) -> list[str]:
+    """Of the checkpoints, the newest first."""
+    try:
+        with reading(folder), _own(folder) as own:
+            return list(_present(own).values())
+    except FileNotFoundError:
+        return []
+
+
+def _present(folder: Folder) -> dict[int, str]:
+    """The checkpoints by step, the newest first.
+
+    A folder of such a name that holds other things, and neither file of a checkpoint, is somebody's
+    own. One that is empty is what a kill has left of a removal.
+    """
+    found = {int(m[1]): m[0] for name in folder.entries() if (m := NAME.fullmatch(name))}
+    return {
+        step: found[step] for step in sorted(found, reverse=True) if _is_one(folder, found[step])
+    }
+
+
+def _is_one(folder: Folder, name: str) -> bool:
+    with folder.below(name) as inner:
+        entries = inner.entries()
+    return not entries or not {STATE, TENSORS}.isdisjoint(entries)
+
+
+def _remove(folder: Folder, name: str) -> None:
+    """Remove a checkpoint's folder; what else lies in it stays, and so does the folder then."""
+    if folder.kind(name) != stat.S_IFDIR:
+        return
+    with folder.below(name) as inner:
+        for file in (STATE, TENSORS):
+            if inner.kind(file) not in (None, stat.S_IFDIR):
+                inner.remove(file)
+        empty = not inner.entries()
+    if empty:
+        folder.remove_folder(name)
+
+
+def _remove_remains(folder: Folder) -> None:
     """Remove what a killed process left half-written; give back what it had set aside."""
-    for remains in folder.glob(".*.tmp"):
-        shutil.rmtree(remains, ignore_errors=True)
-    for replaced in folder.glob(".*.old"):
-        place = folder / replaced.name.removeprefix(".").removesuffix(".old")
-        if place.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
+    for entry in folder.entries():
+        remains = REMAINS.fullmatch(entry)
+        if not remains or folder.kind(entry) != stat.S_IFDIR:
+            continue
+        if remains["kind"] == "old" and folder.kind(remains["name"]) is None:
+            folder.rename(entry, remains["name"])
         else:
-            os.rename(replaced, place)
+            with suppress(OSError):
+                _remove(folder, entry)

@@ -2,13 +2,23 @@
 
 import json
 import math
-import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from onecycle.errors import InputError, TrainingError
+from onecycle.run_dir.folder import opened, place_of
+
+JSON_BYTES = 32 * 2**20
+"""Bytes of a JSON file of a run, at the most."""
+
+JSON_DEPTH = 50
+"""Objects and lists within each other in a JSON file, at the most."""
+
+JSON_PARTS = 2_000_000
+"""Values of a JSON file, at the most: each takes some hundred bytes of memory."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -17,24 +27,50 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         TrainingError: it can't be written; what was there before is untouched.
     """
-    with beside(path) as file:
+    with beside(path.parent, path.name) as file:
         file.write(content)
 
 
 @contextmanager
-def beside(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` when the block ends well, and vanishes otherwise."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path):
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        flush_folder(path.parent)
+def beside(root: Path, name: str) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `root / name` when the block ends well, else vanishes.
+
+    Args:
+        root: the user's own folder; links lead to it as they may.
+        name: in it, perhaps within further folders, none of which may be a link.
+    """
+    with writing(root / name), place_of(root, name) as (folder, last), folder.beside(last) as file:
+        yield file
+
+
+def read(root: Path, name: str, most: int) -> bytes | None:
+    """What the file `root / name` holds, or None where there is none.
+
+    Args:
+        root: the user's own folder; links lead to it as they may.
+        name: in it, perhaps within further folders; no link is followed.
+        most: bytes that it may have.
+
+    Raises:
+        InputError: it can't be read, is too large, or is no file of that folder.
+    """
+    try:
+        with reading(root / name), place_of(root, name) as (folder, last):
+            return folder.read(last, most)
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Have a failure to read `path` be one line that names it, unless it is not there."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: can't be read: {reason}; restore it") from None
 
 
 @contextmanager
@@ -50,14 +86,9 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def flush_folder(path: Path) -> None:
-    """Have a rename in `path` survive a power cut, where the platform lets one ask for it."""
-    if os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Have the names in `path` survive a power cut, where the platform lets one ask for it."""
+    with opened(path) as folder:
+        folder.flush()
 
 
 def encode_json(value: Mapping[str, Any], path: Path, *, indent: int | None = None) -> bytes:
@@ -80,21 +111,49 @@ def encode_json(value: Mapping[str, Any], path: Path, *, indent: int | None = No
     return text.encode("utf-8", "backslashreplace")
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(root: Path, name: str) -> dict[str, Any] | None:
     """The object in a JSON file, or None where there is no file.
 
     Raises:
-        InputError: it is damaged.
+        InputError: it is damaged, or no file of that folder.
     """
+    content = read(root, name, JSON_BYTES)
+    return None if content is None else decode_json(content, root / name)
+
+
+def decode_json(content: bytes, path: Path) -> dict[str, Any]:
+    """The JSON object in the file at `path`.
+
+    Raises:
+        InputError: it is none, or of more parts than any run has.
+    """
+    if sum(map(content.count, (b",", b"[", b"{"))) > JSON_PARTS or _depth(content) > JSON_DEPTH:
+        raise damaged(path, "it has too many parts")
     try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is damaged ({error}); restore it, or train again") from None
+        value = json.loads(content, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from None
     if not isinstance(value, dict):
-        raise InputError(f"{path}: is damaged (not a JSON object); restore it, or train again")
+        raise damaged(path, "not a JSON object")
     return value
+
+
+def _depth(content: bytes) -> int:
+    """How deep it is at the most; brackets within texts count too."""
+    depth = deepest = 0
+    for bracket in re.finditer(rb"[\[\]{}]", content):
+        depth += 1 if bracket[0] in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def damaged(path: Path, reason: object) -> InputError:
+    """The line for a file of a run that does not hold what it should."""
+    return InputError(f"{path}: is damaged ({reason}); restore it, or train again")
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not a number of JSON")
 
 
 def _first_not_finite(value: object, place: str = "") -> str | None:

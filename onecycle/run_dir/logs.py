@@ -6,70 +6,112 @@ checkpoint can tell whether the log still is what was written, and cut it back t
 
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from onecycle.errors import InputError
 from onecycle.nouns import counted
-from onecycle.run_dir.files import write_atomically
+from onecycle.run_dir.files import beside, reading
+from onecycle.run_dir.folder import place_of
+from onecycle.run_dir.records import Seal
 
 NAMES = ("steps.jsonl", "metrics.jsonl")
 """The logs that go with a checkpoint."""
 
-Seal = dict[str, Any]
-"""`bytes`, the length of a log, and `sha256`, of its content."""
-
 EMPTY: Seal = {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
 """The seal of a log that nothing was written to."""
 
+MOST_BYTES = 2**30
+"""Bytes of a log, at the most: more than ten million steps."""
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log; none where there is no file, a last one cut short dropped.
+LINE_BYTES = 2**20
+"""Bytes of a row, at the most."""
+
+CHUNK = 2**20
+
+
+def rows(root: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a log with the numbers of their lines, one at a time.
+
+    There are none where there is no file; a last row that was cut short is left out.
 
     Raises:
-        InputError: a row before the last is damaged.
+        InputError: a row before the last is damaged, or the log is no file of that folder.
     """
-    lines = _content(path).split(b"\n")
-    return [_row(path, number, line) for number, line in enumerate(lines[:-1], start=1)]
+    with _opened(root, name) as file:
+        number = 0
+        while file is not None and (line := file.readline(LINE_BYTES)):
+            number += 1
+            if line.endswith(b"\n"):
+                yield number, _row(root / name, number, line)
+            elif len(line) == LINE_BYTES:
+                raise damaged_row(root / name, number)
 
 
-def seal(path: Path) -> Seal:
+def seal(root: Path, name: str) -> Seal:
     """The seal of a log as it is now; one that is not there is empty."""
-    return _seal_of(_content(path))
+    with _opened(root, name) as file:
+        return EMPTY if file is None else _seal_of(file, MOST_BYTES)
 
 
-def damage(path: Path, sealed: Seal) -> str | None:
+def damage(root: Path, name: str, sealed: Seal) -> str | None:
     """What is wrong with the part of a log that was sealed; None if it is intact."""
-    content = _content(path)[: sealed["bytes"]]
-    if len(content) < sealed["bytes"]:
-        return f"{path}: is cut short ({len(content):,} of {counted(sealed['bytes'], 'byte')})"
-    if _seal_of(content) != sealed:
-        return f"{path}: is damaged (it fails its checksum)"
-    return None
+    with _opened(root, name) as file:
+        found = EMPTY if file is None else _seal_of(file, sealed["bytes"])
+    if found["bytes"] < sealed["bytes"]:
+        size = counted(sealed["bytes"], "byte")
+        return f"{root / name}: is cut short ({found['bytes']:,} of {size})"
+    return None if found == sealed else f"{root / name}: is damaged (it fails its checksum)"
 
 
-def cut(path: Path, sealed: Seal) -> None:
+def cut(root: Path, name: str, sealed: Seal) -> None:
     """Drop what was logged after the seal.
 
     Raises:
         TrainingError: it can't be written.
     """
-    content = _content(path)
-    if len(content) > sealed["bytes"]:
-        write_atomically(path, content[: sealed["bytes"]])
+    with _opened(root, name) as file:
+        if file is not None and os.fstat(file.fileno()).st_size > sealed["bytes"]:
+            with beside(root, name) as shorter:
+                for chunk in _chunks(file, sealed["bytes"]):
+                    shorter.write(chunk)
 
 
-def _seal_of(content: bytes) -> Seal:
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+def damaged_row(path: Path, number: int, reason: str = "") -> InputError:
+    """The line for a row of a log that does not hold what it should."""
+    why = f" ({reason})" if reason else ""
+    return InputError(f"{path}: line {number} is damaged{why}; restore the file, or train again")
 
 
-def _content(path: Path) -> bytes:
+@contextmanager
+def _opened(root: Path, name: str) -> Iterator[BinaryIO | None]:
+    """A log, or None where there is none."""
     try:
-        return path.read_bytes()
+        with reading(root / name), place_of(root, name) as (folder, last):
+            file = folder.open_to_read(last, MOST_BYTES)
     except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise InputError(f"{path}: can't be read: {error.strerror}; restore it") from None
+        yield None
+        return
+    with file, reading(root / name):
+        yield file
+
+
+def _seal_of(file: BinaryIO, most: int) -> Seal:
+    digest, count = hashlib.sha256(), 0
+    for chunk in _chunks(file, most):
+        digest.update(chunk)
+        count += len(chunk)
+    return {"bytes": count, "sha256": digest.hexdigest()}
+
+
+def _chunks(file: BinaryIO, most: int) -> Iterator[bytes]:
+    """What a file holds, up to so many bytes."""
+    while most > 0 and (chunk := file.read(min(CHUNK, most))):
+        most -= len(chunk)
+        yield chunk
 
 
 def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -78,5 +120,5 @@ def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
-        raise InputError(f"{path}: line {number} is damaged; restore the file, or train again")
+        raise damaged_row(path, number)
     return row

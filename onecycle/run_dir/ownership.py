@@ -2,6 +2,8 @@
 
 import os
 import platform
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,7 +11,27 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from onecycle.errors import InputError
-from onecycle.run_dir.files import write_atomically
+from onecycle.run_dir.files import read, write_atomically
+from onecycle.run_dir.folder import Folder, opened
+
+FOLDERS = ("checkpoints", "plots")
+"""Folders in a run folder."""
+
+LOGS = ("steps.jsonl", "metrics.jsonl", "train.log")
+"""Files that are appended to."""
+
+WHOLE = (
+    "recipe.toml", "environment.json", "network.json", "lr_range_test.json", "audit.json",
+    "result.json", "predictions.npz", "examples.npz", "report.html", ".owner",
+)  # fmt: skip
+"""Files that are written beside their place and renamed; so are the logs when they are cut back."""
+
+PLOT = r"[a-z_]+\.png"
+REMAINS = {
+    ".": re.compile(rf"\.({'|'.join(map(re.escape, (*WHOLE, *LOGS)))})\.\d+\.tmp"),
+    "plots": re.compile(rf"\.{PLOT}\.\d+\.tmp"),
+}
+"""Of each folder, what files are called while they are written: nothing else is ever removed."""
 
 
 @contextmanager
@@ -17,12 +39,15 @@ def owned(folder: Path) -> Iterator[None]:
     """Own a run folder, and remove remains of writes that were killed.
 
     Raises:
-        InputError: another process owns it (the message names it), or it can't be locked.
+        InputError: another process owns it (the message names it), it can't be locked, or a folder
+            or a log in it is a link.
     """
     lock = _acquire(folder)
     owner = folder / ".owner"
     try:
-        _remove_remains(folder)
+        with opened(folder) as run:
+            _hold(run)
+            _remove_remains(run)
         write_atomically(owner, f"process {os.getpid()} on {platform.node()}".encode())
         yield
     finally:
@@ -35,6 +60,8 @@ def owned(folder: Path) -> Iterator[None]:
 def _acquire(folder: Path) -> FileLock:
     lock = FileLock(folder / ".lock")
     try:
+        with opened(folder) as run:
+            run.hold(".lock", stat.S_IFREG)
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(
@@ -50,14 +77,25 @@ def _acquire(folder: Path) -> FileLock:
 
 def _owner(folder: Path) -> str:
     try:
-        return (folder / ".owner").read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        return (read(folder, ".owner", 1000) or b"another process").decode("utf-8")
+    except (InputError, ValueError):
         return "another process"
 
 
-def _remove_remains(run: Path) -> None:
+def _hold(run: Folder) -> None:
+    """Refuse a run whose folders or logs lie elsewhere before hours of work, not after them."""
+    for name in FOLDERS:
+        run.hold(name, stat.S_IFDIR)
+        if run.kind(name) is None:  # an empty folder is easily lost on the way
+            run.make(name)
+    for name in LOGS:
+        run.hold(name, stat.S_IFREG)
+
+
+def _remove_remains(run: Folder) -> None:
     """Remove what killed processes left of files that they were writing."""
-    for folder in (run, run / "plots"):
-        for remains in folder.glob(".*.tmp"):
-            with suppress(OSError):
-                remains.unlink()
+    for name, pattern in REMAINS.items():
+        with run.below(name) as folder:
+            for entry in filter(pattern.fullmatch, folder.entries()):
+                with suppress(OSError):
+                    folder.remove(entry)

@@ -13,6 +13,7 @@ import numpy as np
 from onecycle import examples, figures, loop, runtime
 from onecycle.config import Recipe
 from onecycle.data import Splits, splits_of
+from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
 from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
@@ -31,6 +32,12 @@ from onecycle.training.results import summary_of, validation, weights_sha256
 from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import noted_signals
 from onecycle.training.verifying import Verification, verify
+
+SHOWN = (
+    "recipe", "data", "epochs", "test_accuracy", "train_accuracy", "lr_min", "lr_max", "lr_final",
+    "total_seconds", "train_seconds", "images_per_second",
+)  # fmt: skip
+"""What result.json must hold for a finished run to be shown."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,9 @@ class Run:
     @cached_property
     def evaluation(self) -> Evaluation:
         """The test split's evaluation after the last epoch."""
-        arrays = RunDir.open(self.path).load_arrays("predictions.npz")
+        arrays = RunDir.open(self.path).predictions()
+        if arrays is None:
+            raise InputError(f"{self.path / 'predictions.npz'}: is missing; train again")
         return Evaluation(arrays["logits"], arrays["labels"])
 
 
@@ -124,11 +133,11 @@ def resume(
         progress.note(
             f"{folder.path} has finished already; nothing is left to train{_missing(folder)}"
         )
-        return Run(folder.path, folder.result() or {})
+        return Run(folder.path, dict(folder.result(*SHOWN) or {}))
     with folder.lock():
         training, splits, allowed = take_up(folder, threads, allow_differences, progress, data)
         training.started = started
-        checkpoint = folder.checkpoint_to_go_on_from(progress)
+        checkpoint = folder.checkpoint_to_go_on_from(progress, training.checkpoint_bytes)
         if checkpoint is not None:
             restore(training, checkpoint, folder, allowed)
         set_aside_if_damaged(folder)

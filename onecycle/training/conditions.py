@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -15,6 +15,7 @@ from onecycle.data import BUILT_IN, Splits
 from onecycle.errors import InputError
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir, environment, package_versions
+from onecycle.run_dir.files import damaged
 from onecycle.state import Training
 from onecycle.training.rates import found_rates, with_rates
 
@@ -95,14 +96,14 @@ def record_resumption(
     run: RunDir, training: Training, splits: Splits, allowed: Sequence[Difference]
 ) -> None:
     """Add to environment.json that the run goes on, in spite of these differences."""
-    known = run.read_json("environment.json") or {}
+    known = run.environment()
     entry = {
         "time": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         "step": training.state.step,
         "allowed_differences": [asdict(difference) for difference in allowed],
     }
     place = _place(training.recipe, splits)
-    run.write_environment(known | place | {"resumed": [*known.get("resumed", []), entry]})
+    run.write_environment({**known, **place, "resumed": [*known.get("resumed", []), entry]})
 
 
 def refuse(run: RunDir, found: Sequence[Difference]) -> InputError:
@@ -124,8 +125,8 @@ def note_differences(found: Sequence[Difference], progress: Progress) -> None:
 def allowed_differences(run: RunDir) -> list[dict[str, Any]]:
     """All differences that resumptions of the run were allowed, each with its `step`."""
     return [
-        {"step": entry["step"]} | difference
-        for entry in (run.read_json("environment.json") or {}).get("resumed", [])
+        {"step": entry["step"], **difference}
+        for entry in run.environment().get("resumed", [])
         for difference in entry["allowed_differences"]
     ]
 
@@ -146,7 +147,7 @@ def _facts(training: Training, splits: Splits) -> dict[str, Any]:
 
 def _recorded(run: RunDir) -> dict[str, Any]:
     """The facts of the run so far: as it began, then as each resumption was allowed to differ."""
-    known = run.read_json("environment.json") or {}
+    known = cast(Mapping[str, Any], run.environment())
     facts = {name: known[name] for name in RECORDED if name in known}
     if "torch" in known.get("versions", {}):
         facts["torch"] = known["versions"]["torch"]
@@ -160,7 +161,10 @@ def _recorded_recipe(run: RunDir, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Where they were found but the record of it is damaged, they can't be compared.
     """
-    recipe = override(Recipe(), **{name: given[name] for name in given if name in FIELDS})
+    try:
+        recipe = override(Recipe(), **{name: given[name] for name in given if name in FIELDS})
+    except InputError as error:
+        raise damaged(run.path / "environment.json", f"'recipe': {error}") from None
     found = found_rates(run)
     known = _influential(recipe if found is None else with_rates(recipe, found))
     return {k: v for k, v in known.items() if found is not None or k not in RATES}

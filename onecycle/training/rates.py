@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -65,13 +65,13 @@ def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Prog
     return recipe
 
 
-def found_rates(run: RunDir) -> dict[str, float] | None:
+def found_rates(run: RunDir) -> dict[str, Any] | None:
     """The rates that the run's range test has chosen; empty before its end.
 
     None where its record is damaged.
     """
     try:
-        return (run.read_json("lr_range_test.json") or {}).get("chosen", {})
+        return dict((run.range_test() or {}).get("chosen", {}))
     except InputError:
         return None
 
@@ -79,8 +79,7 @@ def found_rates(run: RunDir) -> dict[str, float] | None:
 def set_aside_if_damaged(run: RunDir) -> None:
     """Give a record of the range test that can't be read another name, so that a run can end."""
     if found_rates(run) is None:
-        path = run.path / "lr_range_test.json"
-        path.replace(path.with_name(f"{path.name}.damaged"))
+        run.set_aside("lr_range_test.json")
 
 
 def with_rates(recipe: Recipe, found: Mapping[str, float]) -> Recipe:

@@ -6,6 +6,9 @@ from onecycle.data import Splits
 from onecycle.errors import InputError
 from onecycle.progress import Progress
 from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.run_dir.checking import Misfit, check
+from onecycle.run_dir.files import damaged
+from onecycle.run_dir.records import TrainingState
 from onecycle.run_dir.sources import images_of
 from onecycle.state import Training
 from onecycle.training.conditions import (
@@ -60,6 +63,13 @@ def restore(
     Raises:
         InputError: it was taken of another network, another optimizer or a longer training.
     """
+    try:
+        check(checkpoint.state, TrainingState)
+        if checkpoint.state.get("step") != checkpoint.step:
+            raise Misfit("'step' contradicts the name of its folder")
+    except Misfit as misfit:
+        path = run.path / "checkpoints" / f"step-{checkpoint.step:07d}" / "state.json"
+        raise damaged(path, misfit) from None
     fits = all(difference.what != "optimizer" for difference in allowed)
     fits = fits and checkpoint.step <= training.total_steps
     try:

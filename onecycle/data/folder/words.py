@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onecycle.data.image_set import LeftOut
+from onecycle.printable import printable
 
 NAMED = 3
 """Offenders named in a message."""
@@ -20,14 +21,6 @@ def some(what: str, offenders: Sequence[str], plural: str) -> str:
 def quoted(name: str | Path) -> str:
     """A name in quotation marks."""
     return f"'{printable(str(name))}'"
-
-
-def printable(text: str) -> str:
-    """`text` on one line: line breaks, control characters and stray bytes as escapes."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def in_words(left_out: LeftOut) -> str:

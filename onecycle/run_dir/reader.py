@@ -1,0 +1,253 @@
+"""Reading a run: each file held to what `records` and `arrays` declare, here and nowhere else.
+
+A run may be a stranger's: no link in its folder is followed, and nothing that is read takes more
+memory than a run's own files do.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from onecycle.config import Recipe, from_toml
+from onecycle.errors import InputError
+from onecycle.run_dir import arrays, checkpoints, logs
+from onecycle.run_dir.checking import Misfit, check
+from onecycle.run_dir.files import damaged, read, read_json
+from onecycle.run_dir.records import (
+    Band,
+    Curve,
+    Environment,
+    EpochRow,
+    Measured,
+    RangeTest,
+    Result,
+    StepRow,
+)
+
+RECIPE_BYTES = 2**20
+"""Bytes of recipe.toml, at the most."""
+
+Record = TypeVar("Record")
+
+
+class Reader:
+    """What a run folder holds. Each method raises an InputError where its file is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended well: result.json is written last."""
+        return (self.path / "result.json").is_file()
+
+    def read(self, name: str, most: int) -> bytes | None:
+        """What a file of up to `most` bytes holds, or None where there is none.
+
+        Raises:
+            InputError: it is too large, a link or no file.
+        """
+        return read(self.path, name, most)
+
+    def read_recipe(self) -> Recipe:
+        """The recipe in recipe.toml.
+
+        Raises:
+            InputError: it is missing, can't be read, or its content is refused.
+        """
+        path = self.path / "recipe.toml"
+        content = read(self.path, path.name, RECIPE_BYTES)
+        if content is None:
+            raise InputError(f"{path}: can't be read: No such file or directory")
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: can't be read: it is not UTF-8 text") from None
+        return from_toml(text, source=str(path))
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """What a JSON file holds, unchecked, or None where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return read_json(self.path, name)
+
+    def environment(self) -> Environment:
+        """What environment.json holds; nothing where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return self._record("environment.json", Environment) or {}
+
+    def range_test(self) -> RangeTest | None:
+        """What lr_range_test.json holds, or None where no range test was run.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        found = self._record("lr_range_test.json", RangeTest)
+        for curve in [] if found is None else [found.get("curve"), *found.get("curves", [])]:
+            if curve is not None and len(_lengths(curve)) != 1:
+                raise damaged(self.path / "lr_range_test.json", "a curve has gaps")
+        return found
+
+    def measured(self) -> Measured:
+        """What audit.json holds; nothing where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return self._record("audit.json", Measured) or {}
+
+    def result(self, *needed: str) -> Result | None:
+        """What result.json holds, or None while the run is unfinished.
+
+        Args:
+            needed: keys that it must have.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return self._record("result.json", Result, needed)
+
+    def _record(self, name: str, kind: type[Record], needed: Collection[str] = ()) -> Record | None:
+        """What a JSON file holds, held to its declaration."""
+        value = self.read_json(name)
+        if value is None:
+            return None
+        try:
+            _check_needed(value, needed)
+            check(value, kind)
+        except Misfit as misfit:
+            raise damaged(self.path / name, misfit) from None
+        return cast(Record, value)
+
+    def load_arrays(self, name: str) -> dict[str, np.ndarray]:
+        """All arrays of an npz file. Nothing in it is executed.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        try:
+            return arrays.read_arrays(self.path, name)
+        except FileNotFoundError:
+            raise self._missing(name) from None
+
+    def predictions(self, *needed: str) -> dict[str, np.ndarray] | None:
+        """The arrays of predictions.npz, or None where there is none yet; see `arrays.PREDICTIONS`.
+
+        Args:
+            needed: arrays that it must have beside `logits` and `labels`.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            found = arrays.read_arrays(self.path, "predictions.npz", arrays.PREDICTIONS)
+        except FileNotFoundError:
+            return None
+        arrays.check_predictions(self.path / "predictions.npz", found, needed)
+        return found
+
+    def examples(self, images: int, classes: int) -> dict[str, np.ndarray] | None:
+        """The arrays of examples.npz, or None where there is none yet; see `arrays.EXAMPLES`.
+
+        Args:
+            images: in the test split.
+            classes: of these.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            found = arrays.read_arrays(self.path, "examples.npz", arrays.EXAMPLES)
+        except FileNotFoundError:
+            return None
+        arrays.check_examples(self.path / "examples.npz", found, images, classes)
+        return found
+
+    def _missing(self, name: str) -> InputError:
+        return InputError(f"{self.path / name}: is missing; resume the run, or train again")
+
+    def example_images(self, images: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Of examples.npz the images alone, uint8 E H W C, and before them their indices.
+
+        None where there is no such file. Raises what `examples` does.
+        """
+        forms = {name: arrays.EXAMPLES[name] for name in ("indices", "images")}
+        try:
+            found = arrays.read_arrays(self.path, "examples.npz", forms)
+        except FileNotFoundError:
+            return None
+        arrays.check_images(self.path / "examples.npz", found, images)
+        return found["indices"], found["images"]
+
+    def newest_weights(self) -> tuple[int, str] | None:
+        """Step and `weights_sha256` of the newest undamaged checkpoint; None: none was saved yet.
+
+        They are read piece by piece, and take no memory to speak of.
+
+        Raises:
+            InputError: all are damaged, or one is a link.
+        """
+        return checkpoints.newest_weights(self.path / "checkpoints")
+
+    def read_rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a .jsonl file, unchecked; none where there is no file.
+
+        A last one that was cut short is dropped.
+
+        Raises:
+            InputError: a row before the last is damaged.
+        """
+        return [row for _, row in logs.rows(self.path, name)]
+
+    def epochs(self, *needed: str) -> list[EpochRow]:
+        """The rows of metrics.jsonl.
+
+        Args:
+            needed: keys that each must have.
+
+        Raises:
+            InputError: a row is damaged.
+        """
+        return list(self._rows("metrics.jsonl", EpochRow, needed))
+
+    def steps(self) -> Iterator[StepRow]:
+        """The rows of steps.jsonl, one at a time, for there may be millions.
+
+        Raises:
+            InputError: a row is damaged.
+        """
+        return self._rows("steps.jsonl", StepRow)
+
+    def _rows(
+        self, name: str, kind: type[Record], needed: Collection[str] = ()
+    ) -> Iterator[Record]:
+        for number, row in logs.rows(self.path, name):
+            try:
+                _check_needed(row, needed)
+                check(row, kind)
+            except Misfit as misfit:
+                raise logs.damaged_row(self.path / name, number, str(misfit)) from None
+            yield cast(Record, row)
+
+
+def _lengths(curve: Band | Curve) -> set[int]:
+    """How many readings each column has."""
+    columns = ("lr", "loss", "smoothed", "low", "high")
+    return {
+        len(values)
+        for name, values in curve.items()
+        if name in columns and isinstance(values, list)
+    }
+
+
+def _check_needed(value: Mapping[str, Any], needed: Collection[str]) -> None:
+    for name in needed:
+        if name not in value:
+            raise Misfit(f"'{name}' is missing")
