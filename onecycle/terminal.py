@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from onecycle.nouns import counted
+from onecycle.printable import printable
 from onecycle.progress import Progress
 from onecycle.progress.stage import Stage, amount, duration, header, live_line, table_row, told
 
@@ -109,7 +110,7 @@ class PlainProgress(Progress):
         self._line(line)
 
     def _line(self, text: str) -> None:
-        self._stream.write(f"{text}\n")
+        self._stream.write(f"{printable(text)}\n")
         self._stream.flush()
         self._written = perf_counter()
 
@@ -164,7 +165,7 @@ class TerminalProgress(Progress):
         self._draw(now)
 
     def note(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
+        self._console.print(printable(line), markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Take the live line away and give the cursor back."""

@@ -26,6 +26,7 @@ from onecycle.cli.inherited import start_without_harmful
 from onecycle.config import Recipe
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError, Interrupted, StaleError, TrainingError
+from onecycle.printable import printable
 from onecycle.recipes import RECIPES
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
@@ -171,11 +172,11 @@ def _meant(flag: str) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    """One line on standard error: whatever was in the message, without control characters."""
+    """One line on standard error: whatever was in the message, control characters as codes."""
     if len(message) > LONGEST_MESSAGE:
         half = LONGEST_MESSAGE // 2
         message = f"{message[:half]} … {message[-half:]}"
-    line = "".join(character if character.isprintable() else " " for character in message)
+    line = printable(" ".join(message.splitlines()))
     return _say(f"onecycle: error: {line}", code)
 
 

@@ -8,6 +8,7 @@ from onecycle.cli.call import Call, write
 from onecycle.cli.flags import spelled
 from onecycle.errors import InputError, StaleError
 from onecycle.nouns import counted
+from onecycle.printable import printable
 
 if TYPE_CHECKING:
     from rich.table import Table as Grid
@@ -208,4 +209,4 @@ def _widths(table: "Table") -> list[int]:
 
 def _line(text: str) -> str:
     """A name from a file as one line that moves no cursor: odd characters become `?`."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return printable(text)

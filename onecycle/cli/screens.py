@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from onecycle.nouns import counted
+from onecycle.printable import printable
 from onecycle.progress.stage import amount, duration, percent
 
 UNLIMITED = 10_000
@@ -334,15 +335,15 @@ def print_text(text: str) -> None:
 def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
     """A heading and lines of a name and a value, never folded, so that a path can be copied."""
     screen = console()
-    screen.print(title, style="bold", soft_wrap=True)
+    screen.print(on_a_line(title), style="bold", soft_wrap=True)
     width = max(map(len, pairs)) + 2
     for name, value in pairs.items():
-        screen.print(f"  {name:<{width}}{value}", soft_wrap=True)
+        screen.print(f"  {name:<{width}}{on_a_line(value)}", soft_wrap=True)
 
 
 def on_a_line(text: str) -> str:
-    """A name from a file system as one line that moves no cursor: odd characters become `?`."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    """A name from a file system as one line that moves no cursor: odd characters as their codes."""
+    return printable(text)
 
 
 def _decimals(numbers: Iterable[float]) -> str:

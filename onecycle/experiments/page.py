@@ -10,6 +10,7 @@ from onecycle.experiments import tables
 from onecycle.experiments.comparison import Comparison
 from onecycle.experiments.examples import thumbnails
 from onecycle.experiments.words import percent, time_text
+from onecycle.printable import on_a_page
 
 MOST_IMAGES, MOST_WITHOUT = 60, 24
 """Mistakes of all runs that the page shows, and without pictures; --json names all."""
@@ -25,6 +26,7 @@ def to_html(comparison: Comparison) -> str:
         loader=PackageLoader("onecycle"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=on_a_page,
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("compare.html.j2")

@@ -23,6 +23,7 @@ from onecycle.experiments.words import (
     with_spread,
 )
 from onecycle.nouns import counted
+from onecycle.printable import printable
 
 if TYPE_CHECKING:
     from onecycle.experiments.comparison import Comparison
@@ -199,9 +200,9 @@ def _markdown(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that neither ends a cell nor begins a tag, a comment or emphasis; odd marks as `?`."""
+    """Text that neither ends a cell nor begins a tag, a comment or emphasis; odd marks as codes."""
     text = re.sub(r"([\\|*`\[<]|(?<!\w)_|_(?!\w))", r"\\\1", text)
-    return "".join(mark if mark.isprintable() else "?" for mark in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 # ------------------------------------------------------------------------------------ CSV and JSON
@@ -214,8 +215,16 @@ def to_csv(comparison: "Comparison") -> str:
     names = dict.fromkeys(name for row in rows for name in row)  # not every run has all figures
     writer = csv.DictWriter(file, list(names), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _csv_cell(value) for name, value in row.items()} for row in rows)
     return file.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: such a text gets an apostrophe before it."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _flat(group: Group) -> dict[str, Any]:

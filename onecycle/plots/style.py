@@ -24,6 +24,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import Formatter, NullFormatter
 
+from onecycle.printable import printable
+
 INK, QUIET, FAINT, GRID = "#22262b", "#5b6570", "#9aa3ad", "#e6e9ed"
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00",
@@ -213,8 +215,8 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
 
 
 def one_line(text: str) -> str:
-    """`text` as it can be drawn: line breaks become blanks, bytes that are no text become `?`."""
-    return " ".join(text.encode("utf-8", "replace").decode().split())
+    """`text` as it can be drawn: line breaks become blanks, other odd characters their codes."""
+    return printable(" ".join(text.split()))
 
 
 def fit(text: str, size: float, width: float, *, bold: bool = False) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from onecycle.printable import on_a_page
 from onecycle.report.calibration import calibration
 from onecycle.report.card import card
 from onecycle.report.charts import charts
@@ -26,6 +27,7 @@ _ENVIRONMENT = Environment(
     loader=PackageLoader("onecycle"),
     autoescape=True,
     undefined=StrictUndefined,
+    finalize=on_a_page,
     trim_blocks=True,
     lstrip_blocks=True,
 )

@@ -4,8 +4,7 @@ from datetime import datetime
 
 from scipy.stats import binomtest
 
-NARROW = "\u202f"
-"""A narrow blank that does not break."""
+from onecycle.printable import THIN
 
 
 def wilson_bounds(hits: int, count: int) -> tuple[float, float]:
@@ -44,10 +43,10 @@ def percent(share: float) -> str:
 def sure(share: float) -> str:
     """A probability to one decimal, none of them rounded up to certainty."""
     if share >= 0.9995:
-        return f">{NARROW}99.9{NARROW}%"
+        return f">{THIN}99.9{THIN}%"
     if share < 0.0005:
-        return f"<{NARROW}0.1{NARROW}%"
-    return f"{100 * share:.1f}{NARROW}%"
+        return f"<{THIN}0.1{THIN}%"
+    return f"{100 * share:.1f}{THIN}%"
 
 
 def duration(seconds: float) -> str:
