@@ -212,7 +212,7 @@ def from_toml(text: str, *, base: Recipe | None = None, source: str = "recipe") 
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of a number of too many digits
         raise InputError(f"{source}: not valid TOML: {error}") from None
     try:
         return override(base or Recipe(), **values)

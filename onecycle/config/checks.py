@@ -83,7 +83,12 @@ def check_types(recipe: "Recipe") -> None:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 words = "".join(f" or {word}" for word in _words(name))
                 raise InputError(f"{name}: '{value}' is not a number; give a number{words}")
-            object.__setattr__(recipe, name, float(value))
+            try:
+                object.__setattr__(recipe, name, float(value))
+            except OverflowError:
+                raise InputError(
+                    f"{name}: has too many digits; give a number below 1e308"
+                ) from None
         elif type(value) is not type(field.default):
             kind = {bool: "true or false", int: "a whole number", str: "text"}
             raise InputError(f"{name}: '{value}' is not {kind[type(field.default)]}")
