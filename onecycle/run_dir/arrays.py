@@ -44,7 +44,7 @@ class Form:
 
     Attributes:
         kinds: of its type, as `numpy.dtype.kind`: i, u, f, U.
-        dimensions: how many; None: any number up to 4.
+        dimensions: how many; None: any number up to 6.
         most: bytes of it, at the most.
     """
 
@@ -164,7 +164,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, form: Form) -> np.
 
 def _hold(member: zipfile.ZipInfo, form: Form, shape: tuple[int, ...], kind: np.dtype) -> None:
     """Hold an array's header to what is wanted, and its size to that of the member."""
-    wanted = len(shape) <= 4 if form.dimensions is None else len(shape) == form.dimensions
+    wanted = len(shape) <= 6 if form.dimensions is None else len(shape) == form.dimensions
     if kind.kind not in form.kinds or not wanted or min(shape, default=0) < 0:
         raise ValueError(f"{member.filename} is an array of another kind: {kind}, {shape}")
     size = math.prod(shape) * kind.itemsize

@@ -91,7 +91,7 @@ class Reader:
         """
         found = self._record("lr_range_test.json", RangeTest)
         for curve in [] if found is None else [found.get("curve"), *found.get("curves", [])]:
-            if curve is not None and len(_lengths(curve)) != 1:
+            if curve is not None and (len(lengths := _lengths(curve)) != 1 or 0 in lengths):
                 raise damaged(self.path / "lr_range_test.json", "a curve has gaps")
         return found
 
