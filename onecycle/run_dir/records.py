@@ -137,6 +137,8 @@ class Environment(TypedDict, total=False):
     cuda: str | None
     git: Git | None
     data_fingerprint: str
+    data_given: str
+    data_path: str | None
     data_left_out: Any
     recipe: dict[str, Any]
     resumed: list[Resumption]

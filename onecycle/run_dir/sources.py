@@ -22,7 +22,7 @@ def images_of(run: "RunDir", recipe: Recipe, given: str | None = None) -> str:
     """
     if given is not None:
         return given
-    known = run.read_json("environment.json") or {}
+    known = run.environment()
     source, place = recipe.data, known.get("data_path")
     if not isinstance(place, str) or source != known.get("data_given"):
         return source

@@ -200,15 +200,13 @@ def _own_elsewhere(run: RunDir, recipe: Recipe, images: ImageSet, data: str) -> 
 
 def _names_of_test(run: RunDir) -> set[str]:
     """The names of the run's test images, as far as they are known."""
-    if not (run.path / "predictions.npz").exists():
-        return set()
-    names = run.load_arrays("predictions.npz").get("names")
+    names = (run.predictions() or {}).get("names")
     return set() if names is None else set(names.tolist())
 
 
 def _recorded(run: RunDir, name: str) -> str | None:
     """A text in environment.json."""
-    value = (run.read_json("environment.json") or {}).get(name)
+    value = run.environment().get(name)
     return value if isinstance(value, str) else None
 
 

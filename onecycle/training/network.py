@@ -81,9 +81,9 @@ def recorded(run: RunDir, recipe: Recipe) -> Network | None:
             return _checked(known, recipe)
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise _damaged(run.path / FILE, error) from None
-    if recipe.mean == "auto" or not (run.path / "predictions.npz").exists():
+    if recipe.mean == "auto":
         return None
-    classes = run.load_arrays("predictions.npz").get("classes")
+    classes = (run.predictions() or {}).get("classes")
     return classes if classes is None else _of_older_run(recipe, tuple(classes.tolist()))
 
 
