@@ -209,7 +209,9 @@ def _mistakes(
     )
 
 
-def _maps(kept: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Grad-CAM maps of the `wrong` images for the class predicted, in [0, 1]."""
+def _maps(kept: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Grad-CAM maps of the `wrong` images for the class predicted, in [0, 1]; None: not all are."""
+    if not np.isin(kept["wrong"], kept["cam_indices"]).all():
+        return None
     places = np.searchsorted(kept["cam_indices"], kept["wrong"])
     return kept["cam_predicted"][places] / 255

@@ -29,7 +29,7 @@ def lines(evidence: Evidence) -> list[Line]:
         return [unknown("Learning rate and momentum", "as in the recipe")]
     total = recipe.epochs * per_epoch
     if total > MOST_STEPS:
-        asked = f"as in the recipe, at each of {total:,} steps"
+        asked = f"as in the recipe, at each of {counted(total, 'step')}"
         return [unknown("Learning rate and momentum", asked, "too many steps to look at")]
     steps, lr, momentum = evidence.steps.step, evidence.steps.lr, evidence.steps.momentum
     asked_lr, asked_momentum = schedule(recipe, per_epoch)

@@ -257,7 +257,8 @@ def check_examples(path: Path, arrays: Mapping[str, np.ndarray], images: int, cl
     fields = [arrays[name] for name in ("field_stages", "field_sides", "fields")]
     fit = [
         _rising(mapped) and bool(np.isin(mapped, arrays["indices"]).all()),
-        all(_are_of(arrays[name], mapped) for name in ("wrong", "losses", "labels")),
+        all(_are_of(arrays[name], mapped) for name in ("losses", "labels")),
+        _within(arrays["wrong"], images) and len(arrays["wrong"]) <= images,
         all(maps_MHW.dtype == np.uint8 and len(maps_MHW) == len(mapped) for maps_MHW in maps),
         all(max(maps_MHW.shape[1:]) <= LONGEST_SIDE for maps_MHW in maps),
         not len(mapped) or all(min(maps_MHW.shape) > 0 for maps_MHW in maps),

@@ -275,7 +275,7 @@ def _loaded(run: RunDir, known: Network, checkpoint: Checkpoint) -> nn.Module:
     model = known.build()
     try:
         load_model(model, checkpoint.tensors)
-    except RuntimeError:
+    except InputError:
         raise InputError(
             f"{run.path}: the checkpoint of step {checkpoint.step} is not of the network that "
             "recipe.toml and network.json describe; give them back"
