@@ -265,7 +265,7 @@ def check_examples(path: Path, arrays: Mapping[str, np.ndarray], images: int, cl
         len({len(values) for values in fields}) == 1,
         not len(fields[2]) or 0 < min(fields[2].shape) <= max(fields[2].shape) <= LONGEST_SIDE,
         all(bool(np.isfinite(values).all()) for values in fields[1:]),
-        "wrong_images" not in arrays or _are_pictures(arrays["wrong_images"], len(arrays["wrong"])),
+        "wrong_images" not in arrays or _are_pictures(arrays["wrong_images"]),
         _samples_fit(arrays, classes),
     ]
     if not all(fit):
@@ -279,13 +279,17 @@ def _samples_fit(arrays: Mapping[str, np.ndarray], classes: int) -> bool:
         return not found
     images_SHWC, versions_SRHWC, labels_S = found
     same = versions_SRHWC.shape[:1] + versions_SRHWC.shape[2:] == images_SHWC.shape
-    fit = _are_pictures(images_SHWC, len(labels_S)) and versions_SRHWC.dtype == np.uint8
+    fit = (
+        _are_pictures(images_SHWC)
+        and len(images_SHWC) == len(labels_S)
+        and versions_SRHWC.dtype == np.uint8
+    )
     return fit and same and _within(labels_S, classes)
 
 
-def _are_pictures(images_NHWC: np.ndarray, count: int) -> bool:
+def _are_pictures(images_NHWC: np.ndarray) -> bool:
     fit = images_NHWC.dtype == np.uint8 and images_NHWC.shape[3] in (1, 3)
-    return fit and len(images_NHWC) == count and max(images_NHWC.shape[1:3]) <= LONGEST_SIDE
+    return fit and max(images_NHWC.shape[1:3]) <= LONGEST_SIDE
 
 
 def _check_present(path: Path, arrays: Mapping[str, np.ndarray], needed: Collection[str]) -> None:
