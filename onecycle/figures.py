@@ -102,9 +102,9 @@ def _confusion(files: Evidence) -> plots.Figure | None:
 
 def _misclassified(files: Evidence) -> plots.Figure | None:
     evaluation, kept = _evaluation(files), files.examples
-    if evaluation is None or kept is None:
+    if evaluation is None or kept is None or "wrong_images" not in kept:
         return None
-    if len(kept.get("wrong_images", ())) != len(kept["wrong"]):
+    if len(kept["wrong_images"]) != len(kept["wrong"]):
         return None
     names = files.names
     maps = _maps(kept)

@@ -14,7 +14,7 @@ from onecycle.config import Recipe
 from onecycle.errors import InputError
 from onecycle.nouns import counted
 from onecycle.run_dir import RunDir
-from onecycle.run_dir.records import Environment, EpochRow, RangeTest
+from onecycle.run_dir.records import EpochRow, RangeTest
 
 DEEPEST = 3
 """Folders below a given one in which runs are looked for."""
@@ -77,7 +77,7 @@ class FinishedRun:
     path: Path
     recipe: Recipe
     result: Mapping[str, Any]
-    environment: Environment
+    environment: Mapping[str, Any]
     found: dict[str, str]
     epochs: list[EpochRow]
     test: TestImages
@@ -184,7 +184,7 @@ def read_run(path: Path) -> FinishedRun | LeftOut:
         if result is None:
             done = f"{len(epochs)} of {counted(recipe.epochs, 'epoch')}"
             return LeftOut(path, f"it has not finished ({done}); onecycle resume goes on with it")
-        environment = folder.environment()
+        environment = cast(Mapping[str, Any], folder.environment())
         found = _found(folder.range_test())
         test = _test_images(folder, result["test_accuracy"])
     except InputError as error:
