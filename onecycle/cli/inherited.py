@@ -7,6 +7,7 @@ same process. So the program is started again without them, before it has done a
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,26 @@ LIBRARIES = ("numpy", "scipy.stats", "torch")
 
 COMPILER = ("torch._dynamo", "torch._inductor.config")
 """Imported by PyTorch when it makes an optimizer."""
+
+AFFINITY = "GOMP_CPU_AFFINITY"
+"""The processors of OpenMP's threads: numbers and ranges, by blanks or commas. What begins like
+none of them has libgomp (GCC 12) read it for ever, as it is loaded."""
+
+_PLACE = r"\d+(-\d+(:\d+)?)?"
+
+
+def leave_out_endless(words: Sequence[str]) -> None:
+    """Take the variable away that would have a library wait for ever when it is loaded.
+
+    Args:
+        words: the command line; with `--quiet` nothing is said.
+    """
+    value = os.environ.get(AFFINITY, "").strip()
+    if not value or re.fullmatch(rf"{_PLACE}([\s,]+{_PLACE})*", value):
+        return
+    del os.environ[AFFINITY]
+    if "--quiet" not in words:
+        sys.stderr.write(f"onecycle: {AFFINITY}: left out, as it is no list of processors\n")
 
 
 def suspects(environment: Mapping[str, str]) -> list[str]:
@@ -32,6 +53,7 @@ def start_without_harmful(words: Sequence[str]) -> None:
     Args:
         words: the command line; with `--quiet` nothing is said.
     """
+    leave_out_endless(words)
     names = suspects(os.environ)
     if not names or os.name != "posix":
         return
