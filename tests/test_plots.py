@@ -648,7 +648,15 @@ def mistakes(count: int, channels: int = 3, **given: Sequence[str]) -> Figure:
         given.get("predicted", [CLASSES[(index + 1) % 10] for index in range(count)]),
         [1 - index / 50 for index in range(count)],
         given.get("names", [f"test/{index:06d}.png" for index in range(count)]),
+        losses=given.get("losses"),
     )
+
+
+def test_the_loss_of_a_mistake_stands_behind_its_confidence() -> None:
+    figure = mistakes(20, losses=[10.234 + index for index in range(20)])
+    assert "100.0 %, loss 10.23" in says(figure)
+    assert "62.0 %, loss 29.23" in says(figure)
+    assert_legible(figure)
 
 
 @pytest.mark.parametrize(("count", "channels"), [(1, 3), (2, 1), (7, 3), (20, 1), (25, 3)])

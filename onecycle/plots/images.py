@@ -245,8 +245,8 @@ def misclassified(
             heated_HWC = heat.overlay(image_HWC, maps_NHW[index])
             _show(axes, heated_HWC, x + width + GAP, y, width, height)
         pair = _pair(*pairs[index], size, space)
-        sure = f"{style.percent_text(confidence[index])} confident"
-        sure += "" if losses is None else f", loss {losses[index]:.2f}"
+        sure = style.percent_text(confidence[index])
+        sure += " confident" if losses is None else f", loss {losses[index]:.2f}"
         axes.text(x, y - 30, pair, va="baseline", fontsize=size, fontweight="bold")
         axes.text(x, y - 9, sure, va="baseline", fontsize=SMALL)
         name = style.fit(names[index], SMALL, space)
