@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import test_cli_fuzz
+import test_compilers
+import test_inherited
 import test_kills
 import test_modes
 import test_odd_loops
 import test_replaced_layers
 import test_run_folder_hostile
+import test_run_fuzz
 import test_sanitizers
 import test_schedule
 import test_signals
@@ -119,8 +122,9 @@ def resumed(forks: Forks, run: Path, **more: Any) -> Done:
 
 def test_every_row_of_the_table_has_its_test() -> None:
     elsewhere = (
-        test_cli_fuzz, test_kills, test_modes, test_replaced_layers, test_run_folder_hostile,
-        test_sanitizers, test_signals, test_soak, test_thousands_of_classes,
+        test_cli_fuzz, test_compilers, test_inherited, test_kills, test_modes,
+        test_replaced_layers, test_run_folder_hostile, test_run_fuzz, test_sanitizers,
+        test_signals, test_soak, test_thousands_of_classes,
     )  # fmt: skip
     assert {module.__name__ for module in elsewhere}  # they have rows too
     assert set(TESTED) == set(DOCUMENTED) - {"fault", "---"}

@@ -514,6 +514,7 @@ def test_checkpoints_that_are_a_link_are_refused_by_every_command(forks: Forks, 
 
 
 LIMITED = """
+import resource
 lines = open("/proc/self/status").read().splitlines()
 used = next(int(line.split()[1]) for line in lines if line.startswith("VmSize")) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (used + 400 * 2**20, -1))
