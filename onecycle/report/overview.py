@@ -100,6 +100,7 @@ def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
     Whether such a one was found or given can't be told: the run's recipe holds the values used.
     """
     differing = differences(recipe, base) if base else {}
+    differing.pop("min_steps", None)  # 0 in every run: the epochs hold it
     rows = []
     for name, here in asdict(recipe).items():
         there, _ = differing.get(name, (None, None))
