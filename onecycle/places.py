@@ -1,6 +1,7 @@
 """Where the program keeps files of its own on this machine. Imports nothing."""
 
 import os
+from errno import ENOTDIR
 from pathlib import Path
 
 
@@ -39,6 +40,6 @@ def make_folder(path: Path) -> None:
         make_folder(path.parent)
     try:
         path.mkdir(0o755)
-    except FileExistsError:  # another process was faster
+    except FileExistsError:  # another process was faster, or a file has that name
         if not path.is_dir():
-            raise
+            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(path)) from None

@@ -161,11 +161,6 @@ def _check_possible(recipe: "Recipe") -> None:
             f"{SMALLEST_IMAGE} or more, "
             "or 0 for the data's own size"
         )
-    if recipe.batch_size != "auto" and recipe.micro_batch > recipe.batch_size:
-        raise InputError(
-            f"micro_batch: {recipe.micro_batch} is above batch_size ({recipe.batch_size}); lower "
-            "it, or give 0 for all"
-        )
     if recipe.micro_batch == 1:
         raise InputError("micro_batch: one image has no statistics; give 2 or more, or 0 for all")
     if not recipe.recipe or "/" in recipe.recipe or recipe.recipe.startswith("."):
