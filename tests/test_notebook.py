@@ -1,5 +1,7 @@
 """The notebooks run from top to bottom at reduced size, and show their pictures."""
 
+import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,25 @@ def shown(name: str, folder: Path, values: dict[str, Any]) -> list[dict[str, Any
 
 def is_parameters(cell: Any) -> bool:
     return "parameters" in cell.metadata.get("tags", [])
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.rglob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_outputs_of_one_whole_run_are_stored_with_the_notebook(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    data = [output.data for output in outputs if "data" in output]
+    pictures = [base64.b64decode(each["image/png"]) for each in data if "image/png" in each]
+    assert len(pictures) >= 4
+    assert max(map(len, pictures)) < 200_000
+    assert path.stat().st_size < 1_000_000
+    text = json.dumps(notebook)
+    assert re.search(r"takes about \d+ minutes? on", text)  # what a reader may expect
+    assert not re.search(r"/(home|root|tmp)/|EXPECTED", text)
 
 
 def test_the_notebook_runs_and_shows_its_pictures(tmp_path: Path) -> None:
