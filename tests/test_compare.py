@@ -389,6 +389,11 @@ def test_odd_names_reach_no_terminal_and_no_document(tmp_path: Path) -> None:
     assert all(line.isprintable() for line in table)
 
 
+def test_a_comparison_is_shown_by_its_subject(trials: Path) -> None:
+    told = "2 recipes, 6 runs, on shapes (fingerprint 0123456789abcdef), 200 test images"
+    assert repr(compare(trials)) == f"<Comparison: {told}>"
+
+
 def test_csv_and_json_hold_the_same_figures_in_full(trials: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(ask("compare runs --csv").out)))
     found = json.loads(ask("compare runs --json").out)

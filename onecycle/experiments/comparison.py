@@ -16,7 +16,7 @@ from onecycle.experiments.words import count_text, list_text
 ALONE = "there is one run only, so nothing is compared; name two or more"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What sets runs apart, and whether chance explains it. A notebook shows it as a table.
 
@@ -51,6 +51,9 @@ class Comparison:
     def to_csv(self) -> str:
         """A line for each group, under a line of headings; figures in full precision."""
         return tables.to_csv(self)
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {tables.subject(self)}>"
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
