@@ -87,4 +87,4 @@ def test_all_diverged_is_an_error_with_a_remedy():
 
 def test_the_cost_in_words():
     assert expected_cost(100, 0.01) == "3 to 7 trainings of 100 steps, 3 s to 7 s"
-    assert expected_cost(1000, 0.5) == "3 to 7 trainings of 1000 steps, 25.0 min to 58.3 min"
+    assert expected_cost(1000, 0.5) == "3 to 7 trainings of 1,000 steps, 25.0 min to 58.3 min"
