@@ -1,6 +1,7 @@
 """What all tests share: they repeat exactly, draw no windows, and leave the user's cache alone."""
 
 import os
+import signal
 
 os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib, here or in a subprocess
 
@@ -12,6 +13,12 @@ import torch
 from browsing import Visits, running_browser
 from hypothesis import HealthCheck, settings
 from trained import Forks
+
+# Under nohup, or in the background of some shells, signals are ignored, here and in subprocesses.
+for name in ("SIGHUP", "SIGINT", "SIGTERM"):
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+        usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+        signal.signal(getattr(signal, name), usual)
 
 settings.register_profile(
     "repeatable",
