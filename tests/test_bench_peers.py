@@ -406,6 +406,7 @@ def test_requirements_agree_with_the_constraints() -> None:
     assert not set(ours) & set(theirs)
 
 
+@pytest.mark.faults
 def test_textbook_and_engine_take_turns() -> None:
     """The command itself, in the processes that it starts, with real trainings."""
     command = "-m benchmarks.peers --contenders textbook,onecycle --set precision=fp32 --turns 2 "
@@ -422,6 +423,7 @@ def test_textbook_and_engine_take_turns() -> None:
     assert "onecycle with {'precision': 'fp32'}" in done.stdout
 
 
+@pytest.mark.faults
 def test_stopping_the_benchmark_leaves_no_contender() -> None:
     command = "-m benchmarks.peers --contenders onecycle --turns 100000 --width 0.0625 --device cpu"
     running = subprocess.Popen(

@@ -150,6 +150,7 @@ def marked(count: int, seed: int) -> ImageSet:
     return ImageSet(images, labels, ("red", "green", "blue", "white"), names)
 
 
+@pytest.mark.faults
 def test_blacking_out_what_speaks_for_the_class_costs_more_than_chance(tmp_path, monkeypatch):
     """Deletion, over the test split of a trained run: the top 20 % of pixels against a random 20 %.
 

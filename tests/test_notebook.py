@@ -68,6 +68,7 @@ def test_the_notebook_runs_and_shows_its_pictures(tmp_path: Path) -> None:
     assert (run / "result.json").exists()
 
 
+@pytest.mark.faults
 def test_the_experiments_train_show_and_compare(tmp_path: Path) -> None:
     """In their order, as the second and third need the runs of the first."""
     recipes = {}
