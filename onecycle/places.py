@@ -37,9 +37,12 @@ def make_folder(path: Path) -> None:
     if path.is_dir():
         return
     if path.parent != path:
-        make_folder(path.parent)
+        try:
+            make_folder(path.parent)
+        except FileExistsError:
+            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(path)) from None
     try:
         path.mkdir(0o755)
-    except FileExistsError:  # another process was faster, or a file has that name
+    except FileExistsError:  # another process was faster
         if not path.is_dir():
-            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(path)) from None
+            raise

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 
-PREFIXES = ("TORCH", "PYTORCH", "NPY_", "NUMPY_", "SCIPY_")
+PREFIXES = ("TORCH", "PYTORCH", "NPY_", "NUMPY_", "SCIPY_", "SOURCE_DATE_EPOCH")
 """What the variables of the libraries begin with that read some when they are imported."""
 
 LIBRARIES = ("numpy", "scipy.stats", "torch")
