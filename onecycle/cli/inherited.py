@@ -40,6 +40,14 @@ def leave_out_endless(words: Sequence[str]) -> None:
         sys.stderr.write(f"onecycle: {AFFINITY}: left out, as it is no list of processors\n")
 
 
+def forget_impossible_sizes() -> None:
+    """Take away sizes of a terminal that are none: on a screen of 0 columns nothing is shown."""
+    for name in ("COLUMNS", "LINES"):
+        value = os.environ.get(name)
+        if value is not None and not re.fullmatch(r"0*[1-9]\d*", value):
+            del os.environ[name]
+
+
 def suspects(environment: Mapping[str, str]) -> list[str]:
     """The variables that a library reads when it is imported, in their order."""
     return sorted(name for name in environment if name.startswith(PREFIXES))
@@ -53,6 +61,7 @@ def start_without_harmful(words: Sequence[str]) -> None:
     Args:
         words: the command line; with `--quiet` nothing is said.
     """
+    forget_impossible_sizes()
     leave_out_endless(words)
     names = suspects(os.environ)
     if not names or os.name != "posix":
