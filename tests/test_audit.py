@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch.nn import functional as F
 
 from onecycle import examples, optim, runtime, training
@@ -242,3 +243,19 @@ def test_the_schedule_computed_anew_is_the_trainings(
     wanted = [optim.rates(recipe, step, per_epoch) for step in range(epochs * per_epoch)]
     np.testing.assert_allclose(lr, [rate for rate, _ in wanted], rtol=1e-9)
     np.testing.assert_allclose(momentum, [value for _, value in wanted], rtol=1e-9)
+
+
+def test_images_that_a_cutout_hides_are_not_measured_and_no_failure(tmp_path):
+    """A square as large as the image, on grounds of noise: nothing to tell a shift or a flip by."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    for index, pixels in enumerate(noise):
+        place = tmp_path / "images" / "ab"[index % 2] / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+    given = {"image_size": 0, "train_limit": 0, "test_limit": 0, "batch_size": 16, "cutout": 8}
+    rates = {"lr_max": 0.1, "lr_min": 0.01, "epochs": 1, "crop_padding": 4}
+    recipe = override(RECIPE, data=str(tmp_path / "images"), **given, **rates)
+    run = RunDir.open(training.train(recipe, runs=tmp_path / "runs", threads=1).path)
+    assert failures(audit(run)) == []
+    lines = {line.name: line for section in audit(run).values() for line in section}
+    assert lines["Crop, flip and cutout"].passed is None

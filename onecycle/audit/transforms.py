@@ -14,6 +14,8 @@ NEAR_ENOUGH = 0.05
 CHANCE = 1e-3
 """A share further off passes if draws as asked for would be so far off this often."""
 
+HIDDEN = "not measured: too little is left of any image to tell how it was changed"
+
 
 def lines(evidence: Evidence) -> list[Line]:
     """One line for each transform, and what they come to together."""
@@ -21,6 +23,8 @@ def lines(evidence: Evidence) -> list[Line]:
     if not counts:
         return [unknown("Crop, flip and cutout", "as in the recipe")]
     found = Applied.from_json(counts)
+    if not found.decided and not found.unexplained:  # a cutout as large as the images, say
+        return [unknown("Crop, flip and cutout", "as in the recipe", HIDDEN), _nothing_else(found)]
     return [
         _crop(recipe, found),
         _flip(recipe, found),
