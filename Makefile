@@ -8,6 +8,8 @@ VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 # Where `make wheel` puts the wheel.
 DIST ?= dist
+# The commit that `make same-bits` compares with.
+BASE ?= HEAD
 # A package index for torch besides pip's own sources; empty: from those alone. On Linux, PyPI's
 # build of torch is the one for NVIDIA GPUs (several GB), so a machine without a GPU wants
 #   make train TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -21,7 +23,7 @@ SETTINGS := pyproject.toml constraints.txt
 PEERS := benchmarks/peers/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install train notebook test test-faults lint bench wheel clean
+.PHONY: help install train notebook test test-faults lint bench same-bits wheel clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND [PYTHON=$(PYTHON)] [VENV=$(VENV)] [TORCH_INDEX=URL]"
@@ -49,6 +51,9 @@ lint: $(VENV)/.installed-dev ## style, types and layers: ruff, pyright, import-l
 
 bench: $(BENCH_VENV)/.installed-peers ## measure the speed against other trainers: 15 minutes, idle machine
 	$(BENCH_VENV)/bin/python -m benchmarks.speed
+
+same-bits: $(VENV)/.installed-dev ## compare the bits of four tiny runs with another commit: BASE=origin/main
+	$(BIN)/python -m benchmarks.same_bits "$(BASE)"
 
 wheel: | $(BIN)/pip ## build the wheel
 	rm -rf build
