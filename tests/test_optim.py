@@ -1,6 +1,7 @@
 """Optimizers against the textbook formulas, and who gets weight decay."""
 
 import json
+import typing
 
 import pytest
 import torch
@@ -43,6 +44,31 @@ def test_sgd_follows_the_formula(nesterov):
         velocity = momentum * velocity + total
         weight -= lr * (total + momentum * velocity if nesterov else velocity)
         torch.testing.assert_close(model.weight.detach().double(), weight, rtol=1e-5, atol=1e-6)
+
+
+def test_adamw_follows_the_formula():
+    """Loshchilov and Hutter (2019), algorithm 2, with the rate as the schedule's multiplier."""
+    lr, first, decay, second, eps = 0.1, 0.8, 0.01, 0.999, 1e-8
+    model = nn.Linear(3, 1, bias=False)
+    recipe = Recipe(optimizer="adamw", weight_decay=decay, momentum=first)
+    optimizer = optim.build(model, recipe)
+    optim.set_rates(optimizer, lr, first)
+    weight = model.weight.detach().double().clone()
+    mean = square = torch.zeros_like(weight)
+    for step in range(4):
+        gradient = torch.tensor([[1.0, -2.0, step]])
+        model.weight.grad = gradient.clone()
+        optimizer.step()
+        mean = first * mean + (1 - first) * gradient
+        square = second * square + (1 - second) * gradient**2
+        mean_, square_ = mean / (1 - first ** (step + 1)), square / (1 - second ** (step + 1))
+        weight = weight - lr * decay * weight - lr * mean_ / (square_.sqrt() + eps)
+        torch.testing.assert_close(model.weight.detach().double(), weight, rtol=1e-5, atol=1e-6)
+
+
+def test_every_optimizer_that_a_recipe_may_name_is_there():
+    choices = typing.get_args(typing.get_type_hints(Recipe)["optimizer"])
+    assert sorted(choices) == sorted(optim.OPTIMIZERS)
 
 
 def test_set_rates_reaches_adamw_through_its_first_beta():

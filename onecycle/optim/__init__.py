@@ -1,5 +1,7 @@
 """Optimizers with their parameter groups, their rates at each step, and the terms of their loss.
 
+Each optimizer is a module whose `build` takes parameter groups and the recipe.
+
 Shapes: B batch, K classes.
 """
 
@@ -12,6 +14,11 @@ from torch.optim import Optimizer
 
 from onecycle import schedule
 from onecycle.config import Recipe
+from onecycle.optim import adamw, sgd
+from onecycle.optim.groups import Builder, Groups
+
+OPTIMIZERS: dict[str, Builder] = {"sgd": sgd.build, "adamw": adamw.build}
+"""Every optimizer by the name that a recipe calls it by."""
 
 
 def weights(model: nn.Module) -> list[Tensor]:
@@ -28,21 +35,14 @@ def build(model: nn.Module, recipe: Recipe) -> Optimizer:
     """The recipe's optimizer over `model`, at rate 0 until a rate is set.
 
     Two parameter groups: weights with weight decay, and norms and biases without it (with it
-    under `decay_norms_and_biases`). SGD adds `weight_decay * w` to the gradient, as PyTorch does;
-    AdamW decays apart from the gradient (Loshchilov and Hutter, 2019).
+    under `decay_norms_and_biases`).
     """
     bare_decay = recipe.weight_decay if recipe.decay_norms_and_biases else 0.0
-    groups = [
+    groups: Groups = [
         {"params": weights(model), "weight_decay": recipe.weight_decay},
         {"params": norms_and_biases(model), "weight_decay": bare_decay},
     ]
-    groups = [group for group in groups if group["params"]]
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=0.0, betas=(recipe.momentum, 0.999), fused=fused)
-    return torch.optim.SGD(
-        groups, lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused
-    )
+    return OPTIMIZERS[recipe.optimizer]([group for group in groups if group["params"]], recipe)
 
 
 def rates(recipe: Recipe, step: int, steps_per_epoch: int) -> tuple[float, float]:
