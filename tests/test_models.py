@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from onecycle import models
+from onecycle import models, training
+from onecycle.config import Recipe
 from onecycle.errors import InputError
 from onecycle.models.summary import summarize
 
@@ -139,3 +140,36 @@ def test_the_seed_decides_the_weights_and_the_global_state_stays():
 def test_an_unknown_network_is_refused_with_the_nearest_name():
     with pytest.raises(InputError, match="did you mean 'custom-resnet'"):
         models.build("customresnet", classes=3)
+
+
+class Plain(nn.Module):
+    """A network with a setting of the recipe's, an argument of its own, and no other."""
+
+    def __init__(self, *, classes: int, channels: int, dropout: float, depth: int = 2) -> None:
+        super().__init__()
+        self.dropout, self.depth = dropout, depth
+        self.linear = nn.Linear(channels, classes)
+
+    def forward(self, batch_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.linear(batch_BCHW.mean((2, 3)))
+
+
+def test_a_network_gets_the_settings_that_it_declares_and_no_others(monkeypatch):
+    monkeypatch.setitem(models.NETWORKS, "plain", Plain)
+    assert models.takes("custom-resnet") == ("width", "head_scale", "dropout")
+    recipe = Recipe(model="plain", dropout=0.3)
+    assert models.arguments(recipe) == {"dropout": 0.3}
+    network = models.build("plain", classes=5, channels=1, depth=7, **models.arguments(recipe))
+    assert (network.dropout, network.depth, network.linear.in_features) == (0.3, 7, 1)
+
+
+def test_a_setting_that_the_network_does_not_have_is_refused_with_those_it_has(monkeypatch):
+    monkeypatch.setitem(models.NETWORKS, "plain", Plain)
+    expected = (
+        "width: 0.25 is given, but network 'plain' has no such argument (it has: dropout); "
+        "leave width at 1.0"
+    )
+    for use in (training.find_lr, training.describe, training.prepare):
+        with pytest.raises(InputError) as refused:
+            use(Recipe(model="plain", width=0.25))
+        assert str(refused.value) == expected

@@ -1,38 +1,43 @@
-"""Networks by name."""
+"""Networks by name, each with arguments of its own."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
 from onecycle import runtime
+from onecycle.config import FIELDS, Recipe
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
 from onecycle.models.resnet import CustomResNet
 
-NETWORKS = {"custom-resnet": CustomResNet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"custom-resnet": CustomResNet}
+"""Every network by the name that a recipe calls it by.
+
+A network takes `classes` and `channels` by keyword, and arguments of its own that have defaults.
+Those that `SETTINGS` names are set by the recipe. Its `forward_features` gives the outputs of its
+stages by name, in order.
+"""
+
+SETTINGS = ("width", "head_scale", "dropout")
+"""Fields of a recipe that are arguments of networks."""
 
 
 def build(
-    name: str,
-    *,
-    classes: int,
-    channels: int = 3,
-    width: float = 1.0,
-    head_scale: float = 1.0,
-    dropout: float = 0.0,
-    seed: int = 0,
+    name: str, /, *, classes: int, channels: int = 3, seed: int = 0, **arguments: Any
 ) -> nn.Module:
     """The network called `name`, initialized by PyTorch's defaults from a stream of its own.
 
     The same seed gives the same weights, and the global random state stays as it was.
 
     Args:
-        name: `custom-resnet`.
+        name: a key of `NETWORKS`.
         classes: number of classes, at least 2.
         channels: channels of the images.
-        width: factor on the channel counts, above 0.
-        head_scale: factor on the logits.
-        dropout: probability of dropping a feature before the last layer, in [0, 1).
         seed: of the stream `init`.
+        arguments: the network's own; see its class.
 
     Raises:
         InputError: unknown name (with the nearest one).
@@ -40,9 +45,36 @@ def build(
     check_name(name)
     with runtime.preserved_rng():
         torch.manual_seed(runtime.seed_of(seed, "init"))
-        return NETWORKS[name](
-            classes=classes, channels=channels, width=width, head_scale=head_scale, dropout=dropout
-        )
+        return NETWORKS[name](classes=classes, channels=channels, **arguments)
+
+
+def takes(name: str) -> tuple[str, ...]:
+    """Those of `SETTINGS` that are arguments of the network called `name`.
+
+    Raises:
+        InputError: unknown name (with the nearest one).
+    """
+    check_name(name)
+    declared = inspect.signature(NETWORKS[name]).parameters
+    return tuple(setting for setting in SETTINGS if setting in declared)
+
+
+def arguments(recipe: Recipe) -> dict[str, Any]:
+    """The arguments that the recipe's network takes, with the recipe's values.
+
+    Raises:
+        InputError: unknown name; or the recipe sets an argument that the network does not have.
+    """
+    taken = takes(recipe.model)
+    for name in SETTINGS:
+        value, default = getattr(recipe, name), FIELDS[name].default
+        if name not in taken and value != default:
+            has = ", ".join(taken) or "none"
+            raise InputError(
+                f"{name}: {value} is given, but network '{recipe.model}' has no such argument "
+                f"(it has: {has}); leave {name} at {default}"
+            )
+    return {name: getattr(recipe, name) for name in taken}
 
 
 def check_name(name: str) -> None:

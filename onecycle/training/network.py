@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from onecycle import models
 from onecycle.config import Recipe, override
 from onecycle.errors import InputError
 from onecycle.run_dir import RunDir
@@ -14,9 +15,6 @@ from onecycle.state import Training
 from onecycle.training.preparation import build
 
 FILE = "network.json"
-
-ARGUMENTS = ("width", "head_scale", "dropout")
-"""Fields of a recipe that the network is built by, beside its name."""
 
 MOST_CHANNELS, LONGEST_SIDE, MOST_CLASSES = 4, 65_536, 10**6
 """Bounds of what a file may claim."""
@@ -57,7 +55,7 @@ def record(run: RunDir, training: Training) -> None:
         FILE,
         {
             "name": recipe.model,
-            "arguments": {name: getattr(recipe, name) for name in ARGUMENTS},
+            "arguments": models.arguments(recipe),
             "classes": list(train.classes),
             "channels": channels,
             "size": [height, width],
@@ -103,13 +101,10 @@ def _checked(known: Mapping[str, Any], recipe: Recipe) -> Network:
     height, width = size
     _check_whole("size", height, LONGEST_SIDE)
     _check_whole("size", width, LONGEST_SIDE)
-    recipe = override(
-        recipe,
-        model=known["name"],
-        mean=known["mean"],
-        std=known["std"],
-        **{name: known["arguments"][name] for name in ARGUMENTS},
-    )
+    recipe = override(recipe, model=known["name"], mean=known["mean"], std=known["std"])
+    arguments, exists = known["arguments"], recipe.model in models.NETWORKS  # else `build` says so
+    taken = models.takes(recipe.model) if exists else ()
+    recipe = override(recipe, **{name: arguments[name] for name in taken})
     if not len(recipe.mean) == len(recipe.std) == channels or "auto" in (recipe.mean, recipe.std):
         raise ValueError("mean and std are not one number for each channel")
     return Network(recipe, tuple(classes), channels, (height, width))

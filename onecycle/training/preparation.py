@@ -29,7 +29,7 @@ def prepare(
 
     `source` is where the images are, if that is not the recipe's `data`.
     """
-    models.check_name(recipe.model)
+    models.arguments(recipe)  # refuses a network or settings that don't exist, before longer work
     runtime.set_threads(threads)
     device = runtime.resolve_device(recipe.device)
     precision = runtime.resolve_precision(recipe.precision, device)
@@ -66,10 +66,8 @@ def build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = Non
         recipe.model,
         classes=classes,
         channels=channels,
-        width=recipe.width,
-        head_scale=recipe.head_scale,
-        dropout=recipe.dropout,
         seed=recipe.seed if seed is None else seed,
+        **models.arguments(recipe),
     )
 
 
