@@ -20,10 +20,11 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 SETTINGS := pyproject.toml constraints.txt
+LINKS := $(BIN)/lychee --offline --include-fragments --no-progress
 PEERS := benchmarks/peers/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install train notebook test test-faults lint bench same-bits wheel clean
+.PHONY: help install train notebook test test-faults lint docs bench same-bits wheel clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND [PYTHON=$(PYTHON)] [VENV=$(VENV)] [TORCH_INDEX=URL]"
@@ -49,6 +50,11 @@ lint: $(VENV)/.installed-dev ## style, types and layers: ruff, pyright, import-l
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed-docs ## build the site in site/, API reference included, and check all links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(LINKS) --root-dir "$(CURDIR)/site" "site/**/*.html"
+	$(LINKS) *.md docs/*.md benchmarks/*.md tests/*.md
+
 bench: $(BENCH_VENV)/.installed-peers ## measure the speed against other trainers: 15 minutes, idle machine
 	$(BENCH_VENV)/bin/python -m benchmarks.speed
 
@@ -60,7 +66,7 @@ wheel: | $(BIN)/pip ## build the wheel
 	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir "$(DIST)" .
 
 clean: ## remove all that these commands made, except the runs
-	rm -rf build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	rm -rf build dist site *.egg-info .pytest_cache .hypothesis .ruff_cache .import_linter_cache
 	@for venv in "$(VENV)" "$(BENCH_VENV)"; do \
 	  if [ -f "$$venv/pyvenv.cfg" ]; then echo "rm -rf $$venv"; rm -rf "$$venv"; fi; done
 
@@ -81,6 +87,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.installed-notebook: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[notebook]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
 
 # An environment of its own, made by this Makefile with another VENV; torch stays as it is pinned.
