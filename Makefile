@@ -20,6 +20,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 SETTINGS := pyproject.toml constraints.txt
+SCHEMA := $(BIN)/check-jsonschema --builtin-schema vendor.github-
 LINKS := $(BIN)/lychee --offline --include-fragments --no-progress
 PEERS := benchmarks/peers/requirements.txt
 
@@ -44,11 +45,14 @@ test-faults: $(VENV)/.installed-dev ## break runs on purpose, in some minutes of
 
 install: $(VENV)/.installed-dev ## install the package, and all that tests and lint need
 
-lint: $(VENV)/.installed-dev ## style, types and layers: ruff, pyright, import-linter
+lint: $(VENV)/.installed-dev ## style, types, layers, workflows: ruff, pyright, import-linter, schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(SCHEMA)workflows .github/workflows/*.yml
+	$(SCHEMA)issue-forms .github/ISSUE_TEMPLATE/[bq]*.yml
+	$(SCHEMA)issue-config .github/ISSUE_TEMPLATE/config.yml
 
 docs: $(VENV)/.installed-docs ## build the site in site/, API reference included, and check all links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
