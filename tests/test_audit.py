@@ -45,7 +45,7 @@ class Notes(Progress):
 def failed(tmp_path, recipe: Recipe = RECIPE) -> set[str]:
     """Names of the lines that a training fails; each must have been told as a note."""
     notes = Notes()
-    run = training.train(recipe, runs=tmp_path, progress=notes)
+    run = training.train(recipe, runs=tmp_path, progress=notes, report=False)
     sections = audit(RunDir.open(run.path))
     assert all(line.passed is not None for lines in sections.values() for line in lines)
     names = {line.name for line in failures(sections)}
@@ -56,10 +56,8 @@ def failed(tmp_path, recipe: Recipe = RECIPE) -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
+def one_thread() -> None:
     torch.set_num_threads(1)  # so small that a second thread only waits
-    monkeypatch.setattr(training.figures, "write", lambda *_: None)
-    monkeypatch.setattr(training, "write_report", lambda *_: None)
 
 
 @pytest.fixture
@@ -151,7 +149,7 @@ def test_a_range_test_with_another_optimizer_and_test_images_in_train(tmp_path, 
 
 
 def test_a_peak_on_the_falling_tail_after_the_loss_has_blown_up(tmp_path):
-    run = RunDir.open(training.train(RECIPE, runs=tmp_path).path)
+    run = RunDir.open(training.train(RECIPE, runs=tmp_path, report=False).path)
     lrs = np.geomspace(1e-4, 10, 60)
     losses = np.interp(np.log10(lrs), [-4, -3, -1, -0.3, 0.1, 1], [2.3, 2.3, 1.2, 1.4, 9.0, 2.4])
     curve = LRCurve(tuple(lrs.tolist()), tuple(losses.tolist())).to_json()
@@ -191,7 +189,9 @@ def test_figures_that_are_not_those_of_the_predictions(tmp_path, patch):
 
 def test_a_list_of_mistakes_must_hold_mistakes_alone_and_those_of_greatest_loss(tmp_path):
     """A run of an earlier version, which ranked them by confidence, is not blamed."""
-    run = RunDir.open(training.train(override(RECIPE, lr_max=0.05), runs=tmp_path).path)
+    run = RunDir.open(
+        training.train(override(RECIPE, lr_max=0.05), runs=tmp_path, report=False).path
+    )
     arrays, predictions = run.load_arrays("examples.npz"), run.load_arrays("predictions.npz")
     evaluation = Evaluation(predictions["logits"], predictions["labels"])
     right = np.flatnonzero(evaluation.predictions_N == evaluation.labels_N)
@@ -255,7 +255,7 @@ def test_images_that_a_cutout_hides_are_not_measured_and_no_failure(tmp_path):
     given = {"image_size": 0, "train_limit": 0, "test_limit": 0, "batch_size": 16, "cutout": 8}
     rates = {"lr_max": 0.1, "lr_min": 0.01, "epochs": 1, "crop_padding": 4}
     recipe = override(RECIPE, data=str(tmp_path / "images"), **given, **rates)
-    run = RunDir.open(training.train(recipe, runs=tmp_path / "runs", threads=1).path)
+    run = RunDir.open(training.train(recipe, runs=tmp_path / "runs", threads=1, report=False).path)
     assert failures(audit(run)) == []
     lines = {line.name: line for section in audit(run).values() for line in section}
     assert lines["Crop, flip and cutout"].passed is None

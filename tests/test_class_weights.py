@@ -46,12 +46,6 @@ class Notes(Progress):
         return [note for note in self.notes if note.startswith("uneven classes")]
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    monkeypatch.setattr(training.figures, "write", lambda *_: None)
-    monkeypatch.setattr(training, "write_report", lambda *_: None)
-
-
 def image_set(counts: tuple[int, ...]) -> ImageSet:
     labels = np.repeat(np.arange(len(counts)), counts)
     pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 8, 8, 1), dtype=np.uint8)
@@ -183,7 +177,7 @@ def test_training_range_test_and_probes_all_weigh(uneven, tmp_path, monkeypatch)
 
     monkeypatch.setattr(loop, "train_step", spy)
     recipe = override(BALANCED, data=str(uneven), lr_max="proven", lr_min="auto", lr_steps=10)
-    run = training.train(recipe, runs=tmp_path)
+    run = training.train(recipe, runs=tmp_path, report=False)
     found = json.loads((run.path / "lr_range_test.json").read_text())
     probes = len(found["proof"]["probes"]) * 3  # an epoch of 43 images in batches of 16
     assert len(seen) == len(found["curve"]["lr"]) + probes + run.result["steps"]
@@ -200,15 +194,17 @@ def test_a_stopped_run_with_weights_goes_on_to_the_same_bits(uneven, tmp_path):
                 signal.raise_signal(signal.SIGTERM)
 
     recipe = override(BALANCED, data=str(uneven))
-    whole = training.train(recipe, runs=tmp_path)
+    whole = training.train(recipe, runs=tmp_path, report=False)
     with pytest.raises(Interrupted) as stopped:
-        training.train(recipe, runs=tmp_path, progress=Stopper())
-    again = training.resume(stopped.value.run)
+        training.train(recipe, runs=tmp_path, progress=Stopper(), report=False)
+    again = training.resume(stopped.value.run, report=False)
     assert again.result["weights_sha256"] == whole.result["weights_sha256"]
 
 
 def test_what_is_measured_counts_each_image_once_and_balanced_each_class(uneven, tmp_path):
-    run = training.train(override(BALANCED, data=str(uneven), val_fraction=0.25), runs=tmp_path)
+    run = training.train(
+        override(BALANCED, data=str(uneven), val_fraction=0.25), runs=tmp_path, report=False
+    )
     evaluation, result = run.evaluation, run.result
     right = evaluation.logits_NK.argmax(1) == evaluation.labels_N
     recalls = [right[evaluation.labels_N == label].mean() for label in (0, 1)]
@@ -243,7 +239,7 @@ def test_uneven_classes_are_named_once_with_the_remedy(few, weights, said, tmp_p
     counts = {"train": {"many": 40, "few": few}, "test": {"many": 2, "few": 2}}
     folder, notes = paint(tmp_path / "images", counts), Notes()
     recipe = override(BALANCED, data=str(folder), class_weights=weights, epochs=1)
-    run = training.train(recipe, runs=tmp_path / "runs", progress=notes)
+    run = training.train(recipe, runs=tmp_path / "runs", progress=notes, report=False)
     assert len(notes.uneven) == said
     if said:
         assert notes.uneven == [

@@ -26,12 +26,6 @@ SMALL = Recipe(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.figures, "write", lambda *_: None)
-    monkeypatch.setattr(training, "write_report", lambda *_: None)
-
-
 def make_images(root: Path, seed: int, counts: dict[str, int], mode: str = "RGB") -> Path:
     """Noise with a tint of its own for each class, so that a network can learn something."""
     for label, count in counts.items():
@@ -49,13 +43,12 @@ def make_images(root: Path, seed: int, counts: dict[str, int], mode: str = "RGB"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> training.Run:
     """A run on a folder with train and test, which is gone since."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.figures, "write", lambda *_: None)
-        patch.setattr(training, "write_report", lambda *_: None)
-        root = tmp_path_factory.mktemp("own")
-        make_images(root / "train", 1, dict.fromkeys(CLASSES, 12))
-        make_images(root / "test", 2, {"ant": 4, "bee": 5, "cat": 6})
-        trained = training.train(override(SMALL, data=str(root)), runs=tmp_path_factory.mktemp("r"))
+    root = tmp_path_factory.mktemp("own")
+    make_images(root / "train", 1, dict.fromkeys(CLASSES, 12))
+    make_images(root / "test", 2, {"ant": 4, "bee": 5, "cat": 6})
+    trained = training.train(
+        override(SMALL, data=str(root)), runs=tmp_path_factory.mktemp("r"), report=False
+    )
     shutil.rmtree(root)
     return trained
 
@@ -167,7 +160,7 @@ def flat(tmp_path: Path) -> Path:
 def test_of_the_runs_own_folder_only_the_test_split_counts_wherever_it_is(
     flat: Path, tmp_path: Path
 ) -> None:
-    trained = training.train(override(SMALL, data=str(flat)), runs=tmp_path / "runs")
+    trained = training.train(override(SMALL, data=str(flat)), runs=tmp_path / "runs", report=False)
     moved = flat.rename(tmp_path / "moved")
     told = Told()
     found = training.evaluate_run(trained.path, data=str(moved), progress=told)
@@ -179,7 +172,7 @@ def test_of_the_runs_own_folder_only_the_test_split_counts_wherever_it_is(
 def test_own_images_that_have_changed_are_refused_and_named_images_noted(
     flat: Path, tmp_path: Path
 ) -> None:
-    trained = training.train(override(SMALL, data=str(flat)), runs=tmp_path / "runs")
+    trained = training.train(override(SMALL, data=str(flat)), runs=tmp_path / "runs", report=False)
     paint(flat / "ant" / "new.png", 5, (16, 16))
     with pytest.raises(InputError, match="holds other images than those that the run was trained"):
         training.evaluate_run(trained.path)
@@ -210,7 +203,7 @@ def test_other_sizes_are_resized_as_the_runs_own_were(run: training.Run, tmp_pat
 def test_a_run_at_the_images_own_size_keeps_it(tmp_path: Path) -> None:
     make_images(tmp_path / "own", 1, dict.fromkeys(CLASSES, 5))
     recipe = override(SMALL, data=str(tmp_path / "own"), image_size=0)
-    trained = training.train(recipe, runs=tmp_path / "runs")
+    trained = training.train(recipe, runs=tmp_path / "runs", report=False)
     paint(tmp_path / "new" / "ant" / "0.png", 1, (40, 30))
     paint(tmp_path / "new" / "bee" / "0.png", 2, (20, 20))
     assert training.evaluate_run(trained.path, data=str(tmp_path / "new"))["test_images"] == 2
@@ -230,7 +223,9 @@ def test_grey_images_go_through_a_network_for_colours(run: training.Run, tmp_pat
 
 def test_colours_do_not_go_through_a_network_for_grey_images(tmp_path: Path) -> None:
     make_images(tmp_path / "own", 1, dict.fromkeys(CLASSES, 5), mode="L")
-    trained = training.train(override(SMALL, data=str(tmp_path / "own")), runs=tmp_path / "runs")
+    trained = training.train(
+        override(SMALL, data=str(tmp_path / "own")), runs=tmp_path / "runs", report=False
+    )
     labelled(tmp_path / "new")
     with pytest.raises(InputError, match="has images in colour, and the run's network takes grey"):
         training.evaluate_run(trained.path, data=str(tmp_path / "new"))
@@ -319,7 +314,7 @@ def test_an_unfinished_run_is_evaluated_by_its_record_or_its_data(
 ) -> None:
     recipe = override(SMALL, data=str(flat))
     with pytest.raises(Interrupted) as stopped:
-        training.train(recipe, runs=tmp_path / "runs", progress=Stopper(4))
+        training.train(recipe, runs=tmp_path / "runs", progress=Stopper(4), report=False)
     folder = Path(stopped.value.run or "")
     if not recorded:
         (folder / "network.json").unlink()

@@ -158,13 +158,11 @@ def test_blacking_out_what_speaks_for_the_class_costs_more_than_chance(tmp_path,
     """
     splits = Splits(marked(400, 0), marked(200, 1), None, "marks", "0" * 16)
     monkeypatch.setattr(preparation, "splits_of", lambda *_: splits)
-    monkeypatch.setattr(training.figures, "write", lambda *_: None)
-    monkeypatch.setattr(training, "write_report", lambda *_: None)
     recipe = Recipe(
         recipe="tiny", width=0.125, epochs=8, head_scale=0.125, batch_size=50, nesterov=True,
         lr_min=0.02, lr_max=0.4, precision="fp32", cutout=0, crop_padding=2,
     )  # fmt: skip
-    run = training.train(recipe, runs=tmp_path)
+    run = training.train(recipe, runs=tmp_path, report=False)
     assert run.result["test_accuracy"] > 0.9
     it, _ = training.prepare(recipe)
     checkpoint = RunDir.open(run.path).newest_checkpoint()

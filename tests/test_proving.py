@@ -28,9 +28,7 @@ class Notes(Progress):
 @pytest.fixture(scope="module")
 def proven(tmp_path_factory):
     notes = Notes()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("onecycle.training.figures.write", lambda *_: None)
-        run = training.train(PROVEN, runs=tmp_path_factory.mktemp("runs"), progress=notes)
+    run = training.train(PROVEN, runs=tmp_path_factory.mktemp("runs"), progress=notes, report=False)
     return run, json.loads((run.path / "lr_range_test.json").read_text()), notes.notes
 
 
@@ -59,9 +57,8 @@ def test_the_cost_is_stated_before_the_first_probe(proven):
     assert sum(note.startswith("probe at") for note in notes) == len(found["proof"]["probes"])
 
 
-def test_a_probe_is_the_training_of_its_length_at_its_rate(proven, tmp_path, monkeypatch):
+def test_a_probe_is_the_training_of_its_length_at_its_rate(proven, tmp_path):
     """The score is the validation accuracy of a run of its own with the same numbers."""
-    monkeypatch.setattr("onecycle.training.figures.write", lambda *_: None)
     _, found, _ = proven
     for probe in found["proof"]["probes"][:2]:
         low = found["suggestions"]["lr_min"]["lr"]
@@ -69,14 +66,15 @@ def test_a_probe_is_the_training_of_its_length_at_its_rate(proven, tmp_path, mon
         recipe = override(
             PROVEN, epochs=2, lr_max=probe["lr"], lr_min=low, lr_final=low, peak_epoch=10 / 24
         )
-        run = training.train(recipe, runs=tmp_path)
+        run = training.train(recipe, runs=tmp_path, report=False)
         assert run.result["val_accuracy"] == probe["score"]
 
 
-def test_without_a_validation_split_a_tenth_of_train_judges(tmp_path, monkeypatch):
-    monkeypatch.setattr("onecycle.training.figures.write", lambda *_: None)
+def test_without_a_validation_split_a_tenth_of_train_judges(tmp_path):
     notes = Notes()
-    run = training.train(override(PROVEN, val_fraction=0.0), runs=tmp_path, progress=notes)
+    run = training.train(
+        override(PROVEN, val_fraction=0.0), runs=tmp_path, progress=notes, report=False
+    )
     assert any("judged on 30 images of the train split" in note for note in notes.notes)
     assert run.result["train_images"] == 300  # the training itself keeps them all
     assert isinstance(read_recipe(run.path / "recipe.toml").lr_max, float)
@@ -85,12 +83,11 @@ def test_without_a_validation_split_a_tenth_of_train_judges(tmp_path, monkeypatc
 def test_too_few_images_are_refused(tmp_path):
     recipe = override(PROVEN, val_fraction=0.0, train_limit=40, batch_size=32)
     with pytest.raises(InputError, match="too few to set some apart"):
-        training.train(recipe, runs=tmp_path)
+        training.train(recipe, runs=tmp_path, report=False)
 
 
-def test_a_given_lr_min_bounds_the_probes(tmp_path, monkeypatch):
-    monkeypatch.setattr("onecycle.training.figures.write", lambda *_: None)
-    run = training.train(override(PROVEN, lr_min=0.01), runs=tmp_path)
+def test_a_given_lr_min_bounds_the_probes(tmp_path):
+    run = training.train(override(PROVEN, lr_min=0.01), runs=tmp_path, report=False)
     recipe = read_recipe(Path(run.path) / "recipe.toml")
     assert recipe.lr_min == 0.01
     assert isinstance(recipe.lr_max, float)

@@ -18,12 +18,6 @@ from onecycle.progress import Progress
 from onecycle.run_dir import RunDir
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.figures, "write", lambda *_: None)
-    monkeypatch.setattr(training, "write_report", lambda *_: None)
-
-
 class Notes(Progress):
     """Keeps what was noted and which stages began."""
 
@@ -41,7 +35,7 @@ class Notes(Progress):
 def stopped(recipe: Recipe, runs: Path, steps: int = 6) -> Path:
     """A run that was stopped after some steps."""
     with pytest.raises(Interrupted) as interrupted:
-        training.train(recipe, runs=runs, progress=Stopper(steps))
+        training.train(recipe, runs=runs, progress=Stopper(steps), report=False)
     assert interrupted.value.run is not None
     return Path(interrupted.value.run)
 
@@ -72,8 +66,8 @@ VARIANTS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_kind_of_training_goes_on_to_the_same_bits(variant, tmp_path):
     recipe = override(TINY, epochs=2, **VARIANTS[variant])
-    whole = training.train(recipe, runs=tmp_path / "whole").path
-    resumed = training.resume(stopped(recipe, tmp_path / "stopped", 5)).path
+    whole = training.train(recipe, runs=tmp_path / "whole", report=False).path
+    resumed = training.resume(stopped(recipe, tmp_path / "stopped", 5), report=False).path
     assert_same_outcome(whole, resumed)
 
 
@@ -83,10 +77,14 @@ def test_checkpoints_within_an_epoch_change_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(
         RunDir, "save_checkpoint", lambda run, point: (saved.append(point.step), save(run, point))
     )
-    seldom = training.train(override(TINY, checkpoint_minutes=0.0), runs=tmp_path).path
+    seldom = training.train(
+        override(TINY, checkpoint_minutes=0.0), runs=tmp_path, report=False
+    ).path
     assert saved == [4, 8, 12]  # the ends of the epochs
     saved.clear()
-    often = training.train(override(TINY, checkpoint_minutes=1e-9), runs=tmp_path).path
+    often = training.train(
+        override(TINY, checkpoint_minutes=1e-9), runs=tmp_path, report=False
+    ).path
     assert saved == list(range(1, 13))
     assert_same_outcome(seldom, often)
 
@@ -110,7 +108,7 @@ def test_the_interval_is_that_of_the_recipe(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(RunDir, "save_checkpoint", lambda _, point: saved.append(point.step))
     recipe = override(TINY, train_limit=640, epochs=2, checkpoint_minutes=3.0)  # 10 steps an epoch
-    training.train(recipe, runs=tmp_path)
+    training.train(recipe, runs=tmp_path, report=False)
     assert saved == [3, 6, 9, 10, 13, 16, 19, 20]
 
 
@@ -120,7 +118,7 @@ def test_the_interval_is_that_of_the_recipe(tmp_path, monkeypatch):
 def test_rates_that_were_found_are_kept(tmp_path, monkeypatch):
     """Killed after the range test's record was written and before the recipe was."""
     recipe = override(TINY, lr_max="auto", lr_min="auto", lr_steps=15, epochs=1)
-    whole = training.train(recipe, runs=tmp_path / "whole").path
+    whole = training.train(recipe, runs=tmp_path / "whole", report=False).path
 
     class Killed(BaseException):
         pass
@@ -133,12 +131,12 @@ def test_rates_that_were_found_are_kept(tmp_path, monkeypatch):
     write_recipe = RunDir.write_recipe
     monkeypatch.setattr(RunDir, "write_recipe", die)
     with pytest.raises(Killed):
-        training.train(recipe, runs=tmp_path / "killed")
+        training.train(recipe, runs=tmp_path / "killed", report=False)
     monkeypatch.setattr(RunDir, "write_recipe", write_recipe)
     (run,) = (tmp_path / "killed").iterdir()
     assert read_recipe(run / "recipe.toml").lr_max == "auto"
     notes = Notes()
-    resumed = training.resume(run, progress=notes).path
+    resumed = training.resume(run, progress=notes, report=False).path
     assert "learning rate range test" not in " ".join(notes.stages)
     assert_same_outcome(whole, resumed)
 
@@ -148,7 +146,7 @@ def test_a_damaged_record_of_the_rates_is_made_again(tmp_path):
     run = stopped(recipe, tmp_path, 2)
     found = read_recipe(run / "recipe.toml").lr_max
     (run / "lr_range_test.json").write_bytes(b"{")
-    assert training.resume(run).result["lr_max"] == found  # the recipe has them
+    assert training.resume(run, report=False).result["lr_max"] == found  # the recipe has them
     assert (run / "lr_range_test.json.damaged").read_bytes() == b"{"
     other = stopped(recipe, tmp_path, 2)
     (other / "lr_range_test.json").write_bytes(b"{")
@@ -158,7 +156,7 @@ def test_a_damaged_record_of_the_rates_is_made_again(tmp_path):
             file.unlink()
         point.rmdir()
     notes = Notes()
-    assert training.resume(other, progress=notes).result["lr_max"] == found
+    assert training.resume(other, progress=notes, report=False).result["lr_max"] == found
     assert any("lr_range_test.json: is damaged" in line for line in notes.lines)
 
 
@@ -196,11 +194,11 @@ def test_what_would_change_the_result_is_refused_or_allowed_and_recorded(differe
     change(run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match="--allow-differences") as refused:
-        training.resume(run)
+        training.resume(run, report=False)
     assert told in str(refused.value)
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     notes = Notes()
-    result = training.resume(run, allow_differences=True, progress=notes).result
+    result = training.resume(run, allow_differences=True, progress=notes, report=False).result
     names = [entry["what"] for entry in result["allowed_differences"]]
     assert all(f"{name} was" in told for name in names)
     assert {entry["step"] for entry in result["allowed_differences"]} == {6}
@@ -215,17 +213,17 @@ def test_what_would_change_the_result_is_refused_or_allowed_and_recorded(differe
 def test_another_number_of_threads_is_refused_and_the_same_one_is_the_default(tmp_path):
     run = stopped(TINY, tmp_path)
     with pytest.raises(InputError, match="threads was 2 and is now 1"):
-        training.resume(run, threads=1)
+        training.resume(run, threads=1, report=False)
     torch.set_num_threads(1)
-    assert "allowed_differences" not in training.resume(run).result
+    assert "allowed_differences" not in training.resume(run, report=False).result
     assert torch.get_num_threads() == 2
 
 
 def test_a_difference_that_was_allowed_is_the_new_state_of_things(tmp_path):
     run = stopped(TINY, tmp_path)
     with pytest.raises(Interrupted):
-        training.resume(run, threads=1, allow_differences=True, progress=Stopper(2))
-    result = training.resume(run).result  # with one thread again
+        training.resume(run, threads=1, allow_differences=True, progress=Stopper(2), report=False)
+    result = training.resume(run, report=False).result  # with one thread again
     assert torch.get_num_threads() == 1
     assert [(d["what"], d["was"], d["now"]) for d in result["allowed_differences"]] == [
         ("threads", 2, 1)
@@ -235,10 +233,10 @@ def test_a_difference_that_was_allowed_is_the_new_state_of_things(tmp_path):
 def test_what_changes_no_bit_may_be_edited(tmp_path):
     """How often to save, and where the same images lie."""
     recipe = override(TINY, epochs=1)
-    whole = training.train(recipe, runs=tmp_path / "whole").path
+    whole = training.train(recipe, runs=tmp_path / "whole", report=False).path
     run = stopped(recipe, tmp_path / "stopped", 2)
     edit(run, checkpoint_minutes=7.0)
-    resumed = training.resume(run)
+    resumed = training.resume(run, report=False)
     assert "allowed_differences" not in resumed.result
     assert_same_outcome(whole, resumed.path)
 
@@ -250,13 +248,13 @@ def test_a_checkpoint_of_another_training_is_never_gone_on_from(changes, tmp_pat
     run = stopped(TINY, tmp_path)
     edit(run, **changes)
     with pytest.raises(InputError, match="checkpoint of step 6 is not of the training that"):
-        training.resume(run, allow_differences=True)
+        training.resume(run, allow_differences=True, report=False)
 
 
 def test_a_run_killed_before_its_environment_was_written_goes_on(tmp_path):
     run = RunDir.create(tmp_path, TINY)
     run.write_recipe(override(TINY, epochs=1))
-    assert training.resume(run.path).result["steps"] == 4
+    assert training.resume(run.path, report=False).result["steps"] == 4
 
 
 def test_many_differences_are_counted(tmp_path):
@@ -264,19 +262,19 @@ def test_many_differences_are_counted(tmp_path):
     edit(run, flip=0.1, cutout=2, seed=3, batch_size=32, momentum=0.8, nesterov=False,
          weight_decay=0.0, l1=0.1)  # fmt: skip
     with pytest.raises(InputError, match="and 2 more"):
-        training.resume(run)
+        training.resume(run, report=False)
 
 
 # -------------------------------------------------------------------------------------- damage
 
 
 def test_a_damaged_log_sends_the_run_back_to_the_checkpoint_before(tmp_path):
-    whole = training.train(TINY, runs=tmp_path / "whole").path
+    whole = training.train(TINY, runs=tmp_path / "whole", report=False).path
     run = stopped(TINY, tmp_path / "stopped", 10)  # checkpoints after 8 and 10 steps
     lines = (run / "steps.jsonl").read_bytes().splitlines(keepends=True)
     (run / "steps.jsonl").write_bytes(b"".join(lines[:9]))
     notes = Notes()
-    resumed = training.resume(run, progress=notes).path
+    resumed = training.resume(run, progress=notes, report=False).path
     assert any("steps.jsonl: is cut short" in line for line in notes.lines)
     assert_same_outcome(whole, resumed)
 
@@ -285,7 +283,7 @@ def test_a_damaged_log_sends_the_run_back_to_the_checkpoint_before(tmp_path):
 
 
 def test_a_run_repeats_from_one_checkpoint_to_the_next(tmp_path):
-    run = training.train(override(TINY, checkpoint_minutes=0.0), runs=tmp_path).path
+    run = training.train(override(TINY, checkpoint_minutes=0.0), runs=tmp_path, report=False).path
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     found = training.verify(run)
     assert found.equal

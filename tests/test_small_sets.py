@@ -215,16 +215,10 @@ QUICK = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch):
-    monkeypatch.setattr(training.figures, "write", lambda *_: None)
-    monkeypatch.setattr(training, "write_report", lambda *_: None)
-
-
 def test_a_run_says_and_records_what_it_chose(photos, tmp_path):
     told = Told()
     recipe = override(EIGHT, data=str(photos), **QUICK | {"epochs": 2, "min_steps": 20})
-    run = training.train(recipe, runs=tmp_path, progress=told)
+    run = training.train(recipe, runs=tmp_path, progress=told, report=False)
     (line,) = [note for note in told.notes if "training images: batch" in note]
     assert line == (
         "36 training images: batch 8, 4 epochs (20 steps); 2 epochs would make only 10 steps, so "
@@ -235,8 +229,8 @@ def test_a_run_says_and_records_what_it_chose(photos, tmp_path):
     for field in ("batch_size = 8", "epochs = 4", "min_steps = 0", "lr_steps = 50"):
         assert field in text.splitlines()
     assert run.result["steps"] == 20
-    assert training.resume(run.path).result == run.result
-    again = training.train(from_toml(text), runs=tmp_path, progress=(quiet := Told()))
+    assert training.resume(run.path, report=False).result == run.result
+    again = training.train(from_toml(text), runs=tmp_path, progress=(quiet := Told()), report=False)
     assert again.result["weights_sha256"] == run.result["weights_sha256"]
     assert not any("training images: batch" in note for note in quiet.notes)
 
@@ -305,7 +299,7 @@ def test_a_range_test_in_doubt_trains_at_a_safe_rate_and_the_audit_knows(photos,
     changes = {"lr_max": "auto", "lr_min": "auto", "lr_end": 1e-6, "lr_steps": 25, "epochs": 1}
     told = Told()
     recipe = override(EIGHT, data=str(photos), **QUICK | changes)
-    run = training.train(recipe, runs=tmp_path, progress=told)
+    run = training.train(recipe, runs=tmp_path, progress=told, report=False)
     (warning,) = [note for note in told.notes if note.startswith("warning: range test: ")]
     assert "lr_max is 0.05, which is safe" in warning
     assert run.result["lr_max"] == 0.05
@@ -326,7 +320,7 @@ def test_a_range_test_in_doubt_trains_at_a_safe_rate_and_the_audit_knows(photos,
 def test_records_of_older_runs_say_in_words_how_rates_were_found(photos, tmp_path):
     changes = {"lr_max": "auto", "lr_min": "auto", "lr_steps": 25, "epochs": 1}
     recipe = override(EIGHT, data=str(photos), **QUICK | changes)
-    run = training.train(recipe, runs=tmp_path)
+    run = training.train(recipe, runs=tmp_path, report=False)
     path = run.path / "lr_range_test.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     before = audit(RunDir.open(run.path), run.result)

@@ -13,14 +13,6 @@ from onecycle import training
 from onecycle.config import override, read_recipe, to_toml
 from onecycle.errors import InputError, Interrupted
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.figures, "write", lambda *_: None)
-    monkeypatch.setattr(training, "write_report", lambda *_: None)
-
 
 @pytest.fixture
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -29,7 +21,9 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_images(home / "photos", 1, dict.fromkeys(CLASSES, 10))
     monkeypatch.chdir(home)
     with pytest.raises(Interrupted) as stop:
-        training.train(override(SMALL, data="photos"), runs="runs", progress=Stopper(4))
+        training.train(
+            override(SMALL, data="photos"), runs="runs", progress=Stopper(4), report=False
+        )
     (tmp_path / "away").mkdir()
     monkeypatch.chdir(tmp_path / "away")
     return home / (stop.value.run or "")
@@ -47,7 +41,7 @@ def test_the_absolute_path_is_recorded_beside_the_given_one(stopped: Path) -> No
 
 def test_every_command_finds_the_images_from_another_folder(stopped: Path) -> None:
     assert training.evaluate_run(stopped)["test_images"] == 6
-    finished = training.resume(stopped)
+    finished = training.resume(stopped, report=False)
     assert finished.result["data"] == "photos"
     assert training.verify(stopped).equal
     found = training.evaluate_run(stopped)
@@ -56,7 +50,7 @@ def test_every_command_finds_the_images_from_another_folder(stopped: Path) -> No
 
 def test_another_folder_of_the_same_name_is_not_taken(stopped: Path) -> None:
     make_images(Path("photos"), 9, dict.fromkeys(CLASSES, 10))
-    resumed = training.resume(stopped)
+    resumed = training.resume(stopped, report=False)
     assert resumed.result["data_fingerprint"] == recorded(stopped)["data_fingerprint"]
     there = stopped.parents[1] / "photos"
     there.rename(there.with_name("gone"))
@@ -69,7 +63,7 @@ def test_the_same_images_under_the_given_path_are_taken(
 ) -> None:
     (stopped.parents[1] / "photos").rename("photos")
     assert training.evaluate_run(stopped)["test_images"] == 6
-    assert training.resume(stopped).result["test_images"] == 6
+    assert training.resume(stopped, report=False).result["test_images"] == 6
     assert recorded(stopped)["data_path"] == str(Path.cwd() / "photos")
 
 
@@ -84,7 +78,7 @@ def test_neither_path_is_there(stopped: Path) -> None:
         with pytest.raises(InputError) as caught:
             command(stopped)
         assert str(caught.value) == line
-    resumed = training.resume(stopped, data=str(moved))
+    resumed = training.resume(stopped, data=str(moved), report=False)
     assert resumed.result["data"] == "photos"
     assert read_recipe(stopped / "recipe.toml").data == "photos"
     assert recorded(stopped)["data_path"] == str(moved)
@@ -95,7 +89,7 @@ def test_neither_path_is_there(stopped: Path) -> None:
 def test_resume_refuses_other_images_that_are_named(stopped: Path) -> None:
     make_images(Path("others"), 9, dict.fromkeys(CLASSES, 10))
     with pytest.raises(InputError, match="data_fingerprint was .* and is now"):
-        training.resume(stopped, data="others")
+        training.resume(stopped, data="others", report=False)
 
 
 def test_an_edited_path_in_the_recipe_counts(stopped: Path) -> None:
@@ -103,7 +97,7 @@ def test_an_edited_path_in_the_recipe_counts(stopped: Path) -> None:
     moved = there.rename(there.with_name("moved"))
     recipe = override(read_recipe(stopped / "recipe.toml"), data=str(moved))
     (stopped / "recipe.toml").write_text(to_toml(recipe))
-    assert training.resume(stopped).result["data"] == str(moved)
+    assert training.resume(stopped, report=False).result["data"] == str(moved)
     assert training.evaluate_run(stopped)["test_images"] == 6
 
 
@@ -111,7 +105,7 @@ def test_a_link_stays_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     make_images(tmp_path / "version-1", 1, dict.fromkeys(CLASSES, 5))
     (tmp_path / "current").symlink_to("version-1")
     monkeypatch.chdir(tmp_path)
-    run = training.train(override(SMALL, data="current"), runs="runs").path.absolute()
+    run = training.train(override(SMALL, data="current"), runs="runs", report=False).path.absolute()
     assert recorded(run)["data_path"] == str(tmp_path / "current")
     (tmp_path / "version-1").rename("version-2")
     (tmp_path / "current").unlink()
@@ -125,7 +119,9 @@ def test_a_table_with_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyP
     rows = [[f"images/{label}/{index}.png", label] for label in CLASSES for index in range(5)]
     make_table(tmp_path / "table.csv", rows)
     monkeypatch.chdir(tmp_path)
-    run = training.train(override(SMALL, data="table.csv"), runs="runs").path.absolute()
+    run = training.train(
+        override(SMALL, data="table.csv"), runs="runs", report=False
+    ).path.absolute()
     (tmp_path / "deep").mkdir()
     monkeypatch.chdir(tmp_path / "deep")
     assert training.evaluate_run(run)["test_images"] == 3
@@ -133,7 +129,7 @@ def test_a_table_with_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_built_in_set_has_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = override(SMALL, data="shapes", train_limit=20, test_limit=10, epochs=1)
-    run = training.train(recipe, runs=tmp_path / "runs").path
+    run = training.train(recipe, runs=tmp_path / "runs", report=False).path
     assert recorded(run)["data_path"] is None
     (tmp_path / "shapes").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,7 @@ import torch
 
 import onecycle
 from onecycle import schedule, training
+from onecycle.cli import main
 from onecycle.config import Recipe, override, read_recipe
 from onecycle.data import load_splits
 from onecycle.errors import InputError, Interrupted, TrainingError
@@ -64,13 +65,6 @@ def found(tmp_path_factory):
 def given(tmp_path_factory):
     """A run whose rates were given."""
     return training.train(TINY, runs=tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    """Pictures take most of a tiny run's time; the runs of the fixtures above have them."""
-    monkeypatch.setattr(training.figures, "write", lambda *_: None)
-    monkeypatch.setattr(training, "write_report", lambda *_: None)
 
 
 def rows(path: Path, name: str) -> list[dict]:
@@ -142,33 +136,43 @@ def test_the_range_test_is_recorded_with_what_was_chosen(found):
 
 def test_training_after_a_range_test_is_that_without_one_at_the_same_rates(found, tmp_path):
     """The resolved recipe repeats the run: same rates, no range test, the same bits."""
-    again = training.train(read_recipe(found.path / "recipe.toml"), runs=tmp_path)
+    again = training.train(read_recipe(found.path / "recipe.toml"), runs=tmp_path, report=False)
     assert not (again.path / "lr_range_test.json").exists()
     assert_same_outcome(found.path, again.path)
 
 
 def test_seeds_decide(given, tmp_path):
-    assert_same_outcome(given.path, training.train(TINY, runs=tmp_path).path)
-    other = training.train(override(TINY, seed=1), runs=tmp_path)
+    assert_same_outcome(given.path, training.train(TINY, runs=tmp_path, report=False).path)
+    other = training.train(override(TINY, seed=1), runs=tmp_path, report=False)
     assert other.result["weights_sha256"] != given.result["weights_sha256"]
+
+
+def test_pictures_that_were_left_out_are_drawn_later(given, tmp_path, capsys):
+    run = training.train(TINY, runs=tmp_path, report=False).path
+    assert not list((run / "plots").iterdir())
+    assert not (run / "report.html").exists()
+    assert main(["report", str(run)]) == 0
+    assert capsys.readouterr().out == f"{run / 'report.html'}\n"
+    drawn = {path.name: path.read_bytes() for path in (given.path / "plots").iterdir()}
+    assert {path.name: path.read_bytes() for path in (run / "plots").iterdir()} == drawn
 
 
 def test_dropout_has_a_stream_of_its_own(tmp_path):
     recipe = override(TINY, dropout=0.3, epochs=1)
-    one = training.train(recipe, runs=tmp_path)
+    one = training.train(recipe, runs=tmp_path, report=False)
     torch.rand(17)  # whatever happens to the global state in between
-    assert_same_outcome(one.path, training.train(recipe, runs=tmp_path).path)
+    assert_same_outcome(one.path, training.train(recipe, runs=tmp_path, report=False).path)
 
 
 @pytest.mark.parametrize("steps", [1, 4, 6, 12])
 def test_a_stopped_run_goes_on_to_the_same_bits(given, tmp_path, steps):
     """Stopped in the middle of an epoch, at its end, and after the last step."""
     with pytest.raises(Interrupted) as stopped:
-        training.train(TINY, runs=tmp_path, progress=Stopper(steps))
+        training.train(TINY, runs=tmp_path, progress=Stopper(steps), report=False)
     assert stopped.value.signal_number == signal.SIGTERM
     run = Path(stopped.value.run or "")
     assert not (run / "result.json").exists()
-    resumed = training.resume(run)
+    resumed = training.resume(run, report=False)
     assert_same_outcome(given.path, resumed.path)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
@@ -187,12 +191,12 @@ def test_a_killed_process_goes_on_to_the_same_bits(given, tmp_path):
     process.kill()
     process.wait()
     (run,) = tmp_path.iterdir()
-    assert_same_outcome(given.path, training.resume(run).path)
+    assert_same_outcome(given.path, training.resume(run, report=False).path)
 
 
 def test_a_finished_run_is_not_trained_again(given):
     before = {path: path.stat().st_mtime_ns for path in given.path.rglob("*")}
-    assert training.resume(given.path).result == given.result
+    assert training.resume(given.path, report=False).result == given.result
     assert before == {path: path.stat().st_mtime_ns for path in given.path.rglob("*")}
 
 
@@ -225,13 +229,13 @@ def test_evaluate_on_other_data_and_on_other_classes(given, tmp_path):
 def test_a_loss_that_blows_up_says_where_and_what_to_try(tmp_path):
     recipe = override(TINY, lr_max=1e30, lr_min=1e30, head_scale=1.0)
     with pytest.raises(TrainingError, match=r"non-finite at step \d+ \(lr 1e\+30\); try a lower"):
-        training.train(recipe, runs=tmp_path)
+        training.train(recipe, runs=tmp_path, report=False)
     (run,) = tmp_path.iterdir()
     assert not (run / "result.json").exists()
 
 
 def test_validation_is_cut_from_train_and_keeps_the_best(tmp_path):
-    run = training.train(override(TINY, val_fraction=0.2, epochs=2), runs=tmp_path)
+    run = training.train(override(TINY, val_fraction=0.2, epochs=2), runs=tmp_path, report=False)
     metrics = rows(run.path, "metrics.jsonl")
     assert all({"val_loss", "val_accuracy"} <= row.keys() for row in metrics)
     assert run.result["train_images"] == 160
@@ -241,17 +245,19 @@ def test_validation_is_cut_from_train_and_keeps_the_best(tmp_path):
 
 def test_a_given_rate_is_kept_and_the_other_one_found(tmp_path):
     recipe = override(TINY, lr_max=0.02, lr_min="auto", lr_steps=15, epochs=1)
-    run = training.train(recipe, runs=tmp_path)
+    run = training.train(recipe, runs=tmp_path, report=False)
     assert run.result["lr_max"] == 0.02
     assert 0 < run.result["lr_min"] <= 0.02
 
 
 def test_repeats_leave_the_training_as_it_is(tmp_path):
     recipe = override(TINY, lr_max="auto", lr_steps=12, lr_repeats=3, epochs=1)
-    run = training.train(recipe, runs=tmp_path)
+    run = training.train(recipe, runs=tmp_path, report=False)
     record = json.loads((run.path / "lr_range_test.json").read_text())
     assert len(record["curves"]) == 3
-    again = training.train(override(recipe, lr_max=run.result["lr_max"]), runs=tmp_path)
+    again = training.train(
+        override(recipe, lr_max=run.result["lr_max"]), runs=tmp_path, report=False
+    )
     assert again.result["weights_sha256"] == run.result["weights_sha256"]
 
 
@@ -277,7 +283,7 @@ def test_a_recipe_that_does_not_fit_the_data_is_refused_and_leaves_nothing(
                 image.save(tmp_path / "images" / split / label / "1.png")
         changes = changes | {"data": str(tmp_path / "images"), "train_limit": 0, "test_limit": 0}
     with pytest.raises(InputError, match=message):
-        training.train(override(TINY, **changes), runs=tmp_path / "runs")
+        training.train(override(TINY, **changes), runs=tmp_path / "runs", report=False)
     assert not (tmp_path / "runs").exists()
 
 

@@ -20,14 +20,15 @@ TINY = (
 """12 steps in 3 epochs, without a range test."""
 
 WITHOUT_PICTURES = """
-from onecycle import training
-training.figures.write = training.write_report = lambda *_: None
+if sys.argv[1] in ("train", "resume"):
+    sys.argv.append("--no-report")
 """
 """Pictures take most of a tiny run's time."""
 
 SERVER = """
 import contextlib, io, json, os, sys, traceback
 from onecycle import figures, report, terminal, training
+from onecycle.training import drawing
 from onecycle.cli import commands, main, screens
 # A child that is another user may not find what is imported late: the codec of zip files, what a
 # checkpoint is read with, the parser of the flags.

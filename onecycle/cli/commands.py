@@ -77,6 +77,7 @@ def train(call: Call, recipe: Recipe) -> None:
             recipe,
             runs=call.options.runs,
             threads=call.options.threads,
+            report=not call.options.no_report,
             command=call.command_line,
             started=call.started,
             progress=progress,
@@ -96,6 +97,7 @@ def resume(call: Call) -> None:
             call.operand,
             data=call.given.values.get("data"),
             threads=call.options.threads,
+            report=not call.options.no_report,
             allow_differences=call.options.allow_differences,
             progress=progress,
         )
@@ -267,7 +269,7 @@ COMMANDS = {
         "find the rates, train, and leave a run folder",
         "RECIPE",
         _RECIPE,
-        ("config", "runs", "threads", "mirror", "quiet", "print_config", "json"),
+        ("config", "runs", "threads", "no_report", "mirror", "quiet", "print_config", "json"),
         _ALL,
         examples=(
             "train demo",
@@ -285,7 +287,7 @@ COMMANDS = {
             "threads": "CPU threads; 0: as many as the run has used.",
             "data": "Where the run's images are, if they are not where they were.",
         },
-        ("verify", "allow_differences", "threads", "mirror", "quiet", "json"),
+        ("verify", "allow_differences", "threads", "no_report", "mirror", "quiet", "json"),
         ("data",),
     ),
     "evaluate": Command(

@@ -32,6 +32,8 @@ class Options:
     """CPU threads; 0: PyTorch's choice."""
     mirror: str = ""
     """Addresses, with commas between them, to fetch CIFAR from instead of the usual ones."""
+    no_report: bool = False
+    """Draw no plots and write no report.html at the end; `onecycle report` does so later."""
     plot: str = ""
     """PNG file for the plot of the range test."""
     contact_sheet: str = ""

@@ -2,8 +2,10 @@
 
 import math
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rich import box
@@ -291,7 +293,9 @@ def trained(result: Mapping[str, Any]) -> None:
         f"{duration(result['train_seconds'])} training",
         "throughput": f"{result['images_per_second']:,.0f} images/s",
         "run folder": str(run),
-        "report": f"open {run}/report.html",
+        "report": f"open {run}/report.html"
+        if (Path(run) / "report.html").is_file()
+        else f"draw it with: onecycle report {shlex.quote(str(run))}",
     }
     if allowed := result.get("allowed_differences"):
         changed = ", ".join(dict.fromkeys(entry["what"] for entry in allowed))

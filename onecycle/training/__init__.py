@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onecycle import examples, figures, loop, runtime
+from onecycle import examples, loop, runtime
 from onecycle.config import Recipe
 from onecycle.data import Splits, splits_of
 from onecycle.errors import InputError
@@ -18,7 +18,6 @@ from onecycle.evaluate import Evaluation
 from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
 from onecycle.progress import IN_NOTEBOOKS, Logged, Progress
-from onecycle.report import write_report
 from onecycle.run_dir import RunDir
 from onecycle.state import Training
 from onecycle.training import conditions, network
@@ -30,7 +29,7 @@ from onecycle.training.rates import range_test, resolve_rates, set_aside_if_dama
 from onecycle.training.refusals import built_in
 from onecycle.training.results import summary_of, validation, weights_sha256
 from onecycle.training.resuming import restore, take_up
-from onecycle.training.signals import noted_signals
+from onecycle.training.signals import Signals, noted_signals
 from onecycle.training.verifying import Verification, verify
 
 SHOWN = (
@@ -71,6 +70,7 @@ def train(
     *,
     runs: str | Path = "runs",
     threads: int = 0,
+    report: bool = True,
     command: Sequence[str] = (),
     started: float | None = None,
     progress: Progress = IN_NOTEBOOKS,
@@ -81,6 +81,7 @@ def train(
         recipe: what to do; `auto` values are resolved here and written to the run's recipe.toml.
         runs: folder in which the run's own folder is made.
         threads: CPU threads; 0: PyTorch's choice.
+        report: draw the plots and write report.html; else `onecycle report` does so later.
         command: the command line, for environment.json.
         started: `time.perf_counter()` when the command began, for `total_seconds`.
         progress: listens.
@@ -98,7 +99,7 @@ def train(
     run.write_recipe(training.recipe)
     network.record(run, training)
     conditions.record(run, training, splits, command)
-    return _carry_out(training, splits, run, progress, asked=recipe)
+    return _carry_out(training, splits, run, progress, report, asked=recipe)
 
 
 def resume(
@@ -106,6 +107,7 @@ def resume(
     *,
     data: str | None = None,
     threads: int = 0,
+    report: bool = True,
     allow_differences: bool = False,
     progress: Progress = IN_NOTEBOOKS,
 ) -> Run:
@@ -119,6 +121,7 @@ def resume(
         run: its folder.
         data: where its images are, if they are not where they were; recipe.toml stays as it is.
         threads: CPU threads; 0: as many as the run has used so far.
+        report: draw the plots and write report.html; else `onecycle report` does so later.
         allow_differences: go on in spite of them; environment.json and result.json list them.
         progress: listens.
 
@@ -143,7 +146,7 @@ def resume(
         set_aside_if_damaged(folder)
         conditions.record_resumption(folder, training, splits, allowed)
         folder.cut_back(checkpoint)
-        return _carry_out(training, splits, folder, progress)
+        return _carry_out(training, splits, folder, progress, report)
 
 
 def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = IN_NOTEBOOKS) -> LRFinding:
@@ -178,12 +181,14 @@ def _carry_out(
     splits: Splits,
     run: RunDir,
     progress: Progress,
+    report: bool,
     asked: Recipe | None = None,
 ) -> Run:
-    """Find the rates if need be, fit, evaluate, save; then draw pictures and report.
+    """Find the rates if need be, fit, evaluate, save; then draw pictures and report, if wanted.
 
     `asked`: the recipe before its `auto` values were resolved; None: it had none.
     """
+    draw = _drawing() if report else None
     with (
         run.lock(),
         run.log() as write,
@@ -209,11 +214,8 @@ def _carry_out(
         stop.heed()
         note_failures(run, result, progress)
         note_drift(result, progress)
-        progress.start("drawing plots and report", 1, "stage")
-        figures.write(run)
-        stop.heed()
-        write_report(run)
-        progress.finish()
+        if draw:
+            draw(run, stop, progress)
         return Run(run.path, result)
 
 
@@ -240,6 +242,17 @@ def _save(training: Training, splits: Splits, run: RunDir, progress: Progress) -
     run.write_result(result)  # last: its presence means that the training is finished
     progress.finish()
     return result
+
+
+def _drawing() -> Callable[[RunDir, Signals, Progress], None]:
+    """What draws pictures and report.
+
+    It is imported where a training begins, not at its end, by when the package may be another
+    version; and not with this module, as most of it, the range test too, needs no matplotlib.
+    """
+    from onecycle.training.drawing import draw
+
+    return draw
 
 
 def _missing(run: RunDir) -> str:
