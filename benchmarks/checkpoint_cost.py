@@ -71,7 +71,7 @@ def measured(name: str, folder: Path) -> str:
     steps_per_epoch = -(-images // job.batches.batch_size)
     with run.lock():
         started = time.perf_counter()
-        loop.fit(job, run, Signals())
+        loop.fit(job, job.plan, run, Signals())
         spent = time.perf_counter() - started - sum(run.seconds)
         for _ in range(10):
             run.save_checkpoint(job.checkpoint())

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from onecycle import loop, optim, runtime, training
+from onecycle import loop, runtime, training
 from onecycle.config import Recipe, override
 from onecycle.data import Splits, load_splits
 from onecycle.experiments.statistics import mean_interval
@@ -189,11 +189,10 @@ def trained(flags: str, recipe: Recipe, held_out: Splits, threads: int) -> Resul
 
 def fit(job: Training) -> None:
     """All steps, without the evaluations and files of a run."""
+    plan = job.plan
     job.model.train()
-    for step in range(job.total_steps):
-        optim.set_rates(job.optimizer, *job.rates(step))
-        runtime.seed_layers(job.recipe.seed, step)
-        loop.train_step(job.model, job.optimizer, *job.batches.cut(step), job.recipe)
+    for index in range(plan.total_steps):
+        loop.step(job, index, plan.at(index))
 
 
 # ------------------------------------------------------------------------------------------ result

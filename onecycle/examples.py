@@ -208,7 +208,7 @@ def _maps(training: Training, evaluation: Evaluation, indices: np.ndarray) -> di
     for part, batch_BCHW in _batches(training, indices):
         for name, classes_N in asked.items():
             classes_B = torch.from_numpy(classes_N[part]).to(training.device)
-            maps_BHW = grad_cam(training.model, batch_BCHW, classes_B)
+            maps_BHW = grad_cam(training.evaluated, batch_BCHW, classes_B)
             maps[name].append((255 * maps_BHW).round().byte().cpu().numpy())
     height, width, _ = training.test.image_shape
     none = [np.zeros((0, height, width), np.uint8)]
@@ -229,7 +229,7 @@ def _fields(training: Training) -> dict[str, np.ndarray]:
     """Effective receptive fields over the first images of the test split."""
     count = min(FIELD_IMAGES, len(training.test))
     batch_BCHW = training.test_batch(np.arange(count))
-    found = effective_receptive_fields(training.model, batch_BCHW)
+    found = effective_receptive_fields(training.evaluated, batch_BCHW)
     influences = [_reduced(field.influence_HW) for field in found.values()]
     return {
         "field_stages": np.array(list(found)),

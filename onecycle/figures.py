@@ -144,12 +144,13 @@ def range_test(finding: LRFinding) -> plots.Figure:
 
 def cycle(training: Training) -> plots.Figure:
     """Learning rate and momentum of every step."""
-    rates = [training.rates(step) for step in range(training.total_steps)]
+    plan = training.plan
+    rates = [plan.at(step) for step in range(plan.total_steps)]
     return plots.one_cycle(
-        [lr for lr, _ in rates],
-        [momentum for _, momentum in rates],
-        steps_per_epoch=training.batches.steps_per_epoch,
-        peak_step=training.peak_step,
+        [at.lr for at in rates],
+        [at.momentum for at in rates],
+        steps_per_epoch=plan.steps_per_epoch,
+        peak_step=plan.peak_step,
     )
 
 

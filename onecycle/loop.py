@@ -17,12 +17,31 @@ from onecycle import optim, runtime
 from onecycle.config import Recipe
 from onecycle.errors import Interrupted, TrainingError
 from onecycle.evaluate import Evaluation
+from onecycle.plan import AtStep, Place, Plan
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import RunDir
 from onecycle.state import Training
 
 GPU_READING_INTERVAL = 20
 """Steps between reading losses back from a GPU, which makes the host wait for it."""
+
+
+class Reading(NamedTuple):
+    """What a step gave.
+
+    Attributes:
+        step: its index, from 0.
+        lr, momentum: those that the optimizer held.
+        loss, correct: mean cross-entropy and right predictions before the update, on the device.
+        images: in the batch.
+    """
+
+    step: int
+    lr: float
+    momentum: float
+    loss: Tensor
+    correct: Tensor
+    images: int
 
 
 class Stop(Protocol):
@@ -102,8 +121,39 @@ def _backward(
     return loss.detach(), (logits_BK.argmax(1) == labels_B).sum()
 
 
-def fit(training: Training, run: RunDir, stop: Stop, progress: Progress = SILENT) -> None:
-    """Train from where `training.state` stands to the end, logging into `run`.
+def step(training: Training, index: int, at: AtStep) -> Reading:
+    """One step of a training: everything that has an effect on its bits.
+
+    The loop, the range test, the probes of a peak rate and the verification all go through here.
+    A step is a function of the network, the optimizer, `index` and `at` alone.
+
+    Args:
+        training: its network and optimizer are updated.
+        index: of the step, from 0; decides images, augmentation, and what layers draw.
+        at: the rates of the step.
+    """
+    optim.set_rates(training.optimizer, *at)
+    runtime.seed_layers(training.batches.seed, index)
+    batch_BCHW, labels_B = training.batches.cut(index)
+    training.look_at(index, batch_BCHW)
+    model, weights_K = training.model, training.class_weights_K
+    loss, correct = train_step(
+        model, training.optimizer, batch_BCHW, labels_B, training.recipe, weights_K
+    )
+    applied = optim.applied_rates(training.optimizer)
+    return Reading(index, *applied, loss, correct, len(labels_B))
+
+
+def fit(
+    training: Training,
+    plan: Plan,
+    run: RunDir,
+    stop: Stop,
+    progress: Progress = SILENT,
+    *,
+    until: Place | None = None,
+) -> None:
+    """Train from where `training.state` stands to `until`, the end by default, logging into `run`.
 
     A checkpoint is saved every `checkpoint_minutes`, at each epoch's end, and at once when `stop`
     names a signal. When it is saved changes nothing of what is computed. After the last step of an
@@ -113,49 +163,34 @@ def fit(training: Training, run: RunDir, stop: Stop, progress: Progress = SILENT
         TrainingError: the loss became non-finite.
         Interrupted: a signal asked to stop; the state has been saved.
     """
-    state, batches = training.state, training.batches
-    readings, saved = Readings(training, run, progress), time.perf_counter()
+    state, saved, until = training.state, time.perf_counter(), until or plan.end
+    readings = Readings(training, run, progress)
     training.model.train()
-    if state.seen and state.step % batches.steps_per_epoch == 0:
-        close_epoch(training, run, stop, progress)
-    for step in range(state.step, training.total_steps):
-        started = time.perf_counter()
-        do_step(training, step, readings)
-        ends_epoch = state.step % batches.steps_per_epoch == 0
-        if ends_epoch:
-            readings.flush()
-        signal_number = stop.signal_number
-        saves = bool(ends_epoch or signal_number or training.checkpoint_due(saved))
-        if saves:
-            readings.flush()
-        state.train_seconds += time.perf_counter() - started
-        if ends_epoch and not signal_number:
-            close_epoch(training, run, stop, progress)
+    while state.place < until:
+        if training.ends_epoch and state.seen:
+            close_epoch(training, plan, run, stop, progress)
+            saved, signal_number = time.perf_counter(), stop.signal_number
+        else:
+            started = time.perf_counter()
+            reading = step(training, state.step, plan.at(state.step))
+            state.step += 1
+            readings.add(reading)
             signal_number = stop.signal_number
-        elif saves:
-            run.save_checkpoint(training.checkpoint())
-        if saves:
-            saved = time.perf_counter()
+            due = training.checkpoint_due(saved) and not training.ends_epoch
+            if signal_number or due or training.ends_epoch:
+                readings.flush()
+            state.train_seconds += time.perf_counter() - started
+            if signal_number or due:
+                run.save_checkpoint(training.checkpoint())
+                saved = time.perf_counter()
         if signal_number:
             raise Interrupted(signal_number, str(run.path))
+    readings.flush()
 
 
-def do_step(training: Training, step: int, readings: "Readings") -> None:
-    """Everything that belongs to one step: rates, batch, update, readings."""
-    lr, momentum = training.rates(step)
-    optim.set_rates(training.optimizer, lr, momentum)
-    runtime.seed_layers(training.recipe.seed, step)
-    batch_BCHW, labels_B = training.batches.cut(step)
-    training.look_at(step, batch_BCHW)
-    model, weights_K = training.model, training.class_weights_K
-    loss, correct = train_step(
-        model, training.optimizer, batch_BCHW, labels_B, training.recipe, weights_K
-    )
-    readings.add(step, *optim.applied_rates(training.optimizer), loss, correct, len(labels_B))
-    training.state.step = step + 1
-
-
-def close_epoch(training: Training, run: RunDir, stop: Stop, progress: Progress) -> None:
+def close_epoch(
+    training: Training, plan: Plan, run: RunDir, stop: Stop, progress: Progress
+) -> None:
     """Evaluate, write the epoch's row, and save.
 
     Raises:
@@ -170,7 +205,7 @@ def close_epoch(training: Training, run: RunDir, stop: Stop, progress: Progress)
         run.save_checkpoint(training.checkpoint())
         raise
     state.eval_seconds += time.perf_counter() - started
-    row = _row(training, test, val)
+    row = _row(training, plan, test, val)
     if test.accuracy > state.best_test_accuracy:
         state.best_test_accuracy, state.best_epoch = test.accuracy, int(row["epoch"])
     state.loss_sum, state.correct, state.seen = 0.0, 0, 0
@@ -182,10 +217,12 @@ def close_epoch(training: Training, run: RunDir, stop: Stop, progress: Progress)
     progress.epoch(row)
 
 
-def _row(training: Training, test: Evaluation, val: Evaluation | None) -> dict[str, float]:
+def _row(
+    training: Training, plan: Plan, test: Evaluation, val: Evaluation | None
+) -> dict[str, float]:
     """The epoch's row of metrics.jsonl."""
     state = training.state
-    lr, momentum = training.rates(state.step - 1)
+    lr, momentum = plan.at(state.step - 1)
     return {
         "epoch": state.step // training.batches.steps_per_epoch,
         "step": state.step,
@@ -208,17 +245,6 @@ def _figures(split: str, evaluation: Evaluation) -> dict[str, float]:
     }
 
 
-class _Pending(NamedTuple):
-    """A step's results, of which `loss` and `correct` are still on the device."""
-
-    step: int
-    lr: float
-    momentum: float
-    loss: Tensor
-    correct: Tensor
-    images: int
-
-
 class Readings:
     """Losses and hits on their way from the device to the logs.
 
@@ -228,14 +254,12 @@ class Readings:
 
     def __init__(self, training: Training, run: RunDir, progress: Progress) -> None:
         self._training, self._run, self._progress = training, run, progress
-        self._pending: list[_Pending] = []
+        self._pending: list[Reading] = []
         self._interval = 1 if training.device.type == "cpu" else GPU_READING_INTERVAL
 
-    def add(
-        self, step: int, lr: float, momentum: float, loss: Tensor, correct: Tensor, count: int
-    ) -> None:
-        """Take a step's results; they are read back when enough are pending."""
-        self._pending.append(_Pending(step, lr, momentum, loss, correct, count))
+    def add(self, reading: Reading) -> None:
+        """Take a step's reading; it is read back when enough are pending."""
+        self._pending.append(reading)
         if len(self._pending) >= self._interval:
             self.flush()
 
@@ -250,7 +274,7 @@ class Readings:
             self._report(pending, loss, int(correct))
         self._pending.clear()
 
-    def _log(self, pending: _Pending, loss: float) -> None:
+    def _log(self, pending: Reading, loss: float) -> None:
         step, lr = pending.step, pending.lr
         if not math.isfinite(loss):
             raise TrainingError(
@@ -260,7 +284,7 @@ class Readings:
         row = {"step": step, "lr": lr, "momentum": pending.momentum, "loss": loss}
         self._run.append("steps.jsonl", row)
 
-    def _report(self, pending: _Pending, loss: float, correct: int) -> None:
+    def _report(self, pending: Reading, loss: float, correct: int) -> None:
         state = self._training.state
         state.loss_sum += loss * pending.images
         state.correct += correct

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from onecycle import optim, schedule
 from onecycle.applied import Applied, applied_to, is_looked_at
 from onecycle.config import Recipe
 from onecycle.data.batches import Batches, Images
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
+from onecycle.plan import Place, Plan
 from onecycle.run_dir import Checkpoint
 
 
@@ -46,10 +46,26 @@ class State:
     best_val_accuracy: float = -1.0
     audit: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def place(self) -> Place:
+        """The point that is reached. An epoch is closed once its sums are back at 0."""
+        return Place(self.step, closed=not self.seen)
+
 
 @dataclass
 class Training:
-    """All that a training works on, resolved: no `auto` is left in its recipe."""
+    """All that a training works on.
+
+    Attributes:
+        recipe: with all but the rates resolved: a `Plan` has those.
+        model: the network that is trained.
+        optimizer, batches: of it.
+        test, val: what it is evaluated on.
+        device: where it works.
+        state: where it stands.
+        started: `time.perf_counter()` when the work began.
+        audited: whether what is done to the images is measured for the audit.
+    """
 
     recipe: Recipe
     model: nn.Module
@@ -60,7 +76,7 @@ class Training:
     device: torch.device
     state: State = field(default_factory=State)
     started: float = field(default_factory=time.perf_counter)
-    _on_device: dict[int, Images] = field(default_factory=dict, repr=False)
+    audited: bool = True
 
     @property
     def total_steps(self) -> int:
@@ -68,9 +84,23 @@ class Training:
         return self.recipe.epochs * self.batches.steps_per_epoch
 
     @property
-    def peak_step(self) -> int:
-        """The step (0-based) at which the rate peaks."""
-        return schedule.peak_step(self.recipe.resolved_peak_epoch, self.batches.steps_per_epoch)
+    def plan(self) -> Plan:
+        """What is to be done, where the recipe's rates are numbers.
+
+        Raises:
+            InputError: a rate has yet to be found.
+        """
+        return Plan.of(self.recipe, self.batches.steps_per_epoch)
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the last step done was an epoch's last."""
+        return self.state.step % self.batches.steps_per_epoch == 0
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated, shown and handed on: here the one that is trained."""
+        return self.model
 
     @cached_property
     def class_weights_K(self) -> Tensor | None:
@@ -87,13 +117,9 @@ class Training:
         """Time since the command began, with that of earlier processes on the same run."""
         return self.state.total_seconds + time.perf_counter() - self.started
 
-    def rates(self, step: int) -> tuple[float, float]:
-        """Learning rate and momentum of `step`."""
-        return optim.rates(self.recipe, step, self.batches.steps_per_epoch)
-
     def look_at(self, step: int, batch_BCHW: Tensor) -> None:
         """On a few steps, measure what was really done to the images, for the audit."""
-        if is_looked_at(step, self.total_steps):
+        if self.audited and is_looked_at(step, self.total_steps):
             so_far = Applied.from_json(self.state.audit.get("applied", {}))
             found = so_far + applied_to(self.batches, step, batch_BCHW)
             self.state.audit["applied"] = found.to_json()
@@ -102,7 +128,7 @@ class Training:
         """The model's evaluation on a set, whose pixels stay on the device from then on."""
         mean, std = self.batches.mean, self.batches.std
         logits_NK = predict(
-            self.model,
+            self.evaluated,
             image_set,
             mean=mean,
             std=std,
@@ -115,10 +141,7 @@ class Training:
 
     def _images(self, image_set: ImageSet) -> Images:
         """The set's pixels where batches are cut from them, made once."""
-        if id(image_set) not in self._on_device:
-            images = Images(image_set.images_NHWC, self.device, self.batches.mean, self.batches.std)
-            self._on_device[id(image_set)] = images
-        return self._on_device[id(image_set)]
+        return Images.of(image_set, self.device, self.batches.mean, self.batches.std)
 
     def test_batch(self, indices_B: np.ndarray) -> Tensor:
         """Images of the test split as the network takes them: float32 B C H W, not augmented."""

@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from onecycle import examples, optim, runtime, training
+from onecycle import examples, loop, optim, runtime, training
 from onecycle.audit import audit, failures
 from onecycle.audit.rates import schedule
 from onecycle.config import Recipe, override
@@ -23,6 +23,7 @@ from onecycle.data.batches import Batches
 from onecycle.evaluate import Evaluation
 from onecycle.interpret import most_confidently_wrong
 from onecycle.lr_finder import LRCurve
+from onecycle.plan import AtStep, Plan
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir
 from onecycle.training import preparation, rates
@@ -99,12 +100,12 @@ def test_one_transform_of_three_on_padded_images_and_nothing_saved(tmp_path, pat
 
 
 def test_a_schedule_with_annihilation_and_a_momentum_cycled_by_accident(tmp_path, patch):
-    def faulty(recipe: Recipe, step: int, steps_per_epoch: int) -> tuple[float, float]:
-        total, peak, high = recipe.epochs * steps_per_epoch - 1, 3, recipe.lr_max
+    def faulty(plan: Plan, step: int) -> AtStep:
+        total, peak, high = plan.total_steps - 1, 3, plan.lr_max
         lr = np.interp(step, [0, peak, total], [high / 25, high, high / 25 / 1e4])
-        return float(lr), float(np.interp(step, [0, peak, total], [0.95, 0.85, 0.95]))
+        return AtStep(float(lr), float(np.interp(step, [0, peak, total], [0.95, 0.85, 0.95])))
 
-    patch(optim, "rates", faulty)
+    patch(Plan, "at", faulty)
     wanted = {"Learning rate in the optimizer", "Momentum in the optimizer"}
     names = failed(tmp_path, override(RECIPE, lr_max=0.05))
     assert names - {"Optimizer of the range test"} == wanted | {"Rate of the last step"}
@@ -128,13 +129,13 @@ def test_a_first_rate_never_searched_for_and_a_range_test_that_leaves_a_trace(tm
 
 
 def test_a_range_test_with_another_optimizer_and_test_images_in_train(tmp_path, patch):
-    one, load, set_rates = rates._one_range_test, preparation.splits_of, rates.optim.set_rates
+    one, load, set_rates = rates._one_range_test, preparation.splits_of, loop.optim.set_rates
 
     def with_another(trial, *arguments):
         other = torch.optim.SGD(trial.model.parameters(), lr=0.0, momentum=0.0, weight_decay=1e-2)
-        patch(rates.optim, "set_rates", lambda optimizer, lr, momentum: None)
+        patch(loop.optim, "set_rates", lambda optimizer, lr, momentum: None)
         curve = one(replace(trial, optimizer=other), *arguments)
-        patch(rates.optim, "set_rates", set_rates)
+        patch(loop.optim, "set_rates", set_rates)
         return curve
 
     def with_copies(*arguments):
@@ -229,6 +230,9 @@ def test_a_group_whose_rate_is_not_set(tmp_path, patch):
     epochs=st.integers(1, 6), per_epoch=st.integers(1, 9), share=st.floats(0.01, 0.99),
     cosine=st.booleans(), three=st.booleans(), cycled=st.booleans(),
 )  # fmt: skip
+@example(epochs=1, per_epoch=2, share=0.75, cosine=False, three=False, cycled=True)  # peak at last
+@example(epochs=1, per_epoch=1, share=0.5, cosine=True, three=False, cycled=True)
+@example(epochs=1, per_epoch=9, share=0.99, cosine=False, three=True, cycled=True)
 def test_the_schedule_computed_anew_is_the_trainings(
     epochs, per_epoch, share, cosine, three, cycled
 ):
@@ -240,7 +244,7 @@ def test_the_schedule_computed_anew_is_the_trainings(
     lr, momentum = schedule(recipe, per_epoch)
     if three and 2 * max(0, round(recipe.resolved_peak_epoch * per_epoch) - 1) > len(lr) - 1:
         return  # the training refuses it
-    wanted = [optim.rates(recipe, step, per_epoch) for step in range(epochs * per_epoch)]
+    wanted = [Plan.of(recipe, per_epoch).at(step) for step in range(epochs * per_epoch)]
     np.testing.assert_allclose(lr, [rate for rate, _ in wanted], rtol=1e-9)
     np.testing.assert_allclose(momentum, [value for _, value in wanted], rtol=1e-9)
 

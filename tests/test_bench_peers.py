@@ -32,9 +32,10 @@ from benchmarks.peers import (
     work,
 )
 from benchmarks.peers.turns import Turns
-from onecycle import models, optim
+from onecycle import models
 from onecycle.data import augment
 from onecycle.errors import InputError
+from onecycle.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 GREY = (128 / 255, 127 / 255, 64 / 255)
@@ -135,7 +136,7 @@ def test_rates_are_those_of_the_peers(tmp_path: Path) -> None:
     theirs, ours = [], []
     for step in range(100):
         theirs.append(sgd.param_groups[0]["lr"])
-        ours.append(optim.rates(recipe, step, steps_per_epoch=5)[0])
+        ours.append(Plan.of(recipe, 5).at(step).lr)
         sgd.step()
         schedule.step()
     np.testing.assert_allclose(ours, theirs, rtol=0.03)

@@ -58,12 +58,12 @@ as_another_user = pytest.mark.skipif(
 
 AFTER_STEPS = """
 from onecycle import loop
-do_step = loop.do_step
-def do_step_and(training, step, readings):
-    do_step(training, step, readings)
-    if step + 1 == STEPS:
-        happen(training, readings)
-loop.do_step = do_step_and
+add = loop.Readings.add
+def add_and(readings, reading):
+    add(readings, reading)
+    if reading.step + 1 == STEPS:
+        happen(readings._training, readings)
+loop.Readings.add = add_and
 """
 """Has `happen` be called after `STEPS` steps."""
 

@@ -14,6 +14,7 @@ from onecycle.applied import is_looked_at
 from onecycle.config import Recipe, override
 from onecycle.data import shapes
 from onecycle.data.batches import Batches
+from onecycle.plan import Plan
 from onecycle.progress import SILENT
 from onecycle.state import Training
 
@@ -54,7 +55,7 @@ def losses(recipe: Recipe, steps: int) -> list[float]:
     model, optimizer, batches = small(recipe)
     found = []
     for step in range(steps):
-        optim.set_rates(optimizer, *optim.rates(recipe, step, batches.steps_per_epoch))
+        optim.set_rates(optimizer, *Plan.of(recipe, batches.steps_per_epoch).at(step))
         loss, _ = loop.train_step(model, optimizer, *batches.cut(step), recipe)
         found.append(loss.item())
     return found
@@ -159,7 +160,7 @@ def test_a_compiled_network_takes_the_same_steps():
     model.compile(dynamic=False, backend="aot_eager")
     found = []
     for step in range(4):
-        optim.set_rates(optimizer, *optim.rates(RECIPE, step, batches.steps_per_epoch))
+        optim.set_rates(optimizer, *Plan.of(RECIPE, batches.steps_per_epoch).at(step))
         found.append(loop.train_step(model, optimizer, *batches.cut(step), RECIPE)[0].item())
     assert found == pytest.approx(plain, rel=1e-4)
     assert "prep.conv.weight" in model.state_dict()
@@ -179,7 +180,7 @@ class Transfers(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_step_never_waits_for_the_device(monkeypatch):
+def test_a_step_never_waits_for_the_device():
     """On the meta device, which has no values: reading one back would be an error, too.
 
     The ten steps whose images the audit looks at are left out.
@@ -190,20 +191,20 @@ def test_a_step_never_waits_for_the_device(monkeypatch):
     batches = dataclasses.replace(batches, device=device)
     training = Training(RECIPE, model, optim.build(model, RECIPE), batches, batches.train, None,
                         device)  # fmt: skip
-    kept = []
-    monkeypatch.setattr(loop.Readings, "add", lambda _, *reading: kept.append(reading))
-    readings = loop.Readings(training, None, None)
+    plan = training.plan
     model.train()
-    loop.do_step(training, 1, readings)
+    loop.step(training, 1, plan.at(1))
     looked_at = [step for step in range(8) if is_looked_at(step, training.total_steps)]
     with Transfers() as counted:
-        for step in sorted({*range(1, 7)} - {*looked_at})[:3]:
-            loop.do_step(training, step, readings)
+        kept = [
+            loop.step(training, step, plan.at(step))
+            for step in sorted({*range(1, 7)} - {*looked_at})[:3]
+        ]
     assert counted.read_back == 0
     assert (
         counted.copies == 3 * 5
     )  # indices, labels, and the three draws: `runtime.sent` moves them
-    assert all(loss.device.type == "meta" for _, _, _, loss, _, _ in kept)
+    assert all(reading.loss.device.type == "meta" for reading in kept)
 
 
 def test_readings_wait_for_a_gpu_at_intervals_only(monkeypatch, tmp_path):
@@ -218,7 +219,7 @@ def test_readings_wait_for_a_gpu_at_intervals_only(monkeypatch, tmp_path):
     training.device = torch.device("cuda")  # the loss itself stays here
     readings = loop.Readings(training, Folder(), SILENT)
     for step in range(45):
-        readings.add(step, 0.1, 0.9, torch.tensor(1.0), torch.tensor(3), 64)
+        readings.add(loop.Reading(step, 0.1, 0.9, torch.tensor(1.0), torch.tensor(3), 64))
         assert len(rows) == (step + 1) // 20 * 20
     readings.flush()
     assert [row["step"] for row in rows] == list(range(45))
@@ -251,10 +252,11 @@ class Operations(TorchDispatchMode):
 def test_rates_follow_the_brief():
     """24 epochs of 98 steps, the peak at step 489, no annihilation."""
     recipe = Recipe(lr_max=0.4, lr_min=0.01, lr_final=0.01)
-    assert optim.rates(recipe, 0, 98) == (0.01, 0.9)
-    assert optim.rates(recipe, 489, 98)[0] == 0.4
-    assert optim.rates(recipe, 488, 98)[0] < 0.4 > optim.rates(recipe, 490, 98)[0]
-    assert optim.rates(recipe, 2351, 98)[0] == pytest.approx(0.01, rel=1e-12)
-    cycled = override(recipe, cycle_momentum=True)
-    assert optim.rates(cycled, 489, 98)[1] == pytest.approx(0.85)
-    assert optim.rates(cycled, 0, 98)[1] == pytest.approx(0.95)
+    plan = Plan.of(recipe, 98)
+    assert plan.at(0) == (0.01, 0.9)
+    assert plan.at(489).lr == 0.4
+    assert plan.at(488).lr < 0.4 > plan.at(490).lr
+    assert plan.at(2351).lr == pytest.approx(0.01, rel=1e-12)
+    cycled = Plan.of(override(recipe, cycle_momentum=True), 98)
+    assert cycled.at(489).momentum == pytest.approx(0.85)
+    assert cycled.at(0).momentum == pytest.approx(0.95)

@@ -96,15 +96,15 @@ def test_the_interval_is_that_of_the_recipe(tmp_path, monkeypatch):
     def perf_counter() -> float:
         return now
 
-    do_step = loop.do_step
+    step = loop.step
 
-    def slow_step(*arguments: Any) -> None:
+    def slow_step(*arguments: Any) -> loop.Reading:
         nonlocal now
         now += 60.0
-        do_step(*arguments)
+        return step(*arguments)
 
     monkeypatch.setattr(loop.time, "perf_counter", perf_counter)
-    monkeypatch.setattr(loop, "do_step", slow_step)
+    monkeypatch.setattr(loop, "step", slow_step)
     saved = []
     monkeypatch.setattr(RunDir, "save_checkpoint", lambda _, point: saved.append(point.step))
     recipe = override(TINY, train_limit=640, epochs=2, checkpoint_minutes=3.0)  # 10 steps an epoch

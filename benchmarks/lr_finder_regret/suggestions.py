@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.lr_finder_regret.trainings import Bench
 from onecycle import loop, optim, runtime
 from onecycle.lr_finder import LRCurve, lr_range_test
+from onecycle.plan import AtStep, momentum_at_peak
 from onecycle.state import Training
 
 REPEATS = 3
@@ -34,10 +35,8 @@ def _curve(bench: Bench, seed: int) -> LRCurve:
     recipe = trial.recipe
 
     def step(index: int) -> Tensor:
-        runtime.seed_layers(recipe.seed, index)
-        for group in trial.optimizer.param_groups:
-            optim.set_rates(trial.optimizer, group["lr"], _momentum(trial))
-        return loop.train_step(trial.model, trial.optimizer, *trial.batches.cut(index), recipe)[0]
+        lr = trial.optimizer.param_groups[0]["lr"]
+        return loop.step(trial, index, AtStep(lr, momentum_at_peak(trial.recipe))).loss
 
     trial.model.train()
     return lr_range_test(
@@ -101,13 +100,8 @@ def lightning(bench: Bench) -> list[float]:
 def _trial(bench: Bench, seed: int, lr: float = 0.0) -> Training:
     """A training apart from the grid's, its optimizer at `lr` and the recipe's momentum."""
     trial = bench.training(1.0, runtime.seed_of(seed, "range test") % 2**31)
-    optim.set_rates(trial.optimizer, lr, _momentum(trial))
+    optim.set_rates(trial.optimizer, lr, momentum_at_peak(trial.recipe))
     return trial
-
-
-def _momentum(trial: Training) -> float:
-    recipe = trial.recipe
-    return recipe.base_momentum if recipe.cycle_momentum else recipe.momentum
 
 
 class _Steps(Dataset[tuple[Tensor, Tensor]]):

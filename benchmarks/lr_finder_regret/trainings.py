@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.lr_finder_regret.problems import CLASSES, Problem, network
-from onecycle import loop, optim, runtime, training
+from onecycle import loop, optim, training
 from onecycle.config import override
 from onecycle.state import State, Training
 from onecycle.training.preparation import placed
@@ -86,6 +86,7 @@ class Bench:
             optimizer=optim.build(model, recipe),
             batches=replace(self._job.batches, seed=seed),
             state=State(),
+            audited=False,
         )
 
     def result(self, lr: float, seed: int, epochs: int = 0) -> Result:
@@ -114,12 +115,10 @@ class Bench:
 
 def _fit(job: Training) -> tuple[float, float]:
     """Validation accuracy and loss after the whole cycle."""
+    plan = job.plan
     job.model.train()
-    for step in range(job.total_steps):
-        optim.set_rates(job.optimizer, *job.rates(step))
-        runtime.seed_layers(job.recipe.seed, step)
-        loss, _ = loop.train_step(job.model, job.optimizer, *job.batches.cut(step), job.recipe)
-        if not math.isfinite(float(loss)):
+    for index in range(plan.total_steps):
+        if not math.isfinite(float(loop.step(job, index, plan.at(index)).loss)):
             return 1 / CLASSES, math.log(CLASSES)
     assert job.val is not None
     evaluation = job.evaluate(job.val)

@@ -23,7 +23,6 @@ from benchmarks.peers.work import (
 from onecycle import Recipe, loop, runtime, training
 from onecycle.config import override
 from onecycle.run_dir import RunDir
-from onecycle.state import Training
 
 
 def recipe(work: Work, setting: Setting) -> Recipe:
@@ -59,32 +58,10 @@ def train(work: Work, setting: Setting, turns: Turns) -> None:
     if job.device.type == "cuda":
         turns.synchronize = torch.cuda.synchronize
     with tempfile.TemporaryDirectory() as runs, runtime.reused_memory():
-        readings = TakeTurns(job, RunDir.create(runs, job.recipe), turns)
+        readings = loop.Readings(job, RunDir.create(runs, job.recipe), onecycle.Progress())
+        plan = job.plan
         job.model.train()
-        for step in range(job.total_steps):
-            loop.do_step(job, step, readings)
-            readings.after_step()
-
-
-class TakeTurns(loop.Readings):
-    """The training's own readings, of which each step's loss and images are passed on."""
-
-    def __init__(self, job: Training, run: RunDir, turns: Turns) -> None:
-        super().__init__(job, run, onecycle.Progress())
-        self._turns = turns
-
-    def add(
-        self,
-        step: int,
-        lr: float,
-        momentum: float,
-        loss: torch.Tensor,
-        correct: torch.Tensor,
-        count: int,
-    ) -> None:
-        super().add(step, lr, momentum, loss, correct, count)
-        self._loss, self._count = loss, count
-
-    def after_step(self) -> None:
-        """Outside `do_step`, so that all that belongs to the step is in it."""
-        self._turns.after_step(self._loss, self._count)
+        for index in range(plan.total_steps):
+            reading = loop.step(job, index, plan.at(index))
+            readings.add(reading)
+            turns.after_step(reading.loss, reading.images)

@@ -42,7 +42,7 @@ def lines(evidence: Evidence) -> list[Line]:
     return [
         _compared("Learning rate", cycle, steps, lr, asked_lr),
         _compared("Momentum", span, steps, momentum, asked_momentum),
-        _end(recipe, lr, len(steps) == total),
+        _end(float(recipe.lr_min), float(asked_lr[-1]), lr, len(steps) == total),
         _every_step(steps, total),
     ]
 
@@ -57,8 +57,8 @@ def schedule(recipe: Recipe, steps_per_epoch: int) -> tuple[np.ndarray, np.ndarr
         places[2:2], rates[2:2], momenta[2:2] = [2 * peak], [low], [1.0]
     if peak == 0:  # no rise: the peak is the first step
         places, rates, momenta = places[1:], rates[1:], momenta[1:]
-    if last == 0:  # a single step is the peak
-        places, rates, momenta = places[:1], [high], [0.0]
+    while len(places) > 1 and places[-1] == places[-2]:  # the cycle ends where it should turn
+        places, rates, momenta = places[:-1], rates[:-1], momenta[:-1]
     lr = _curve(np.arange(last + 1), places, rates, recipe.anneal)
     if not recipe.cycle_momentum:
         return lr, np.full(last + 1, recipe.momentum)
@@ -99,9 +99,8 @@ def _compared(
     return Line(name, asked_words, words, False)
 
 
-def _end(recipe: Recipe, lr: np.ndarray, finished: bool) -> Line:
-    """Whether the cycle has an annihilation phase, asked for or not."""
-    final, low = float(recipe.lr_final), float(recipe.lr_min)
+def _end(low: float, final: float, lr: np.ndarray, finished: bool) -> Line:
+    """Whether the cycle goes from `low` to `final` with an annihilation phase, asked for or not."""
     phase = "no annihilation phase" if final >= low else f"an annihilation phase from {low:.3g}"
     asked = f"{final:.3g}: {phase}"
     if not finished:

@@ -5,6 +5,7 @@ Shapes: N images, B batch, C channels, H height, W width.
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -45,6 +46,24 @@ class Images:
             torch.from_numpy(np.array(images_NHWC)).to(device) if resident else None
         )
 
+    @classmethod
+    def of(
+        cls,
+        image_set: ImageSet,
+        device: torch.device,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> "Images":
+        """The pixels of a set: the same object again, as long as somebody holds the set.
+
+        So a set that is used by a training, its range test and its probes moves to a GPU once.
+        """
+        copies = _COPIES.setdefault(image_set, {})
+        wanted = (device, mean, std)
+        if wanted not in copies:
+            copies[wanted] = cls(image_set.images_NHWC, device, mean, std)
+        return copies[wanted]
+
     def normalised(self, indices_B: np.ndarray) -> Tensor:
         """float32 B H W C images at `indices_B`, on the device."""
         if self._resident_NHWC is not None:
@@ -54,6 +73,10 @@ class Images:
         else:
             picked = runtime.sent(torch.from_numpy(self._host_NHWC[indices_B]), self._device)
         return augment.normalise(picked, self._mean_C, self._std_C)
+
+
+_COPIES: WeakKeyDictionary[ImageSet, dict[tuple[object, ...], Images]] = WeakKeyDictionary()
+"""By identity of the set, which forgets them when it goes."""
 
 
 def _fits(size: int, device: torch.device) -> bool:
@@ -110,7 +133,7 @@ class Batches:
                 f"cutout: {self.cutout} is larger than the image ({height} x {width} pixels); "
                 "lower it"
             )
-        images = Images(self.train.images_NHWC, self.device, self.mean, self.std)
+        images = Images.of(self.train, self.device, self.mean, self.std)
         object.__setattr__(self, "images", images)
 
     @property

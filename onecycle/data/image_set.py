@@ -17,9 +17,9 @@ MOST_NAMED = 100
 """Bad images named in JSON; all are counted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one split.
+    """Images of one split. Two sets are equal if they are the same object.
 
     Attributes:
         images_NHWC: uint8; in RAM or memory-mapped.

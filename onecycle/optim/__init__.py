@@ -45,29 +45,6 @@ def build(model: nn.Module, recipe: Recipe) -> Optimizer:
     return OPTIMIZERS[recipe.optimizer]([group for group in groups if group["params"]], recipe)
 
 
-def rates(recipe: Recipe, step: int, steps_per_epoch: int) -> tuple[float, float]:
-    """The resolved recipe's learning rate and momentum at `step` (0-based)."""
-    cycle: dict[str, Any] = {
-        "total_steps": recipe.epochs * steps_per_epoch,
-        "peak_step": schedule.peak_step(recipe.resolved_peak_epoch, steps_per_epoch),
-        "anneal": recipe.anneal,
-        "three_phase": recipe.three_phase,
-    }
-    lr = schedule.one_cycle(
-        step,
-        lr_min=recipe.lr_min,  # pyright: ignore[reportArgumentType] - resolved: a number
-        lr_max=recipe.lr_max,  # pyright: ignore[reportArgumentType]
-        lr_final=recipe.lr_final,  # pyright: ignore[reportArgumentType]
-        **cycle,
-    )
-    if not recipe.cycle_momentum:
-        return lr, recipe.momentum
-    momentum = schedule.one_cycle_momentum(
-        step, base_momentum=recipe.base_momentum, max_momentum=recipe.max_momentum, **cycle
-    )
-    return lr, momentum
-
-
 def set_rates(optimizer: Optimizer, lr: float, momentum: float) -> None:
     """Give every parameter group this learning rate and momentum (AdamW: its first beta).
 

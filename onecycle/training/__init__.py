@@ -17,6 +17,7 @@ from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
 from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
+from onecycle.plan import Plan
 from onecycle.progress import IN_NOTEBOOKS, Logged, Progress
 from onecycle.run_dir import RunDir
 from onecycle.state import Training
@@ -202,14 +203,14 @@ def _carry_out(
             note_few_steps(training, progress)
             note_few_images(training, progress)
             note_uneven_classes(training, progress)
-        training.recipe = resolve_rates(training, run, stop, progress)
+        plan = resolve_rates(training, run, stop, progress)
         note_start(training)
-        progress.start("training", training.total_steps)
+        progress.start("training", plan.total_steps)
         progress.advance(training.state.step)
         with stop.deferred():
-            loop.fit(training, run, stop, progress)
+            loop.fit(training, plan, run, stop, progress)
         progress.finish()
-        result = _save(training, splits, run, progress)
+        result = _save(training, plan, splits, run, progress)
         stop.finished = True
         stop.heed()
         note_failures(run, result, progress)
@@ -219,7 +220,9 @@ def _carry_out(
         return Run(run.path, result)
 
 
-def _save(training: Training, splits: Splits, run: RunDir, progress: Progress) -> dict[str, Any]:
+def _save(
+    training: Training, plan: Plan, splits: Splits, run: RunDir, progress: Progress
+) -> dict[str, Any]:
     """Evaluate and write all that is known of the training; what result.json holds.
 
     Pictures and report are drawn from these files, now or later.
@@ -236,7 +239,7 @@ def _save(training: Training, splits: Splits, run: RunDir, progress: Progress) -
     )
     write_audit(training, splits, run, progress)
     run.save_arrays("examples.npz", **examples.gather(training, evaluation))
-    result = summary_of(training, splits, evaluation, run)
+    result = summary_of(training, plan, splits, evaluation, run)
     if allowed := conditions.allowed_differences(run):
         result["allowed_differences"] = allowed
     run.write_result(result)  # last: its presence means that the training is finished

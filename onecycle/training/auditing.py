@@ -32,7 +32,7 @@ def write_audit(
     training: Training, splits: Splits, run: RunDir, progress: Progress = SILENT
 ) -> None:
     """Write audit.json: what was measured, and the network as it was built."""
-    layers = summarize(training.model, training.batches.train.image_shape)
+    layers = summarize(training.evaluated, training.batches.train.image_shape)
     run.write_json(
         "audit.json",
         training.state.audit

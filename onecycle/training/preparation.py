@@ -1,5 +1,7 @@
 """From a recipe to a training that can begin: device, images, network, optimizer, batches."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -8,6 +10,7 @@ from onecycle.config import Recipe, override
 from onecycle.config.sizes import resolve_sizes
 from onecycle.data import Splits, splits_of
 from onecycle.data.batches import Batches
+from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError
 from onecycle.nouns import counted
 from onecycle.progress import IN_NOTEBOOKS, Progress
@@ -42,22 +45,56 @@ def prepare(
     mean, std = _statistics(recipe, splits)
     recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
     recipe = resolve_sizes(recipe, len(splits.train))
-    model = build(recipe, channels, len(splits.train.classes))
+    return assembled(recipe, splits.train, splits.test, splits.val, device), splits
+
+
+def assembled(
+    recipe: Recipe,
+    train: ImageSet,
+    test: ImageSet,
+    val: ImageSet | None,
+    device: torch.device,
+    *,
+    initialized_by: int | None = None,
+) -> Training:
+    """A training at its beginning: network, optimizer and batches of a recipe.
+
+    Args:
+        recipe: with all but the rates resolved.
+        train, test, val: the images.
+        device: where it works.
+        initialized_by: seed of the weights, if that is not the recipe's.
+    """
+    model = build(recipe, train.image_shape[2], len(train.classes), seed=initialized_by)
     model = placed(model, device, compiled=recipe.compile)
     batches = Batches(
-        train=splits.train,
+        train=train,
         batch_size=int(recipe.batch_size),
         seed=recipe.seed,
-        mean=mean,
-        std=std,
+        mean=_numbers(recipe.mean),
+        std=_numbers(recipe.std),
         crop_padding=recipe.crop_padding,
         flip=recipe.flip,
         cutout=recipe.cutout,
         device=device,
     )
-    optimizer = optim.build(model, recipe)
-    training = Training(recipe, model, optimizer, batches, splits.test, splits.val, device)
-    return training, splits
+    return Training(recipe, model, optim.build(model, recipe), batches, test, val, device)
+
+
+def fresh(training: Training, *, initialized_by: int | None = None) -> Training:
+    """A training of the same recipe and images at its beginning, which no audit looks at.
+
+    `initialized_by`: seed of the weights, if that is not the recipe's.
+    """
+    again = assembled(
+        training.recipe,
+        training.batches.train,
+        training.test,
+        training.val,
+        training.device,
+        initialized_by=initialized_by,
+    )
+    return replace(again, audited=False)
 
 
 def build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = None) -> nn.Module:
@@ -116,3 +153,9 @@ def _statistics(recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tupl
     if min(std) <= 0:
         raise InputError(f"{recipe.data}: a channel is the same in all images; give std yourself")
     return mean, std
+
+
+def _numbers(statistics: tuple[float, ...] | str) -> tuple[float, ...]:
+    """Channel means or deviations that have been resolved."""
+    assert not isinstance(statistics, str)
+    return statistics

@@ -1,23 +1,23 @@
 """`lr_max = proven`: short one-cycle trainings about the suggested peak, judged apart from test."""
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from onecycle import loop, optim, runtime
+from onecycle import loop
 from onecycle.config import Recipe, override
 from onecycle.data import stratified
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError, Interrupted
-from onecycle.lr_finder import Proof, prove
+from onecycle.lr_finder import LRFinding, Proof, prove
 from onecycle.lr_finder.proof import expected_cost
 from onecycle.nouns import counted
+from onecycle.plan import Plan
 from onecycle.progress import Progress
-from onecycle.state import State, Training
-from onecycle.training.preparation import build, placed
+from onecycle.state import Training
+from onecycle.training.preparation import fresh
 from onecycle.training.signals import Signals
 
 PROBE_SHARE = 0.5
@@ -53,8 +53,7 @@ class Evidence:
 
 def prove_lr_max(
     training: Training,
-    suggested: float,
-    with_peak: Callable[[Recipe, float], Recipe],
+    finding: LRFinding,
     seconds_per_step: float,
     stop: Signals,
     progress: Progress,
@@ -63,9 +62,10 @@ def prove_lr_max(
 
     Args:
         training: not begun; nothing in it is changed.
-        suggested: the peak rate to begin with.
-        with_peak: the recipe with numbers for its rates, that for the peak being given.
+        finding: of its range test: the peak rate to begin with, and the first rate below a peak.
         seconds_per_step: as measured, for the cost that is stated before it begins.
+        stop: asked before each step.
+        progress: listens.
 
     Raises:
         InputError: too few images to set some apart.
@@ -89,13 +89,13 @@ def prove_lr_max(
 
     def score(lr: float) -> float | None:
         progress.start(f"probe at lr_max {lr:.2g}", steps)
-        reached = probe(shorter, with_peak(shorter.recipe, lr), stop, progress)
+        reached = probe(shorter, _plan(shorter, finding, lr), stop, progress)
         progress.finish()
         outcome = "diverged" if reached is None else f"{judged} {reached:.4f}"
         progress.note(f"probe at lr_max {lr:.3g}: {outcome}")
         return reached
 
-    proof = prove(score, suggested)
+    proof = prove(score, finding.lr_max)
     if not proof.bracketed:
         progress.note("proof of lr_max: the best rate is the last one tried; better may lie beyond")
     return Evidence(proof, shorter.recipe.epochs, steps, images)
@@ -121,38 +121,35 @@ def short(training: Training) -> Training:
     return replace(training, recipe=recipe, batches=batches, val=val)
 
 
-def probe(training: Training, recipe: Recipe, stop: Signals, progress: Progress) -> float | None:
-    """Train anew by `recipe`; the score on `val`, None if the loss became non-finite."""
-    trial = _anew(training, recipe)
+def probe(training: Training, plan: Plan, stop: Signals, progress: Progress) -> float | None:
+    """Train by `plan` from the beginning; the score on `val`, None if the loss is non-finite."""
+    trial = fresh(training)
     trial.model.train()
-    for step in range(trial.total_steps):
+    for index in range(plan.total_steps):
         if stop.signal_number:
             raise Interrupted(stop.signal_number)
-        lr, momentum = trial.rates(step)
-        optim.set_rates(trial.optimizer, lr, momentum)
-        runtime.seed_layers(trial.recipe.seed, step)
-        loss, _ = loop.train_step(
-            trial.model,
-            trial.optimizer,
-            *trial.batches.cut(step),
-            trial.recipe,
-            trial.class_weights_K,
-        )
-        value = float(loss)
-        if not math.isfinite(value):
+        at = plan.at(index)
+        loss = float(loop.step(trial, index, at).loss)
+        if not math.isfinite(loss):
             return None
-        progress.advance(1, loss=value, lr=lr)
+        progress.advance(1, loss=loss, lr=at.lr)
     evaluation = trial.evaluate(_judges(trial))
     return trial.score(evaluation) if math.isfinite(evaluation.loss) else None
 
 
-def _anew(training: Training, recipe: Recipe) -> Training:
-    """The training at its beginning, by `recipe`."""
-    train = training.batches.train
-    model = build(recipe, train.image_shape[2], len(train.classes))
-    model = placed(model, training.device, compiled=recipe.compile)
-    optimizer = optim.build(model, recipe)
-    return replace(training, recipe=recipe, model=model, optimizer=optimizer, state=State())
+def with_peak(recipe: Recipe, finding: LRFinding, lr_max: float) -> Recipe:
+    """The recipe with this peak, and a number for its first rate."""
+    lr_min = finding.lr_min_below(lr_max) if recipe.lr_min == "auto" else recipe.lr_min
+    return override(recipe, lr_max=max(lr_max, lr_min), lr_min=lr_min)
+
+
+def _plan(training: Training, finding: LRFinding, lr_max: float) -> Plan:
+    """A probe's plan. A last rate above its peak is lowered to that."""
+    final = training.recipe.lr_final
+    recipe = with_peak(override(training.recipe, lr_final="auto"), finding, lr_max)
+    if final != "auto" and recipe.lr_max != "auto":
+        recipe = override(recipe, lr_final=min(final, recipe.lr_max))
+    return Plan.of(recipe, training.batches.steps_per_epoch)
 
 
 def _judges(training: Training) -> ImageSet:

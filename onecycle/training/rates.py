@@ -3,20 +3,20 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor
 
-from onecycle import loop, optim, runtime
+from onecycle import loop, runtime
 from onecycle.config import Recipe, override
 from onecycle.errors import InputError, Interrupted
 from onecycle.lr_finder import LRCurve, LRFinding, Proof, lr_range_test, suggest
+from onecycle.plan import AtStep, Plan, momentum_at_peak, to_search
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir
 from onecycle.state import Training
-from onecycle.training.preparation import build, placed
-from onecycle.training.proving import prove_lr_max
+from onecycle.training.preparation import fresh
+from onecycle.training.proving import prove_lr_max, with_peak
 from onecycle.training.signals import Signals
 
 Method = Literal["recommended", "safe", "proven", "lr_min"]
@@ -31,37 +31,45 @@ WHY: dict[Method, str] = {
 """How a rate was chosen, in words."""
 
 
-def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Progress) -> Recipe:
-    """The recipe with numbers for its rates, found by a range test where they are `auto`."""
+def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Progress) -> Plan:
+    """The training's plan: its rates as given, or as a range test finds them where they are words.
+
+    The recipe with these numbers is written to the run folder, and the search to its record.
+    """
     recipe = training.recipe
-    if isinstance(recipe.lr_max, str) or recipe.lr_min == "auto":
-        started = time.perf_counter()
-        finding = trusted(recipe, range_test(training, stop, progress))
-        for warning in finding.warnings:
-            progress.note(f"warning: range test: {warning}")
-        evidence = None
-        if recipe.lr_max == "proven":
-            seconds = (time.perf_counter() - started) / sum(map(len, finding.curves))
-            evidence = prove_lr_max(
-                training, finding.lr_max, partial(_with_peak, finding), seconds, stop, progress
-            )
-        recipe = choose_rates(recipe, finding, evidence.proof if evidence else None)
-        run.write_json(
-            "lr_range_test.json",
-            finding.to_json()
-            | {
-                "asked": {name: getattr(training.recipe, name) for name in ("lr_min", "lr_max")},
-                "chosen": {"lr_min": recipe.lr_min, "lr_max": recipe.lr_max},
-                "by": (by := _by(training.recipe, finding)),
-                "why": "; ".join(WHY[method] for method in by.values()),
-                **({"proof": evidence.to_json()} if evidence else {}),
-                "optimizer": finding.curves[0].optimizer,
-                "seconds": time.perf_counter() - started,
-            },
-        )
+    if to_search(recipe):
+        recipe = _search(training, run, stop, progress)
         progress.note(f"range test: lr_min {recipe.lr_min:.3g}, lr_max {recipe.lr_max:.3g}")
-    recipe = _with_final(recipe)
-    run.write_recipe(recipe)
+    plan = Plan.of(recipe, training.batches.steps_per_epoch)
+    run.write_recipe(plan.recipe)
+    return plan
+
+
+def _search(training: Training, run: RunDir, stop: Signals, progress: Progress) -> Recipe:
+    """The recipe with numbers for `lr_min` and `lr_max`; how they were found goes into `run`."""
+    asked, started = training.recipe, time.perf_counter()
+    finding = trusted(asked, range_test(training, stop, progress))
+    for warning in finding.warnings:
+        progress.note(f"warning: range test: {warning}")
+    evidence = None
+    if asked.lr_max == "proven":
+        seconds = (time.perf_counter() - started) / sum(map(len, finding.curves))
+        evidence = prove_lr_max(training, finding, seconds, stop, progress)
+    recipe = choose_rates(asked, finding, evidence.proof if evidence else None)
+    by = _by(asked, finding)
+    run.write_json(
+        "lr_range_test.json",
+        finding.to_json()
+        | {
+            "asked": {name: getattr(asked, name) for name in ("lr_min", "lr_max")},
+            "chosen": {"lr_min": recipe.lr_min, "lr_max": recipe.lr_max},
+            "by": by,
+            "why": "; ".join(WHY[method] for method in by.values()),
+            **({"proof": evidence.to_json()} if evidence else {}),
+            "optimizer": finding.curves[0].optimizer,
+            "seconds": time.perf_counter() - started,
+        },
+    )
     return recipe
 
 
@@ -84,9 +92,11 @@ def set_aside_if_damaged(run: RunDir) -> None:
 
 def with_rates(recipe: Recipe, found: Mapping[str, float]) -> Recipe:
     """The recipe with found rates in place of words, as far as there are any."""
-    words = [name for name in ("lr_max", "lr_min") if isinstance(getattr(recipe, name), str)]
-    recipe = override(recipe, **{name: found[name] for name in words if name in found})
-    return recipe if recipe.lr_min == "auto" else _with_final(recipe)
+    known = {name: found[name] for name in to_search(recipe) if name in found}
+    recipe = override(recipe, **known)
+    if recipe.lr_final == "auto" and recipe.lr_min != "auto":
+        recipe = override(recipe, lr_final=recipe.lr_min)
+    return recipe
 
 
 def trusted(recipe: Recipe, finding: LRFinding) -> LRFinding:
@@ -107,28 +117,25 @@ def range_test(training: Training, stop: Signals, progress: Progress) -> LRFindi
     """
     curves = []
     for repeat in range(training.recipe.lr_repeats):
-        trial = training if repeat == 0 else _sibling(training, repeat)
-        seed = runtime.seed_of(training.recipe.seed, "range test", repeat)
+        trial, seed = training, training.recipe.seed
+        if repeat:
+            drawn = runtime.seed_of(seed, "range test initialization", repeat)
+            trial = fresh(training, initialized_by=drawn)
+        seed = runtime.seed_of(seed, "range test", repeat)
         curves.append(_one_range_test(trial, seed, stop, progress))
     return suggest(curves)
 
 
 def _one_range_test(trial: Training, seed: int, stop: Signals, progress: Progress) -> LRCurve:
     recipe, batches = trial.recipe, replace(trial.batches, seed=seed)
-    # The momentum that goes with the peak, where the rate that is sought will stand.
-    momentum = recipe.base_momentum if recipe.cycle_momentum else recipe.momentum
+    trial = replace(trial, batches=batches, audited=False)
+    momentum = momentum_at_peak(recipe)  # beside the rate that is sought
 
     def step(index: int) -> Tensor:
         if stop.signal_number:
             raise Interrupted(stop.signal_number)
-        runtime.seed_layers(seed, index)
-        for group in trial.optimizer.param_groups:
-            optim.set_rates(trial.optimizer, group["lr"], momentum)
-        batch_BCHW, labels_B = batches.cut(index)
-        weights_K = trial.class_weights_K
-        return loop.train_step(
-            trial.model, trial.optimizer, batch_BCHW, labels_B, recipe, weights_K
-        )[0]
+        lr = trial.optimizer.param_groups[0]["lr"]  # as the ramp has set it
+        return loop.step(trial, index, AtStep(lr, momentum)).loss
 
     return lr_range_test(
         trial.model,
@@ -142,36 +149,11 @@ def _one_range_test(trial: Training, seed: int, stop: Signals, progress: Progres
     )
 
 
-def _sibling(training: Training, repeat: int) -> Training:
-    """The same training with another initialization."""
-    recipe = training.recipe
-    channels = training.batches.train.image_shape[2]
-    seed = runtime.seed_of(recipe.seed, "range test initialization", repeat)
-    model = build(recipe, channels, len(training.batches.train.classes), seed=seed)
-    model = placed(model, training.device, compiled=recipe.compile)
-    return replace(training, model=model, optimizer=optim.build(model, recipe))
-
-
 def choose_rates(recipe: Recipe, finding: LRFinding, proof: Proof | None = None) -> Recipe:
     """The recipe with found rates in place of words; a given one is kept and bounds the other."""
     if not isinstance(recipe.lr_max, str):
         return override(recipe, lr_min=min(finding.lr_min, recipe.lr_max))
-    lr_max = proof.lr_max if proof else finding.lr_max
-    lr_min = finding.lr_min_below(lr_max) if recipe.lr_min == "auto" else recipe.lr_min
-    return override(recipe, lr_max=max(lr_max, lr_min), lr_min=lr_min)
-
-
-def _with_peak(finding: LRFinding, recipe: Recipe, lr_max: float) -> Recipe:
-    """The recipe of a probe at `lr_max`, every rate a number."""
-    lr_min = finding.lr_min_below(lr_max) if recipe.lr_min == "auto" else recipe.lr_min
-    lr_max = max(lr_max, lr_min)
-    lr_final = recipe.lr_final if recipe.lr_final == "auto" else min(recipe.lr_final, lr_max)
-    return _with_final(override(recipe, lr_max=lr_max, lr_min=lr_min, lr_final=lr_final))
-
-
-def _with_final(recipe: Recipe) -> Recipe:
-    """The recipe with `lr_min` for the last rate where none is given."""
-    return override(recipe, lr_final=recipe.lr_min) if recipe.lr_final == "auto" else recipe
+    return with_peak(recipe, finding, proof.lr_max if proof else finding.lr_max)
 
 
 def _by(recipe: Recipe, finding: LRFinding) -> dict[str, Method]:

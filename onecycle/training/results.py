@@ -11,6 +11,7 @@ from torch import nn
 from onecycle import runtime
 from onecycle.data import Splits
 from onecycle.evaluate import Evaluation
+from onecycle.plan import Plan
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.provenance import tensors_sha256
 from onecycle.state import Training
@@ -28,10 +29,10 @@ def validation(training: Training) -> dict[str, np.ndarray]:
 
 
 def summary_of(
-    training: Training, splits: Splits, evaluation: Evaluation, run: RunDir
+    training: Training, plan: Plan, splits: Splits, evaluation: Evaluation, run: RunDir
 ) -> dict[str, Any]:
     """The summary that result.json holds."""
-    recipe, state = training.recipe, training.state
+    recipe, state = plan.recipe, training.state
     last = run.read_rows("metrics.jsonl")[-1]
     images = recipe.epochs * len(splits.train)
     mirrored = training.evaluate(training.test, mirrored=True) if recipe.tta else None
@@ -40,18 +41,18 @@ def summary_of(
         "data": recipe.data,
         "data_fingerprint": splits.fingerprint,
         "model": recipe.model,
-        "parameters": sum(p.numel() for p in training.model.parameters()),
+        "parameters": sum(p.numel() for p in training.evaluated.parameters()),
         "seed": recipe.seed,
         "device": recipe.device,
         "precision": recipe.precision,
         "torch": torch.__version__,
         "epochs": recipe.epochs,
-        "steps": training.total_steps,
+        "steps": plan.total_steps,
         "batch_size": recipe.batch_size,
-        "lr_min": recipe.lr_min,
-        "lr_max": recipe.lr_max,
-        "lr_final": recipe.lr_final,
-        "peak_step": training.peak_step,
+        "lr_min": plan.lr_min,
+        "lr_max": plan.lr_max,
+        "lr_final": plan.lr_final,
+        "peak_step": plan.peak_step,
         "train_images": len(splits.train),
         "train_loss": last["train_loss"],
         "train_accuracy": last["train_accuracy"],
@@ -64,7 +65,7 @@ def summary_of(
         "total_seconds": training.total_seconds(),
         "images_per_second": images / state.train_seconds,
         "peak_memory_bytes": runtime.peak_memory_bytes(training.device),
-        "weights_sha256": weights_sha256(training.model),
+        "weights_sha256": weights_sha256(training.evaluated),
         "finished": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
     }
 

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from onecycle import loop
-from onecycle.errors import InputError, Interrupted
+from onecycle.errors import InputError
 from onecycle.nouns import counted
+from onecycle.plan import Place
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.run_dir import Checkpoint, RunDir
-from onecycle.state import State, Training
+from onecycle.state import Training
 from onecycle.training.auditing import note_start
 from onecycle.training.resuming import restore, take_up
-from onecycle.training.signals import Signals, noted_signals
+from onecycle.training.signals import noted_signals
 
 TIMES = frozenset({"seconds", "train_seconds", "eval_seconds", "total_seconds"})
 """What no two runs have in common."""
@@ -51,24 +52,6 @@ class Verification:
     def equal(self) -> bool:
         """Whether the replay gave the same bits."""
         return not self.told
-
-
-class _StopAt:
-    """Asks the loop to stop where a checkpoint was taken, or when a signal does."""
-
-    def __init__(self, state: State, newest: Checkpoint, signals: Signals) -> None:
-        self._state, self._signals = state, signals
-        self._step, self._closed = newest.step, not newest.state.get("seen")
-        self.at_once = signals.at_once
-
-    @property
-    def signal_number(self) -> int | None:
-        return self._signals.signal_number or (-1 if self._reached else None)
-
-    @property
-    def _reached(self) -> bool:
-        """At an epoch's end a checkpoint is taken after the evaluation, or before if stopped."""
-        return self._state.step >= self._step and not (self._closed and self._state.seen)
 
 
 def verify(
@@ -126,12 +109,8 @@ def _replay(training: Training, newest: Checkpoint, run: RunDir, progress: Progr
     """Train to where `newest` was taken, logging into `run`, exactly as a training does."""
     progress.start("replaying", newest.step - training.state.step)
     with run.lock(), noted_signals() as signals:
-        stop = _StopAt(training.state, newest, signals)
-        try:
-            loop.fit(training, run, stop, progress)
-        except Interrupted:
-            if signals.signal_number:
-                raise Interrupted(signals.signal_number) from None
+        until = Place(newest.step, closed=not newest.state.get("seen"))
+        loop.fit(training, training.plan, run, signals, progress, until=until)
     progress.finish()
 
 
