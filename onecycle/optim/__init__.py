@@ -1,4 +1,4 @@
-"""Optimizers with their parameter groups, their rates at each step, and the terms of their loss.
+"""Optimizers with their parameter groups, and the terms of their loss.
 
 Each optimizer is a module whose `build` takes parameter groups and the recipe.
 
