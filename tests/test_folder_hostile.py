@@ -380,7 +380,7 @@ def test_a_bad_input_is_told_in_one_line_as_documented_and_leaves_nothing(
 
 def test_every_documented_row_about_folders_and_tables_is_tested():
     text = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
-    part = text[text.index("## Bad folders and what they are told") :]
+    part = text[text.index("## Bad folders and their messages") :]
     rows = re.findall(r"^\| (.+?) \| .+ \|$", part, flags=re.MULTILINE)
     assert set(rows) - {"what is wrong"} == set(BAD)
 
