@@ -1,6 +1,6 @@
 """The brief's three trials, three seeds each, at a quarter of the width and 8 epochs.
 
-    python benchmarks/brief_trials.py --data ./cifar10 --runs runs/trials \
+    python -m benchmarks.brief_trials --data ./cifar10 --runs runs/trials \
         --result benchmarks/brief_trials_cpu_202611.md
 
 One range test finds the rates for all, so that each trial differs from the baseline in one thing.
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onecycle
+from benchmarks.wrapping import wrapped
 from onecycle import plots
 from onecycle.experiments import Comparison, compare, curves
 from onecycle.experiments.words import count_text
@@ -99,7 +100,7 @@ def command_of(given: argparse.Namespace) -> str:
     """The command, with places that a reader has too."""
     place = f"./{Path(given.data).name}" if Path(given.data).exists() else given.data
     return (
-        f"python benchmarks/brief_trials.py --data {place}"
+        f"python -m benchmarks.brief_trials --data {place}"
         f" --epochs {given.epochs} --width {given.width:g} --seeds {given.seeds}"
     )
 
@@ -124,7 +125,7 @@ def write_result(comparison: Comparison, path: Path, command: str, data: str) ->
         tables=comparison.to_markdown(),
         picture=picture.name,
     )
-    write_atomically(path, text.encode())
+    write_atomically(path, wrapped(text).encode())
 
 
 RESULT = """\

@@ -1,6 +1,6 @@
 """A recipe's result file, with its pictures, from finished runs of it that differ in their seed.
 
-    python benchmarks/recipe_result.py runs/r8 --result benchmarks/custom-resnet-8_cpu_202611.md \\
+    python -m benchmarks.recipe_result runs/r8 --result benchmarks/custom-resnet-8_cpu_202611.md \\
         --data-name "CIFAR-10" --command "onecycle train custom-resnet-8 --data cifar10"
 
 The file has a row for each seed; range test, epochs and pictures are those of the first.
@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.wrapping import wrapped
 from onecycle.experiments.reading import FinishedRun, read_runs
 from onecycle.experiments.statistics import mean_interval
 from onecycle.experiments.words import count_text
@@ -50,7 +51,7 @@ def main() -> None:
         facts(runs[0]),
         *details(RunDir(runs[0].path), runs[0].seed, stem),
     ]
-    write_atomically(given.result, ("\n\n".join(parts) + "\n").encode())
+    write_atomically(given.result, (wrapped("\n\n".join(parts)) + "\n").encode())
 
 
 def percent(share: float) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.wrapping import wrapped
 from onecycle import runtime
 from onecycle.run_dir.provenance import git_state
 
@@ -155,7 +156,7 @@ def write(text: str, output: Path | None, *, quick: bool) -> None:
         print(text)
         return
     path = output or ROOT / "benchmarks" / f"speed_{device()}_{date.today():%Y%m}.md"
-    path.write_text(text)
+    path.write_text(wrapped(text))
     print(f"{path}", file=sys.stderr)
 
 

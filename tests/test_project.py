@@ -1,4 +1,4 @@
-"""What holds the project together: one version, one set of addresses, workflows that can run."""
+"""What holds the project together: one version, workflows that can run, lines that can be read."""
 
 import re
 import tomllib
@@ -9,9 +9,17 @@ import pytest
 import yaml
 
 import onecycle
+from benchmarks.wrapping import wrapped
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+MARKDOWN = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "tests/*.md", ".github/*.md")
+    for path in ROOT.glob(pattern)
+    if path.name != "architecture.md"
+)
+LONGEST = 120
 
 
 def read(name: str) -> str:
@@ -64,3 +72,25 @@ def test_workflows_begin_with_the_lowest_python_that_the_package_allows() -> Non
     lowest = tomllib.loads(read("pyproject.toml"))["project"]["requires-python"]
     jobs = yaml.safe_load(read(".github/workflows/test.yml"))["jobs"]
     assert f">={jobs['test']['strategy']['matrix']['python'][0]}" == lowest
+
+
+@pytest.mark.parametrize("document", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_line_of_prose_is_too_long(document: Path) -> None:
+    """Tables, code and pictures need their length."""
+    text = re.sub(r"^```.*?^```$", "", document.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in text.splitlines() if not line.startswith(("|", "    ", "![", "<!--"))]
+    assert [line for line in lines if len(line) > LONGEST] == []
+
+
+def test_result_files_are_wrapped_as_they_are_written() -> None:
+    long = " ".join(["word"] * 30)
+    table, picture = f"| {long} |", f"![{long}](x.png)"
+    text = wrapped("\n".join([table, picture, f"- {long}", f"    {long}", "short"]))
+    first, second, *rest = text.split("\n")
+    assert (first, second) == (table, picture)
+    assert rest == [
+        "- " + " ".join(["word"] * 23),
+        "  " + " ".join(["word"] * 7),
+        f"    {long}",
+        "short",
+    ]
