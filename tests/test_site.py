@@ -63,6 +63,12 @@ def test_a_function_is_documented_and_not_the_module_of_its_name(site: Path) -> 
     assert 'id="onecycle.lr_finder.suggest"' not in page
 
 
+def test_every_page_of_the_documentation_is_in_the_navigation(site: Path) -> None:
+    start = (site / "index.html").read_text("utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f'href="docs/{page.stem}.html" class="md-nav__link"' in start
+
+
 @pytest.mark.parametrize(
     ("text", "broken"),
     [
