@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onecycle import data
-from onecycle.config import FIELDS, Recipe
+from onecycle.config import Recipe
+from onecycle.config.declaring import settings as declared
 from onecycle.data import image_set, load_splits, splits_of, stratified
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError
@@ -113,7 +114,10 @@ def test_a_recipes_images_are_those_of_its_settings(monkeypatch):
         data, "load_splits", lambda source, **settings: handed_on.update(settings, data=source)
     )
     splits_of(recipe)
-    settings = {"data", *(FIELDS.keys() & inspect.signature(load_splits).parameters.keys())}
+    settings = {
+        "data",
+        *(declared(Recipe).keys() & inspect.signature(load_splits).parameters.keys()),
+    }
     assert len(settings) == 9
     assert {name: handed_on[name] for name in settings} == {
         name: getattr(recipe, name) for name in settings

@@ -12,6 +12,7 @@ import pytest
 from browsing import needs_browser, page_width, wait_until
 
 import onecycle
+from onecycle.config.declaring import settings
 
 pytest.importorskip("mkdocs", reason="mkdocs is not installed; get it with: make docs")
 
@@ -55,6 +56,14 @@ def test_the_reference_has_every_public_name(site: Path) -> None:
         link = re.search(rf'href="[a-z_]+\.html#([\w.]+)"[^>]*><code>{name}</code>', overview)
         assert link, name
         assert f'id="{link[1]}"' in pages
+
+
+def test_a_setting_is_documented_by_its_declaration(site: Path) -> None:
+    page = (site / "api" / "config.html").read_text("utf-8")
+    _, _, below = page.partition('id="onecycle.config.Recipe.epochs"')
+    below = below[: below.index("onecycle.config.Recipe.batch_size")]
+    assert settings(onecycle.Recipe)["epochs"].help.split(";")[0] in below
+    assert "setting(" not in page
 
 
 def test_a_function_is_documented_and_not_the_module_of_its_name(site: Path) -> None:

@@ -30,12 +30,11 @@ import contextlib, io, json, os, sys, traceback
 from onecycle import figures, report, terminal, training
 from onecycle.training import drawing
 from onecycle.cli import commands, main, screens
-# A child that is another user may not find what is imported late: the codec of zip files, what a
-# checkpoint is read with, the parser of the flags.
+# A child that is another user may not find what is imported late: the codec of zip files, and what
+# a checkpoint is read with.
 import encodings.cp437
 import safetensors.torch
 import torch
-import tyro
 
 with contextlib.redirect_stdout(io.StringIO()):
     main(["train", "demo", "--seed", "1", "--print-config"])

@@ -149,14 +149,14 @@ def _dispatch(words: tuple[str, ...], started: float) -> None:
             raise InputError("unknown command 'version'; did you mean '--version'?")
         raise InputError(unknown_name("command", name, known))
     command = COMMANDS[name]
-    accepted = command.words(name)
+    base = next((RECIPES[word].recipe for word in arguments if word in RECIPES), Recipe())
+    accepted = command.words(name, base)
     if "-h" in arguments or "--help" in arguments:
         from onecycle.cli import usage
 
-        base = next((RECIPES[word].recipe for word in arguments if word in RECIPES), Recipe())
         summary = f"{command.summary[0].upper()}{command.summary[1:]}."
         with heard():
-            usage.show(accepted, summary, command, base)
+            usage.show(accepted, summary, command)
         return
     call = call_of(parse(arguments, accepted), ("onecycle", *words), started)
     with call.environment():

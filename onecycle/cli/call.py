@@ -2,7 +2,6 @@
 
 import errno
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from onecycle import terminal
-from onecycle.cli.flags import METAVARS, OPTION_FIELDS, Given, Options, kind_in_words, spelled
-from onecycle.config import FIELDS
+from onecycle.cli.flags import Given
+from onecycle.cli.options import Options
+from onecycle.config.declaring import settings, spelled
 from onecycle.errors import InputError
 from onecycle.progress import Progress
-
-MOST_THREADS = 1024
-"""More CPU threads than this are a mistake."""
 
 
 class OutputLost(Exception):
@@ -72,13 +69,11 @@ class Call:
         Raises:
             InputError: its folder is not there, or it is a folder itself.
         """
-        name = getattr(self.options, option)
+        name, flag = getattr(self.options, option), spelled(option)
         if name and Path(name).is_dir():
-            raise InputError(f"{spelled(option)}: '{name}' is a folder; name a file")
+            raise InputError(f"{flag}: '{name}' is a folder; name a file")
         if name and not Path(name).parent.is_dir():
-            raise InputError(
-                f"{spelled(option)}: there is no folder '{Path(name).parent}'; make it first"
-            )
+            raise InputError(f"{flag}: there is no folder '{Path(name).parent}'; make it first")
         return Path(name) if name else None
 
     @contextmanager
@@ -129,34 +124,12 @@ def write_json(value: Mapping[str, Any]) -> None:
         sys.stdout.write(output.decode("utf-8"))
 
 
-def at_home(name: str, value: Any) -> Any:
-    """A flag's value; of a path, a tilde at its beginning is the home directory.
-
-    A shell does so only where a word begins with it, and not in `--data=~/photos`.
-    """
-    is_path = METAVARS.get(name) in ("FILE", "DIR", "RUN|FILE", "NAME|PATH")
-    return os.path.expanduser(value) if is_path and isinstance(value, str) else value
-
-
 def call_of(given: Given, command_line: tuple[str, ...], started: float) -> Call:
     """The call that the user's words make.
 
     Raises:
         InputError: an option that is no part of a recipe has a value that it can't have.
     """
-    values = {name: value for name, value in given.values.items() if name in OPTION_FIELDS}
-    for name, value in values.items():
-        kind = OPTION_FIELDS[name].type
-        if not isinstance(value, kind):  # pyright: ignore[reportArgumentType] - plain classes
-            raise InputError(f"{spelled(name)}: '{value}' is not {kind_in_words(kind)}")
-    options = Options(**{name: at_home(name, value) for name, value in values.items()})
-    if not 0 <= options.threads <= MOST_THREADS:
-        raise InputError(
-            f"--threads: {options.threads} is out of range; give a number up to {MOST_THREADS}"
-        )
-    if not 0 <= options.keep_gb < math.inf:
-        raise InputError(
-            f"--keep-gb: {options.keep_gb} is out of range; give a finite number at least 0"
-        )
-    changes = {name: at_home(name, value) for name, value in given.values.items() if name in FIELDS}
-    return Call(Given(given.operands, changes), options, command_line, started)
+    options = {name: value for name, value in given.values.items() if name in settings(Options)}
+    changes = {name: value for name, value in given.values.items() if name not in options}
+    return Call(Given(given.operands, changes), Options(**options), command_line, started)

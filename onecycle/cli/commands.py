@@ -1,16 +1,18 @@
 """The commands: each calls one function of the package and shows what it returns."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from onecycle.cli.call import Call, write
 from onecycle.cli.compare import compare
 from onecycle.cli.data import data
-from onecycle.cli.flags import OPTION_FIELDS, Words
+from onecycle.cli.flags import Words
+from onecycle.cli.options import Options
 from onecycle.cli.resolving import resolved
-from onecycle.config import FIELDS, Recipe, to_toml
+from onecycle.config import Recipe, to_toml
+from onecycle.config.declaring import Setting, settings
 from onecycle.errors import TrainingError
 from onecycle.recipes import RECIPES
 
@@ -192,7 +194,7 @@ class Command:
         operand: what the word beside its flags stands for; empty: none.
         told: help for that word, by its name, and for flags that have a meaning of their own here.
         options: its flags from `Options`.
-        fields: its flags from `Recipe`.
+        accepts: which settings of a recipe are its flags.
         many: whether the operand may be several words.
         examples: command lines, without the program's name, for the help.
         common: flags that come first in the help, before all others.
@@ -203,7 +205,7 @@ class Command:
     operand: str = ""
     told: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
+    accepts: Callable[[Setting], bool] = lambda _: False
     many: bool = False
     examples: tuple[str, ...] = ()
     common: tuple[str, ...] = ()
@@ -213,20 +215,51 @@ class Command:
         """Whether there is no flag that can stand for the word."""
         return not {"config", "clean", "update"} & set(self.options)
 
-    def words(self, command: str) -> Words:
-        """What the command accepts, `command` being its name."""
-        types = {option: OPTION_FIELDS[option].type for option in self.options}
-        types |= {name: FIELDS[name].type for name in self.fields}
-        return Words(command, self.operand, types, self._operand_required, self.many)
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Its flags that are settings of a recipe."""
+        return tuple(each.name for each in settings(Recipe).values() if self.accepts(each))
+
+    def words(self, command: str, base: Recipe | None = None) -> Words:
+        """What the command accepts.
+
+        Args:
+            command: its name.
+            base: the recipe whose class says which settings there are, and whose values are the
+                defaults. Without one it is that of all defaults.
+        """
+        base = base or Recipe()
+        own = {name: each for name, each in settings(Options).items() if name in self.options}
+        of_recipe = {
+            name: replace(each, default=getattr(base, name))
+            for name, each in settings(type(base)).items()
+            if self.accepts(each)
+        }
+        if twice := own.keys() & of_recipe.keys():
+            raise TypeError(f"both an option and a setting of a recipe: {', '.join(twice)}")
+        flags = own | of_recipe
+        for name, told in self.told.items():
+            if name in flags:
+                flags[name] = replace(flags[name], help=told, default=None)
+        return Words(command, self.operand, flags, self._operand_required, self.many)
 
 
 _RECIPE = {"RECIPE": "Name of a recipe, see `onecycle recipes`; may be left out with --config."}
 _RUN = {"RUN": "Folder of a run."}
-_SPLITS = (
-    "label_set", "train_limit", "test_limit", "val_fraction", "image_size", "resize",
-    "on_bad_image", "split_seed",
-)  # fmt: skip
-_ALL = tuple(FIELDS)
+
+
+def _all(_: Setting) -> bool:
+    return True
+
+
+def _place_of_images(setting: Setting) -> bool:
+    return setting.name == "data"
+
+
+def _choice_of_images(setting: Setting) -> bool:
+    return setting.decides == "images" and not _place_of_images(setting)
+
+
 _COMMON = (
     "data", "epochs", "batch_size", "lr_max", "image_size", "width", "cutout", "seed", "runs",
     "threads",
@@ -243,7 +276,7 @@ COMMANDS = {
         "RECIPE",
         _RECIPE,
         ("config", "print_config", "json"),
-        _ALL,
+        _all,
     ),
     "data": Command(
         data,
@@ -254,7 +287,7 @@ COMMANDS = {
             "table of images (.csv) or of a CIFAR archive."
         },
         ("contact_sheet", "clean", "keep_gb", "mirror", "quiet", "json"),
-        _SPLITS,
+        _choice_of_images,
     ),
     "find-lr": Command(
         on_a_recipe(find_lr),
@@ -262,7 +295,7 @@ COMMANDS = {
         "RECIPE",
         _RECIPE,
         ("config", "threads", "mirror", "plot", "quiet", "print_config", "json"),
-        _ALL,
+        _all,
     ),
     "train": Command(
         on_a_recipe(train),
@@ -270,7 +303,7 @@ COMMANDS = {
         "RECIPE",
         _RECIPE,
         ("config", "runs", "threads", "no_report", "mirror", "quiet", "print_config", "json"),
-        _ALL,
+        _all,
         examples=(
             "train demo",
             "train custom-resnet-8 --data photos --image-size 32",
@@ -288,7 +321,7 @@ COMMANDS = {
             "data": "Where the run's images are, if they are not where they were.",
         },
         ("verify", "allow_differences", "threads", "no_report", "mirror", "quiet", "json"),
-        ("data",),
+        _place_of_images,
     ),
     "evaluate": Command(
         evaluate,
@@ -300,7 +333,7 @@ COMMANDS = {
             "by name; where there are splits, test counts."
         },
         ("predictions", "ignore_unknown_classes", "threads", "mirror", "quiet", "json"),
-        ("data",),
+        _place_of_images,
         examples=(
             "evaluate runs/demo-20260131-120000-1a2b",
             "evaluate runs/demo-20260131-120000-1a2b --data photos",

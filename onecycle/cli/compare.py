@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onecycle.cli.call import Call, write
-from onecycle.cli.flags import spelled
+from onecycle.config.declaring import spelled
 from onecycle.errors import InputError, StaleError
 from onecycle.nouns import counted
 from onecycle.printable import printable

@@ -4,8 +4,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from onecycle.cli.call import Call
-from onecycle.cli.flags import spelled
 from onecycle.config import Recipe, override
+from onecycle.config.declaring import spelled
 from onecycle.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,87 +1,21 @@
-"""The adapter between the user and tyro: words in, typed values out, one-line errors.
+"""The words of a command line as typed values. Every mistake is named in one line.
 
-The words are taken apart here, so that every mistake can be named; what a flag's words mean is
-left to tyro, by the field's type; whether a recipe's value makes sense, to the recipe itself.
+What a flag means is declared by its setting; whether a value makes sense, the setting's own class
+checks. Why this is no library's work: docs/architecture.md, "Settings".
 """
 
 import difflib
-import io
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
-from dataclasses import dataclass, field, fields
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from dataclasses import dataclass, field
+from typing import Any
 
+from onecycle.config.declaring import Setting
 from onecycle.errors import InputError
 
 _NUMBER = re.compile(r"[-+]?(\.?\d|inf\b|nan\b)", re.IGNORECASE)
 _TRUTH = {"true": True, "false": False}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The flags that are no part of a recipe."""
-
-    config: str = ""
-    """A run, to train by its recipe, or a TOML file. A flag beats it, and it beats RECIPE."""
-    runs: str = "runs"
-    """Folder in which the run's own folder is made."""
-    threads: int = 0
-    """CPU threads; 0: PyTorch's choice."""
-    mirror: str = ""
-    """Addresses, with commas between them, to fetch CIFAR from instead of the usual ones."""
-    no_report: bool = False
-    """Draw no plots and write no report.html at the end; `onecycle report` does so later."""
-    plot: str = ""
-    """PNG file for the plot of the range test."""
-    contact_sheet: str = ""
-    """PNG file for a picture with a row of example images for each class."""
-    markdown: bool = False
-    """Print the tables as Markdown."""
-    csv: bool = False
-    """Print the figures as CSV, a line for each recipe."""
-    html: str = ""
-    """HTML file for a page with all of it: tables, curves, mistakes."""
-    update: str = ""
-    """Markdown file whose marked tables are written anew from their runs; see docs/compare.md."""
-    check: bool = False
-    """With --update: write nothing, and fail if a marked table is not up to date."""
-    clean: bool = False
-    """Remove what the cache holds, instead; no images are named then."""
-    keep_gb: float = 0.0
-    """GB that --clean leaves in the cache at the most: what was used last."""
-    verify: bool = False
-    """Train nothing new: replay what lies between the last two checkpoints; compare each bit."""
-    allow_differences: bool = False
-    """Go on although recipe, data, torch, threads or CPU differ; the run lists what did."""
-    predictions: str = ""
-    """File for what the network says of each image: a table (.csv), or arrays (.npz)."""
-    ignore_unknown_classes: bool = False
-    """Leave images out whose class the run doesn't know, and count them."""
-    quiet: bool = False
-    """Show no progress: only the result, and errors."""
-    print_config: bool = False
-    """Print the resolved recipe as TOML; run nothing."""
-    json: bool = False
-    """Print one JSON object on standard output; all else goes to standard error."""
-
-
-OPTION_FIELDS = {option.name: option for option in fields(Options)}
-
-METAVARS = {
-    "config": "RUN|FILE",
-    "contact_sheet": "FILE",
-    "html": "FILE",
-    "mirror": "URL,...",
-    "plot": "FILE",
-    "predictions": "FILE",
-    "runs": "DIR",
-    "update": "FILE",
-    "data": "NAME|PATH",
-}
-"""What stands for the value of text flags that are more than text, in help and in messages."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +25,14 @@ class Words:
     Attributes:
         command: its name, for messages.
         operand: what the one word beside the flags stands for, e.g. `RECIPE`; empty: there is none.
-        types: type of each flag, by field name.
+        flags: the setting of each flag, by name.
         operand_required: whether the operand must be given.
         many: whether the operand may be several words.
     """
 
     command: str
     operand: str
-    types: Mapping[str, Any]
+    flags: Mapping[str, Setting]
     operand_required: bool = True
     many: bool = False
 
@@ -135,41 +69,15 @@ def parse(argv: Sequence[str], words: Words) -> Given:
             operands.append(word)
             continue
         name, equals, attached = word.partition("=")
-        flag, negated = _find(name, words)
-        if flag in values:
-            raise InputError(f"{spelled(flag)}: given twice; give it once")
-        if words.types[flag] is bool:
-            values[flag] = _truth(name, negated, attached if equals else None, waiting)
+        setting, negated = _find(name, words)
+        if setting.name in values:
+            raise InputError(f"{setting.flag}: given twice; give it once")
+        if setting.kind is bool:
+            value = _truth(name, negated, attached if equals else None, waiting)
         else:
-            texts = [attached] if equals else _texts(flag, words.types[flag], waiting)
-            values[flag] = _value(flag, words.types[flag], texts)
+            value = _value(setting, [attached] if equals else _texts(setting, waiting))
+        values[setting.name] = value
     return Given(_operands(operands, words), values)
-
-
-def spelled(name: str) -> str:
-    """The flag of a field: `--lr-max` of `lr_max`."""
-    return f"--{name.replace('_', '-')}"
-
-
-def takes_many(kind: Any) -> bool:
-    """Whether a flag of this type takes several values."""
-    return any(get_origin(option) is tuple for option in _alternatives(kind))
-
-
-def kind_in_words(kind: Any) -> str:
-    """What to give for a flag of this type, e.g. `a number or auto`."""
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    found = []
-    for option in _alternatives(kind):
-        if get_origin(option) is Literal:
-            found += get_args(option)
-        else:
-            found.append("numbers" if get_origin(option) is tuple else names[option])
-    return " or ".join(found)
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
 def _is_flag(word: str) -> bool:
@@ -177,17 +85,18 @@ def _is_flag(word: str) -> bool:
     return len(word) > 1 and word[0] in "-–—" and not _NUMBER.match(word)
 
 
-def _find(name: str, words: Words) -> tuple[str, bool]:
-    """The field that a flag stands for, and whether it is negated (`--no-…`)."""
+def _find(name: str, words: Words) -> tuple[Setting, bool]:
+    """The setting that a flag stands for, and whether it is negated (`--no-…`)."""
     bare = name.lstrip("-–—").replace("-", "_")
     if name.startswith("--"):
-        if bare in words.types:
-            return bare, False
-        positive = bare.removeprefix("no_")
-        if words.types.get(positive) is bool:
+        if bare in words.flags:
+            return words.flags[bare], False
+        positive = words.flags.get(bare.removeprefix("no_"))
+        if positive and positive.kind is bool:
             return positive, True
-    nearest = difflib.get_close_matches(bare, (*words.types, "help"), n=1)
-    remedy = f"did you mean '{spelled(nearest[0])}'?" if nearest else f"see {_help(words)}"
+    known = {name: setting.flag for name, setting in words.flags.items()} | {"help": "--help"}
+    nearest = difflib.get_close_matches(bare, known, n=1)
+    remedy = f"did you mean '{known[nearest[0]]}'?" if nearest else f"see {_help(words)}"
     raise InputError(f"unknown flag '{name}'; {remedy}")
 
 
@@ -210,35 +119,27 @@ def _truth(name: str, negated: bool, attached: str | None, waiting: deque[str]) 
     return _TRUTH[attached.lower()]
 
 
-def _texts(flag: str, kind: Any, waiting: deque[str]) -> list[str]:
-    """The words that belong to a flag."""
+def _texts(setting: Setting, waiting: deque[str]) -> list[str]:
+    """The words that belong to a flag: one, or as many numbers as follow where it takes a list."""
     if not waiting or _is_flag(waiting[0]):
-        raise InputError(f"{spelled(flag)}: has no value; give {_wanted(flag, kind)}")
+        raise InputError(f"{setting.flag}: has no value; give {_wanted(setting)}")
     texts = [waiting.popleft()]
-    while takes_many(kind) and waiting and _NUMBER.match(waiting[0]):
+    while setting.many and waiting and _NUMBER.match(waiting[0]):
         texts.append(waiting.popleft())
     return texts
 
 
-def _wanted(flag: str, kind: Any) -> str:
-    return METAVARS.get(flag) or kind_in_words(kind)
-
-
-def _value(flag: str, kind: Any, texts: list[str]) -> Any:
-    """The texts as a value of the type, or as they are if they are none."""
-    if takes_many(kind):  # 0.5,0.5,0.5 is understood as 0.5 0.5 0.5
+def _value(setting: Setting, texts: list[str]) -> Any:
+    """The texts as the setting reads them."""
+    if setting.many:  # 0.5,0.5,0.5 is understood as 0.5 0.5 0.5
         texts = [part for text in texts for part in text.split(",")]
     if not all(texts):
-        raise InputError(f"{spelled(flag)}: is empty; give {_wanted(flag, kind)}")
-    if kind is str:
-        return texts[0]
-    import tyro
+        raise InputError(f"{setting.flag}: is empty; give {_wanted(setting)}")
+    return setting.read(texts)
 
-    try:
-        with redirect_stderr(io.StringIO()):
-            return tyro.cli(kind, args=["--", *texts], add_help=False, console_outputs=False)
-    except SystemExit:
-        return texts[0] if len(texts) == 1 else texts
+
+def _wanted(setting: Setting) -> str:
+    return setting.metavar or setting.wanted
 
 
 def _operands(operands: list[str], words: Words) -> tuple[str, ...]:
@@ -258,8 +159,8 @@ def _surplus(operands: list[str], words: Words) -> str:
     """The message for more than one word that is no flag: maybe one lacks its dashes."""
     for word in operands:
         name = word.partition("=")[0].replace("-", "_")
-        if name in words.types:
-            return f"unexpected '{word}'; did you mean '{spelled(name)}'?"
+        if name in words.flags:
+            return f"unexpected '{word}'; did you mean '{words.flags[name].flag}'?"
     return (
         f"unexpected '{operands[1]}'; {words.command} takes one {words.operand}, "
         f"and '{operands[0]}' is it"

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from onecycle.cli.call import Call, at_home
+from onecycle.cli.call import Call
 from onecycle.config import Recipe, override, read_recipe
 from onecycle.errors import InputError
 from onecycle.recipes import RECIPES, named
@@ -32,7 +32,7 @@ def resolved(call: Call) -> Recipe:
     if call.options.config:
         recipe = _from_file(call.options.config, recipe, located="data" not in call.given.values)
     recipe = override(recipe, **call.given.values)
-    return override(recipe, data=at_home("data", recipe.data))
+    return override(recipe, data=os.path.expanduser(recipe.data))
 
 
 def _from_file(config: str, base: Recipe, *, located: bool) -> Recipe:

@@ -40,10 +40,10 @@ class Screen(Console):
         raise BrokenPipeError
 
 
-def console() -> Screen:
-    """Standard output: coloured and as wide as the terminal, or plain and as wide as need be."""
+def console(unfolded: int = UNLIMITED) -> Screen:
+    """Standard output: coloured and as wide as the terminal, or plain and of `unfolded` columns."""
     folded = sys.stdout.isatty() or "COLUMNS" in os.environ
-    width = None if folded else UNLIMITED
+    width = None if folded else unfolded
     return Screen(highlight=False, markup=False, emoji=False, width=width)
 
 

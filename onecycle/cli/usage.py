@@ -1,34 +1,20 @@
-"""Help: the page of all commands, and each command's own, which tyro draws from the fields."""
+"""Help: the page of all commands, and each command's own, drawn from the declared settings."""
 
-import ast
-import inspect
-import io
-import os
-import sys
+import textwrap
 from collections.abc import Mapping
-from contextlib import redirect_stdout, suppress
-from dataclasses import field, make_dataclass
-from itertools import pairwise
-from typing import Annotated, Any, Literal, Protocol, get_args, get_origin
+from typing import Any, Protocol
 
-from onecycle.cli.flags import METAVARS, OPTION_FIELDS, Options, Words, takes_many
-from onecycle.config import FIELDS, Recipe
-
-_Member = tuple[str, Any, Any]  # name, type, field: what make_dataclass takes
-
-FIRST_OF_GROUP = {
-    "data": "data",
-    "model": "network",
-    "epochs": "cycle",
-    "optimizer": "optimizer",
-    "crop_padding": "transforms",
-    "lr_start": "range test",
-    "precision": "machine",
-}
-"""The field of `Recipe` with which each group of flags begins in the help."""
+from onecycle.cli.flags import Words
+from onecycle.config.declaring import Setting
 
 COMMON, OTHER = "common", "other"
 """The first and the last group, where some flags are common: those, and other options."""
+
+INDENT = 22
+"""Columns before what a flag means; a longer flag has a line of its own."""
+
+PAGE = 80
+"""Columns of help that goes to a file or a pipe."""
 
 
 def overview(summaries: Mapping[str, tuple[str, str]]) -> str:
@@ -59,26 +45,30 @@ class Explained(Protocol):
     def common(self) -> tuple[str, ...]: ...
 
 
-def show(words: Words, summary: str, command: Explained, base: Recipe) -> None:
+def show(words: Words, summary: str, command: Explained) -> None:
     """Print a command's help.
 
     Args:
-        words: what the command accepts.
+        words: what the command accepts; the defaults of its flags are shown.
         summary: what it does.
-        command: its `told`: help for the operand, by its own name, and for flags that mean
-            something else here than in a recipe; its `examples`; its `common` flags.
-        base: the recipe whose values are shown as defaults.
+        command: its `told`, which explains the operand; its `examples`; its `common` flags, which
+            come first.
     """
-    import tyro
+    from rich.panel import Panel
+    from rich.text import Text
 
-    captured = _Captured()
-    with suppress(SystemExit), redirect_stdout(captured):
-        tyro.cli(_page(words, command, base), description=summary, args=["--help"])
-    _, _, explanation = captured.text().partition("\n\n")  # after tyro's own usage line
+    from onecycle.cli import screens
+
+    screen = screens.console(PAGE)
     operand = f"[{words.operand}]" if not words.operand_required else words.operand
     usage = " ".join(filter(None, ("usage: onecycle", words.command, operand, "[flags]")))
-    about, _, flags = explanation.partition("\n\n")
-    sys.stdout.write(f"{usage}\n\n{about}\n{_examples(command)}\n{flags}")
+    screen.print(f"{usage}\n\n{summary}\n{_examples(command)}", soft_wrap=True)
+    for title, rows in _groups(words, command).items():
+        text = Text()
+        for head, about in rows:
+            text.append(head, "bold").append(f"{_beside(head, about, screen.width - 4)}\n")
+        text.rstrip()
+        screen.print(Panel(text, title=f"{title}".strip(), title_align="left"))
 
 
 def _examples(command: Explained) -> str:
@@ -93,100 +83,50 @@ def _examples(command: Explained) -> str:
     return f"\nexamples:\n{lines}{common if command.common else ''}"
 
 
-class _Captured(io.TextIOWrapper):
-    """Keeps what is written, and is a terminal if standard output is one that shows colours."""
-
-    def __init__(self) -> None:
-        self._bytes = io.BytesIO()
-        self._coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        super().__init__(self._bytes, sys.stdout.encoding or "utf-8", "replace", write_through=True)
-
-    def isatty(self) -> bool:
-        return self._coloured
-
-    def text(self) -> str:
-        return self._bytes.getvalue().decode(self.encoding)
-
-
-def _page(words: Words, command: Explained, base: Recipe) -> type:
-    """A class whose fields are the command's operand and flags, grouped, for tyro to describe.
-
-    Where some flags are common, they are the first group, and other options the last.
-    """
-    from tyro.conf import OmitArgPrefixes, Positional, arg
-
-    told = command.told
-    top: list[_Member] = []
+def _groups(words: Words, command: Explained) -> dict[str, list[tuple[str, str]]]:
+    """The rows under each title, a flag and what it means; other options come last if some do."""
+    groups: dict[str, list[tuple[str, str]]] = {}
     if words.operand:
-        mark = arg(metavar=words.operand, help=told[words.operand], help_behavior_hint="")
-        top.append(("operand", Positional[Annotated[str, mark]], field(default="")))
-    documented = documentation(Options) | documentation(Recipe)
-
-    def described(name: str) -> _Member:
-        if name in OPTION_FIELDS:
-            kind, default = OPTION_FIELDS[name].type, OPTION_FIELDS[name].default
-        else:
-            kind, default = FIELDS[name].type, "" if name in told else getattr(base, name)
-        return _member(name, kind, told.get(name, documented[name]), default)
-
-    groups: dict[str, list[_Member]] = {}
-    for name in (*command.common, *_rest(words, command)):
-        groups.setdefault(_group_of(name, command), []).append(described(name))
-    top += groups.pop("", [])
-    for title, members in sorted(groups.items(), key=lambda group: group[0] == OTHER):
-        kind = make_dataclass("Group", members)
-        kind.__doc__ = " "  # else tyro shows the generated signature
-        name = title.replace(" ", "_")
-        top.append((name, OmitArgPrefixes[kind], field(default_factory=kind)))
-    return make_dataclass("Page", top)
+        groups["positional arguments"] = [(words.operand, command.told[words.operand])]
+    options = f"{OTHER} options" if command.common else "options"
+    last = [("-h, --help", "Show this help and exit.")]
+    if not command.common:
+        groups[options] = last
+    for name in dict.fromkeys((*command.common, *words.flags)):
+        setting = words.flags[name]
+        group = COMMON if name in command.common else setting.group
+        rows = groups.setdefault(f"{group} options", []) if group else last
+        rows.append((_head(setting), f"{setting.help}{_default(setting)}"))
+    return groups | {options: last}
 
 
-def _rest(words: Words, command: Explained) -> list[str]:
-    """The flags that are not common, options first, each kind in the order of its declaration."""
-    names = (*OPTION_FIELDS, *FIELDS)
-    return [name for name in names if name in words.types and name not in command.common]
+def _head(setting: Setting) -> str:
+    """The flag with what stands for its value; of an on-off setting of a recipe both flags."""
+    if setting.kind is bool:
+        negated = f", --no-{setting.flag.removeprefix('--')}" if setting.group else ""
+        return f"{setting.flag}{negated}"
+    return f"{setting.flag} {setting.metavar or _metavar(setting)}"
 
 
-def _group_of(name: str, command: Explained) -> str:
-    """The title over a flag; empty for those that stand beside --help."""
-    if name in command.common:
-        return COMMON
-    if name in OPTION_FIELDS:
-        return OTHER if command.common else ""
-    before = list(FIELDS)[: list(FIELDS).index(name) + 1]
-    titles = [FIRST_OF_GROUP[each] for each in before if each in FIRST_OF_GROUP]
-    return titles[-1] if titles else OTHER if command.common else ""
+def _metavar(setting: Setting) -> str:
+    if setting.kind is str:
+        return "|".join(setting.words) or "TEXT"
+    if setting.many:
+        return "|".join(("X...", *setting.words))
+    number = setting.unit.upper() or {int: "N", float: "X"}[setting.kind]
+    return "|".join((number, *setting.words))
 
 
-def _member(name: str, kind: Any, told: str, default: Any) -> _Member:
-    """One flag as a field that tyro can describe, its default in brackets after the text."""
-    from tyro.conf import FlagCreatePairsOff, arg
-
-    nothing = "" if name in FIELDS else 0  # an option's 0 or off goes without saying
-    mark = arg(
-        metavar=METAVARS.get(name) or _metavar(kind),
-        help=told,
-        help_behavior_hint="" if default in ("", nothing) else f"[{_typed(default)}]",
-    )
-    annotated = Annotated[kind, mark]
-    if name in OPTION_FIELDS:
-        annotated = FlagCreatePairsOff[annotated]
-    return name, annotated, field(default=default)
-
-
-def _metavar(kind: Any) -> str | None:
-    names = {int: "N", float: "X", str: "TEXT", bool: None}
-    if kind in names:
-        return names[kind]
-    if get_origin(kind) is Literal:
-        return "|".join(get_args(kind))
-    if takes_many(kind):
-        return "X...|auto"
-    return "|".join(("X", *get_args(next(o for o in get_args(kind) if o is not float))))
+def _default(setting: Setting) -> str:
+    """A default in brackets, as it would be typed; an option's 0 or off goes without saying."""
+    value = setting.default
+    if value in (None, "") or not (setting.group or value):
+        return ""
+    return f" [{_typed(value)}]"
 
 
 def _typed(value: Any) -> str:
-    """A default as it would be typed; on or off for a flag that takes no value."""
+    """A value as it would be typed; on or off for a flag that takes no value."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
@@ -194,16 +134,10 @@ def _typed(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def documentation(kind: type) -> dict[str, str]:
-    """The docstring under each field of a dataclass, by the field's name."""
-    (tree,) = ast.parse(inspect.getsource(kind)).body
-    assert isinstance(tree, ast.ClassDef)
-    return {
-        named.target.id: told.value.value
-        for named, told in pairwise(tree.body)
-        if isinstance(named, ast.AnnAssign)
-        and isinstance(named.target, ast.Name)
-        and isinstance(told, ast.Expr)
-        and isinstance(told.value, ast.Constant)
-        and isinstance(told.value.value, str)
-    }
+def _beside(head: str, about: str, width: int) -> str:
+    """The text folded into the columns right of the flag, or below it where that is too long."""
+    indent = min(INDENT, width // 3)
+    lines = textwrap.wrap(about, max(width - indent, 1), break_on_hyphens=False)
+    if len(head) > indent - 2:
+        return "".join(f"\n{' ' * indent}{line}" for line in lines)
+    return " " * (indent - len(head)) + f"\n{' ' * indent}".join(lines)

@@ -13,7 +13,8 @@ from typing import Any, Literal, Self
 
 import tomli_w
 
-from onecycle.config.checks import check_ranges, check_types
+from onecycle.config.checks import check_together
+from onecycle.config.declaring import setting, settings
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
 
@@ -28,6 +29,8 @@ PEAK_SHARE = 5 / 24
 class Recipe:
     """One training, complete. Every field is a flag of the same name on the command line.
 
+    A new setting is one field: flags, help, TOML, checks, resuming and comparing follow it.
+
     Who gives `epochs` and not `min_steps` gets these epochs: `min_steps` is 0 then, here as in
     `override`, in files and by flags.
 
@@ -35,120 +38,127 @@ class Recipe:
         InputError: on construction, when a value is out of its range.
     """
 
-    recipe: str = "custom"
-    """Name of the recipe; becomes part of the run folder's name."""
+    # fmt: off
+    recipe: str = setting("custom", group="", decides="record",
+        help="Name of the recipe; becomes part of the run folder's name.")
 
     # Data
-    data: str = "shapes"
-    """`shapes`, `cifar10`, `cifar100`, or a path: class folders, table (.csv) or CIFAR archive."""
-    label_set: Literal["fine", "coarse"] = "fine"
-    """CIFAR-100's labels: its 100 classes (fine) or the 20 groups of them (coarse)."""
-    train_limit: int = 0
-    """Use only this many training images (class-balanced choice); 0: all."""
-    test_limit: int = 0
-    """Use only this many test images; 0: all."""
-    val_fraction: float = 0.0
-    """Share of the training images set apart for validation, in [0, 1)."""
-    image_size: int = 0
-    """Height and width in pixels to which images are resized; 0: the data's own size."""
-    resize: Literal["crop", "squash"] = "crop"
-    """Of images that are not square: cut out the middle (crop), or change their shape (squash)."""
-    on_bad_image: Literal["error", "skip"] = "error"
-    """What an unreadable image of a folder does: stop (error), or be left out and told (skip)."""
-    split_seed: int = 0
-    """Seed of the validation split, the limits and a folder's test split; `seed` leaves them be."""
-    mean: tuple[float, ...] | Auto = "auto"
-    """Channel means in [0, 1]; auto: measured on the train split."""
-    std: tuple[float, ...] | Auto = "auto"
-    """Channel standard deviations in (0, 1]; auto: measured on the train split."""
+    data: str = setting("shapes", group="data", metavar="NAME|PATH", path=True, decides="images",
+        changes_bits=False,  # the fingerprint identifies the images, not their place
+        help="`shapes`, `cifar10`, `cifar100`, or a path: class folders, table (.csv), archive.")
+    label_set: Literal["fine", "coarse"] = setting("fine", group="data", decides="images",
+        help="CIFAR-100's labels: its 100 classes (fine) or the 20 groups of them (coarse).")
+    train_limit: int = setting(0, group="data", unit="images", ge=0, le=10**9, decides="images",
+        help="Use only this many training images (class-balanced choice); 0: all.")
+    test_limit: int = setting(0, group="data", unit="images", ge=0, le=10**9, decides="images",
+        help="Use only this many test images; 0: all.")
+    val_fraction: float = setting(0.0, group="data", ge=0, lt=1, decides="images",
+        help="Share of the training images set apart for validation, in [0, 1).")
+    image_size: int = setting(0, group="data", unit="pixels", ge=0, le=1024, decides="images",
+        help="Height and width in pixels to which images are resized; 0: the data's own size.")
+    resize: Literal["crop", "squash"] = setting("crop", group="data", decides="images",
+        help="Images not square: cut out the middle (crop) or change their shape (squash).")
+    on_bad_image: Literal["error", "skip"] = setting("error", group="data", decides="images",
+        help="An unreadable image of a folder: stop (error), or leave it out and say so (skip).")
+    split_seed: int = setting(0, group="data", ge=0, le=2**63 - 1, decides="images",
+        help="Seed of the validation split, the limits and a folder's test split; not of training.")
+    mean: tuple[float, ...] | Auto = setting("auto", group="data", unit="channel",
+        ge=0, le=1, decides="statistics",
+        help="Channel means in [0, 1]; auto: measured on the train split.")
+    std: tuple[float, ...] | Auto = setting("auto", group="data", unit="channel",
+        ge=0, le=1, decides="statistics",
+        help="Channel standard deviations in (0, 1]; auto: measured on the train split.")
 
     # Network
-    model: str = "custom-resnet"
-    """Name of the network."""
-    width: float = 1.0
-    """Factor on the network's channel counts."""
-    head_scale: float = 1.0
-    """Factor on the logits."""
-    dropout: float = 0.0
-    """Probability of dropping a feature before the last layer, in [0, 1)."""
+    model: str = setting("custom-resnet", group="network",
+        help="Name of the network.")
+    width: float = setting(1.0, group="network", gt=0, le=64, decides="network",
+        help="Factor on the network's channel counts.")
+    head_scale: float = setting(1.0, group="network", gt=0, decides="network",
+        help="Factor on the logits.")
+    dropout: float = setting(0.0, group="network", ge=0, lt=1, decides="network",
+        help="Probability of dropping a feature before the last layer, in [0, 1).")
 
     # Cycle
-    epochs: int = 24
-    """Passes over the training images; `min_steps` may raise them."""
-    batch_size: int | Auto = "auto"
-    """Images per step; auto: 512, or for a small set less, so that an epoch has several steps."""
-    min_steps: int | Auto = "auto"
-    """Least number of steps, which raises epochs for small sets; 0 if epochs is given."""
-    micro_batch: int = 0
-    """Images that pass through the network at once, each part with its own batch norm; 0: all."""
-    peak_epoch: float | Auto = "auto"
-    """Epoch at whose end the rate peaks; auto: 5/24 of the epochs."""
-    lr_max: float | Found = "auto"
-    """Rate at the peak; auto: from the range test; proven: by short trainings around that."""
-    lr_min: float | Auto = "auto"
-    """Rate at the start; auto: from the range test."""
-    lr_final: float | Auto = "auto"
-    """Rate at the last step; auto: lr_min, so no annihilation phase."""
-    anneal: Literal["linear", "cosine"] = "linear"
-    """Shape of the cycle's slopes."""
-    three_phase: bool = False
-    """Go down to lr_min as steeply as up, then to lr_final in a third phase."""
-    momentum: float = 0.9
-    """SGD's momentum, or AdamW's first beta, in [0, 1)."""
-    cycle_momentum: bool = False
-    """Move the momentum against the rate, between max_momentum and base_momentum."""
-    base_momentum: float = 0.85
-    """Momentum at the peak of the rate when cycled."""
-    max_momentum: float = 0.95
-    """Momentum at the start and the end when cycled."""
+    epochs: int = setting(24, group="cycle", unit="epochs", ge=1, le=10**6,
+        help="Passes over the training images; `min_steps` may raise them.")
+    batch_size: int | Auto = setting("auto", group="cycle", unit="images", ge=2, le=10**6,
+        help="Images per step; auto: 512, or less for a small set, to have several steps an epoch.")
+    min_steps: int | Auto = setting("auto", group="cycle", unit="steps", ge=0, le=10**9,
+        help="Least number of steps, which raises epochs for small sets; 0 if epochs is given.")
+    micro_batch: int = setting(0, group="cycle", unit="images", ge=0, le=10**6,
+        help="Images that pass the network at once, each part with its own batch norm; 0: all.")
+    peak_epoch: float | Auto = setting("auto", group="cycle", unit="epochs", gt=0,
+        help="Epoch at whose end the rate peaks; auto: 5/24 of the epochs.")
+    lr_max: float | Found = setting("auto", group="cycle", gt=0,
+        help="Rate at the peak; auto: from the range test; proven: by short trainings around that.")
+    lr_min: float | Auto = setting("auto", group="cycle", ge=0,
+        help="Rate at the start; auto: from the range test.")
+    lr_final: float | Auto = setting("auto", group="cycle", ge=0,
+        help="Rate at the last step; auto: lr_min, so no annihilation phase.")
+    anneal: Literal["linear", "cosine"] = setting("linear", group="cycle",
+        help="Shape of the cycle's slopes.")
+    three_phase: bool = setting(False, group="cycle",
+        help="Go down to lr_min as steeply as up, then to lr_final in a third phase.")
+    momentum: float = setting(0.9, group="cycle", ge=0, lt=1,
+        help="SGD's momentum, or AdamW's first beta, in [0, 1).")
+    cycle_momentum: bool = setting(False, group="cycle",
+        help="Move the momentum against the rate, between max_momentum and base_momentum.")
+    base_momentum: float = setting(0.85, group="cycle", ge=0, lt=1,
+        help="Momentum at the peak of the rate when cycled.")
+    max_momentum: float = setting(0.95, group="cycle", ge=0, lt=1,
+        help="Momentum at the start and the end when cycled.")
 
     # Optimizer and regularization
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum, or AdamW."""
-    nesterov: bool = False
-    """Nesterov momentum (SGD only)."""
-    weight_decay: float = 0.0
-    """L2 penalty (SGD) or decoupled decay (AdamW) on convolution and linear weights."""
-    decay_norms_and_biases: bool = False
-    """Apply weight decay to norms and biases too."""
-    l1: float = 0.0
-    """Factor of the sum of absolute convolution and linear weights that is added to the loss."""
-    label_smoothing: float = 0.0
-    """Share of the target spread evenly over the classes, in [0, 1)."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """Weight of each class in the loss: all alike (none), or against its frequency (balanced)."""
+    optimizer: Literal["sgd", "adamw"] = setting("sgd", group="optimizer",
+        help="SGD with momentum, or AdamW.")
+    nesterov: bool = setting(False, group="optimizer",
+        help="Nesterov momentum (SGD only).")
+    weight_decay: float = setting(0.0, group="optimizer", ge=0,
+        help="L2 penalty (SGD) or decoupled decay (AdamW) on convolution and linear weights.")
+    decay_norms_and_biases: bool = setting(False, group="optimizer",
+        help="Apply weight decay to norms and biases too.")
+    l1: float = setting(0.0, group="optimizer", ge=0,
+        help="Factor of the sum of absolute convolution and linear weights added to the loss.")
+    label_smoothing: float = setting(0.0, group="optimizer", ge=0, lt=1,
+        help="Share of the target spread evenly over the classes, in [0, 1).")
+    class_weights: Literal["none", "balanced"] = setting("none", group="optimizer",
+        help="Weight of each class in the loss: equal (none), or against its frequency (balanced).")
 
     # Transforms
-    crop_padding: int = 4
-    """Pixels of padding before the random crop; 0: no crop."""
-    flip: float = 0.5
-    """Probability of a horizontal flip, in [0, 1]."""
-    cutout: int = 8
-    """Side in pixels of the square that is cut out of every training image; 0: none."""
-    tta: bool = False
-    """Report test accuracy averaged over each image and its mirror too (test-time augmentation)."""
+    crop_padding: int = setting(4, group="transforms", unit="pixels", ge=0, le=512,
+        help="Pixels of padding before the random crop; 0: no crop.")
+    flip: float = setting(0.5, group="transforms", ge=0, le=1,
+        help="Probability of a horizontal flip, in [0, 1].")
+    cutout: int = setting(8, group="transforms", unit="pixels", ge=0, le=1024,
+        help="Side in pixels of the square that is cut out of every training image; 0: none.")
+    tta: bool = setting(False, group="transforms", decides="record",
+        help="Test-time augmentation: report the accuracy over each image and its mirror too.")
 
     # Range test
-    lr_start: float = 1e-7
-    """First rate of the range test."""
-    lr_end: float = 10.0
-    """Last rate of the range test, if the loss does not blow up before."""
-    lr_steps: int | Auto = "auto"
-    """Steps of the range test; auto: 100, or as many as the training has, and at least 50."""
-    lr_repeats: int = 1
-    """Range tests with seeds of their own; the suggestions are their medians."""
+    lr_start: float = setting(1e-7, group="range-test", gt=0, decides="rates",
+        help="First rate of the range test.")
+    lr_end: float = setting(10.0, group="range-test", gt=0, decides="rates",
+        help="Last rate of the range test, if the loss does not blow up before.")
+    lr_steps: int | Auto = setting("auto", group="range-test", unit="steps",
+        ge=10, le=100_000, decides="rates",
+        help="Steps of the range test; auto: 100, or as many as the training has, and at least 50.")
+    lr_repeats: int = setting(1, group="range-test", ge=1, le=100, decides="rates",
+        help="Range tests with seeds of their own; the suggestions are their medians.")
 
     # Machine
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward and backward pass; auto: bf16 where the device has it."""
-    compile: bool = False
-    """Compile the network with torch.compile (on a GPU: CUDA graphs); takes a minute at first."""
-    device: str = "auto"
-    """cpu, cuda, mps; auto: the fastest there is."""
-    seed: int = 0
-    """Seed of initialization, shuffling, augmentation and dropout."""
-    checkpoint_minutes: float = 5.0
-    """Minutes between checkpoints within an epoch; 0: only at each epoch's end."""
+    precision: Literal["auto", "fp32", "bf16"] = setting("auto", group="machine",
+        help="Arithmetic of the forward and backward pass; auto: bf16 where the device has it.")
+    compile: bool = setting(False, group="machine",
+        help="Compile the network (torch.compile; CUDA graphs on a GPU); takes a minute at first.")
+    device: str = setting("auto", group="machine",
+        help="cpu, cuda, mps; auto: the fastest there is.")
+    seed: int = setting(0, group="machine", ge=0, le=2**63 - 1, decides="chance",
+        help="Seed of initialization, shuffling, augmentation and dropout.")
+    checkpoint_minutes: float = setting(5.0, group="machine", unit="minutes", ge=0,
+        decides="record", changes_bits=False,
+        help="Minutes between checkpoints within an epoch; 0: only at each epoch's end.")
+    # fmt: on
 
     def __new__(cls, **given: Any) -> Self:
         """Remember whether the epochs were asked for, which the fields alone can't tell."""
@@ -160,12 +170,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.__dict__.pop("_epochs_asked_for", False):
             object.__setattr__(self, "min_steps", 0)
-        check_types(self)
-        for name in ("mean", "std"):  # TOML gives lists
-            value = getattr(self, name)
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(float(v) for v in value))
-        check_ranges(self)
+        for name, each in settings(type(self)).items():
+            object.__setattr__(self, name, each.check(getattr(self, name)))
+        check_together(self)
 
     @property
     def resolved_peak_epoch(self) -> float:
@@ -173,7 +180,7 @@ class Recipe:
         return self.epochs * PEAK_SHARE if self.peak_epoch == "auto" else self.peak_epoch
 
 
-FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Recipe)}
+settings(Recipe)  # an incomplete declaration is refused when the package is imported
 
 
 def override(recipe: Recipe, /, **changes: Any) -> Recipe:
@@ -184,9 +191,10 @@ def override(recipe: Recipe, /, **changes: Any) -> Recipe:
     Raises:
         InputError: an unknown field (with the nearest name), or a value out of its range.
     """
+    known = settings(type(recipe))
     for name in changes:
-        if name not in FIELDS:
-            raise InputError(unknown_name("recipe field", name, FIELDS))
+        if name not in known:
+            raise InputError(unknown_name("recipe field", name, known))
     if "epochs" in changes and "peak_epoch" not in changes and recipe.peak_epoch != "auto":
         changes["peak_epoch"] = recipe.peak_epoch * changes["epochs"] / recipe.epochs
     if "epochs" in changes:
@@ -236,8 +244,8 @@ def read_recipe(path: str | Path, *, base: Recipe | None = None) -> Recipe:
 
 def differences(recipe: Recipe, base: Recipe) -> dict[str, tuple[Any, Any]]:
     """Fields in which two recipes differ, as `{name: (value in base, value in recipe)}`."""
-    return {
-        name: (getattr(base, name), getattr(recipe, name))
-        for name in FIELDS
-        if getattr(base, name) != getattr(recipe, name)
+    values = {
+        name: (getattr(base, name, each.default), getattr(recipe, name))
+        for name, each in settings(type(recipe)).items()
     }
+    return {name: (there, here) for name, (there, here) in values.items() if there != here}

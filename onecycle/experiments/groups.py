@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -10,25 +10,17 @@ from typing import Any
 import numpy as np
 
 from onecycle.config import PEAK_SHARE
+from onecycle.config.declaring import Decides, deciding
 from onecycle.experiments.reading import FinishedRun
 from onecycle.experiments.statistics import Interval, mean_interval, mean_of, wilson
 from onecycle.experiments.words import list_text, value_text
 
-WITHOUT_EFFECT = ("recipe", "seed", "tta", "checkpoint_minutes")
-"""Fields that do not change what a training gives, or, like the seed, only what chance gives."""
-DATA = (
-    "data", "label_set", "train_limit", "test_limit", "val_fraction", "image_size", "resize",
-    "on_bad_image", "split_seed",
-)  # fmt: skip
-"""Fields that choose the images, which the fingerprint identifies better."""
-STATISTICS = ("mean", "std")
-"""Fields that are measured on the images, unless given."""
+DECISIVE: tuple[Decides, ...] = ("training", "network", "statistics")
+"""What sets one group apart from another, beside the images, for which the fingerprint stands."""
 ABSENT = "–"
 """What stands for a field that plays no part in a group."""
 LONGEST_NAME = 32
 """Characters that a group may be called by."""
-RANGE_TEST = ("lr_start", "lr_end", "lr_steps", "lr_repeats")
-"""Fields that act on a training only through the rates that a range test finds."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +148,8 @@ def settings_of(run: FinishedRun) -> dict[str, Any]:
     The data's place counts as their fingerprint, a rate that was found as how it was found, a last
     rate that equals the first as `lr_min`, and the range test's settings only where one was run.
     """
-    values = asdict(run.recipe)
-    left_away = {*WITHOUT_EFFECT, *DATA, *(() if run.found else RANGE_TEST)}
-    values = {"data": run.fingerprint} | {k: v for k, v in values.items() if k not in left_away}
+    shown = deciding(type(run.recipe), *DECISIVE, *(("rates",) if run.found else ()))
+    values = {"data": run.fingerprint} | {name: getattr(run.recipe, name) for name in shown}
     if values["lr_final"] == values["lr_min"]:
         values["lr_final"] = "lr_min"
     words = {"auto": "found", "proven": "proven"}
@@ -169,14 +160,15 @@ def settings_of(run: FinishedRun) -> dict[str, Any]:
 
 def _differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
     """Of each run the fields in which not all are equal, as text."""
-    settings = [settings_of(run) for run in runs]
-    names = dict.fromkeys(name for values in settings for name in values)
-    differing = [n for n in names if len({repr(v[n]) for v in settings if n in v}) > 1]
+    decisive = [settings_of(run) for run in runs]
+    names = dict.fromkeys(name for values in decisive for name in values)
+    differing = [n for n in names if len({repr(v[n]) for v in decisive if n in v}) > 1]
     told: list[dict[str, str]] = [{} for _ in runs]
     if "data" in differing:
-        differing = [name for name in differing if name not in ("data", *STATISTICS)]
+        of_data = ("data", *deciding(type(runs[0].recipe), "statistics"))
+        differing = [name for name in differing if name not in of_data]
         told = _data_differences(runs)
-    for differences, values in zip(told, settings, strict=True):
+    for differences, values in zip(told, decisive, strict=True):
         differences |= {name: value_text(values.get(name, ABSENT)) for name in differing}
     return told
 
@@ -185,7 +177,9 @@ def _data_differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
     """Of each run the fields that chose other images, or else the fingerprint."""
     recipes = [run.recipe for run in runs]
     differing = [
-        name for name in DATA if any(getattr(r, name) != getattr(recipes[0], name) for r in recipes)
+        name
+        for name in deciding(type(recipes[0]), "images")
+        if any(getattr(recipe, name) != getattr(recipes[0], name) for recipe in recipes)
     ]
     told = [
         {name: value_text(_place(getattr(recipe, name))) for name in differing}

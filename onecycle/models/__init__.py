@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from onecycle import runtime
-from onecycle.config import FIELDS, Recipe
+from onecycle.config import Recipe
+from onecycle.config.declaring import deciding, settings
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
 from onecycle.models.resnet import CustomResNet
@@ -21,7 +22,7 @@ Those that `SETTINGS` names are set by the recipe. Its `forward_features` gives 
 stages by name, in order.
 """
 
-SETTINGS = ("width", "head_scale", "dropout")
+SETTINGS = deciding(Recipe, "network")
 """Fields of a recipe that are arguments of networks."""
 
 
@@ -67,7 +68,7 @@ def arguments(recipe: Recipe) -> dict[str, Any]:
     """
     taken = takes(recipe.model)
     for name in SETTINGS:
-        value, default = getattr(recipe, name), FIELDS[name].default
+        value, default = getattr(recipe, name), settings(Recipe)[name].default
         if name not in taken and value != default:
             has = ", ".join(taken) or "none"
             raise InputError(

@@ -10,7 +10,8 @@ from typing import Any, cast
 import torch
 
 from onecycle import kernels, runtime
-from onecycle.config import FIELDS, Recipe, override
+from onecycle.config import Recipe, override
+from onecycle.config.declaring import settings
 from onecycle.data import BUILT_IN, Splits
 from onecycle.errors import InputError
 from onecycle.progress import Progress
@@ -18,10 +19,6 @@ from onecycle.run_dir import RunDir, environment, package_versions
 from onecycle.run_dir.files import damaged
 from onecycle.state import Training
 from onecycle.training.rates import found_rates, with_rates
-
-WITHOUT_INFLUENCE = frozenset({"data", "checkpoint_minutes"})
-"""Fields that may be edited at any time: images are told by their fingerprint, not by their path,
-and when a checkpoint is saved changes nothing."""
 
 RATES = ("lr_min", "lr_max", "lr_final")
 """Fields that may have been words when the run began, and were resolved since."""
@@ -83,7 +80,7 @@ def recorded_threads(run: RunDir) -> int:
 
 def differences(run: RunDir, training: Training, splits: Splits) -> list[Difference]:
     """What is not as it was, recipe first. What an older run did not record is passed over."""
-    recorded = _recorded(run)
+    recorded = _recorded(run, type(training.recipe))
     now = _facts(training, splits)
     return [
         Difference(what, recorded[what], now[what])
@@ -145,24 +142,24 @@ def _facts(training: Training, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _recorded(run: RunDir) -> dict[str, Any]:
+def _recorded(run: RunDir, kind: type[Recipe] = Recipe) -> dict[str, Any]:
     """The facts of the run so far: as it began, then as each resumption was allowed to differ."""
     known = cast(Mapping[str, Any], run.environment())
     facts = {name: known[name] for name in RECORDED if name in known}
     if "torch" in known.get("versions", {}):
         facts["torch"] = known["versions"]["torch"]
     if "recipe" in known:
-        facts |= _recorded_recipe(run, known["recipe"])
+        facts |= _recorded_recipe(run, known["recipe"], kind)
     return facts | {change["what"]: change["now"] for change in allowed_differences(run)}
 
 
-def _recorded_recipe(run: RunDir, given: Mapping[str, Any]) -> dict[str, Any]:
+def _recorded_recipe(run: RunDir, given: Mapping[str, Any], kind: type[Recipe]) -> dict[str, Any]:
     """The recipe that the run began with, its rates as they were found since.
 
     Where they were found but the record of it is damaged, they can't be compared.
     """
     try:
-        recipe = override(Recipe(), **{name: given[name] for name in given if name in FIELDS})
+        recipe = override(kind(), **{k: v for k, v in given.items() if k in settings(kind)})
     except InputError as error:
         raise damaged(run.path / "environment.json", f"'recipe': {error}") from None
     found = found_rates(run)
@@ -172,7 +169,8 @@ def _recorded_recipe(run: RunDir, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _influential(recipe: Recipe) -> dict[str, Any]:
     """The recipe without what changes no bit, as it comes back from a JSON file."""
-    values = {k: v for k, v in asdict(recipe).items() if k not in WITHOUT_INFLUENCE}
+    known = settings(type(recipe))
+    values = {name: getattr(recipe, name) for name in known if known[name].changes_bits}
     return json.loads(json.dumps(values))
 
 

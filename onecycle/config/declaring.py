@@ -1,0 +1,229 @@
+"""One declaration for each setting: what it may be, what it means and what it decides.
+
+A class of settings is a dataclass whose fields are made by `setting`. Whatever needs to know
+something about them asks `settings`: flags, help, TOML, checks, resuming, comparing.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from onecycle.config.names import unknown_name
+from onecycle.errors import InputError
+
+Decides = Literal["training", "network", "images", "statistics", "rates", "chance", "record"]
+"""What a setting decides: how the network is trained; which arguments it is built with; which
+images there are; how their channels are normalised; which rates a range test finds; what is drawn
+at random; what is recorded."""
+
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+"""The types of settings, and what a message calls them."""
+
+Value = TypeVar("Value")
+
+
+def spelled(name: str) -> str:
+    """The flag of a setting: `--lr-max` of `lr_max`."""
+    return f"--{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is known about a setting. The first four follow from its field and its annotation.
+
+    Attributes:
+        name: of its field.
+        kind: int, float, bool or str; of a list, that of its numbers.
+        many: whether it is a list of numbers, one for each `unit`.
+        words: its choices; for a number, the words that may stand in its place.
+        default: its value where none is given.
+        help: what it means, in one line.
+        group: the heading that it stands under in the help; empty: none.
+        unit: what a number counts or measures, in the plural; of a list, in the singular.
+        metavar: what stands for its value in the help, where that is not the kind or the unit.
+        path: whether it is a path, so that `~` is the home directory.
+        ge, gt, le, lt: bounds of a number: greater or equal, greater, less or equal, less. It has a
+            lower one; without an upper one it may be any finite number.
+        decides: see `Decides`. What `compare` shows follows from it, and what else goes by it.
+        changes_bits: whether a run that is resumed with another value may give other bits.
+    """
+
+    name: str
+    kind: type
+    many: bool
+    words: tuple[str, ...]
+    default: Any
+    help: str
+    group: str
+    unit: str = ""
+    metavar: str = ""
+    path: bool = False
+    ge: float | None = None
+    gt: float = -math.inf
+    le: float | None = None
+    lt: float = math.inf
+    decides: Decides = "training"
+    changes_bits: bool = True
+
+    @property
+    def flag(self) -> str:
+        """The flag on the command line."""
+        return spelled(self.name)
+
+    @property
+    def wanted(self) -> str:
+        """What to give, e.g. `a number or auto`."""
+        if self.kind is str and self.words:
+            return " or ".join(self.words)
+        return " or ".join(("numbers" if self.many else KINDS[self.kind], *self.words))
+
+    def read(self, texts: Sequence[str]) -> Any:
+        """The value that the words of a command line stand for; the words if they are none.
+
+        A `~` is the home directory. A shell knows it only where a word begins with it, and not in
+        `--data=~/photos`.
+        """
+        if self.path:
+            return os.path.expanduser(texts[0])
+        try:
+            if self.many:
+                return tuple(map(self.kind, texts))
+            return self.kind(texts[0])
+        except ValueError:
+            return texts[0] if len(texts) == 1 else list(texts)
+
+    def check(self, value: Any, called: str = "") -> Any:
+        """The value in the setting's own type: a whole number may stand for a float.
+
+        Args:
+            value: as it was given.
+            called: the setting's name in messages; empty: that of its field.
+
+        Raises:
+            InputError: it is of another kind, or out of range.
+        """
+        called = called or self.name
+        if value in self.words:
+            return value
+        if self.many:
+            return self._list(value, called)
+        if self.kind is float:
+            value = self._float(value, called)
+        elif type(value) is not self.kind:
+            remedy = f"; give one, or {self.words[0]}" if self.kind is int and self.words else ""
+            raise InputError(f"{called}: '{value}' is not {KINDS[self.kind]}{remedy}")
+        if self.kind is str and self.words:
+            raise InputError(unknown_name(called, value, self.words))
+        if self.kind in (int, float) and not self._is_within(value):
+            raise InputError(f"{called}: {value} is out of range; {self._range}")
+        return value
+
+    def _float(self, value: Any, called: str) -> float:
+        if not _is_number(value):
+            raise InputError(f"{called}: '{value}' is not a number; give {self.wanted}")
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{called}: has too many digits; give a number below 1e308") from None
+
+    def _list(self, value: Any, called: str) -> tuple[float, ...]:
+        numbers = value if isinstance(value, list | tuple) else ()
+        if not numbers or not all(_is_number(v) and self._is_within(v) for v in numbers):
+            raise InputError(
+                f"{called}: '{value}' is not a list of numbers in {self._interval}, "
+                f"one per {self.unit}"
+            )
+        return tuple(map(float, numbers))
+
+    def _is_within(self, number: float) -> bool:
+        """Whether it is within the bounds; NaN is not."""
+        above = number > self.gt if self.ge is None else number >= self.ge
+        below = number < self.lt if self.le is None else number <= self.le
+        return above and below
+
+    @property
+    def _range(self) -> str:
+        lower = f"more than {self.gt:g}" if self.ge is None else f"at least {self.ge:g}"
+        if self.le is not None:
+            return f"give a number {lower} and at most {self.le}"
+        if math.isinf(self.lt):
+            return f"give a finite number {lower}"
+        return f"give a number {lower} and less than {self.lt}"
+
+    @property
+    def _interval(self) -> str:
+        low = f"({self.gt:g}" if self.ge is None else f"[{self.ge:g}"
+        high = f"{self.lt:g})" if self.le is None else f"{self.le:g}]"
+        return f"{low}, {high}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def setting(default: Value, **declared: Any) -> Value:
+    """A field of a class of settings: all that is known about it besides its name and annotation.
+
+    The annotation is `int`, `float`, `bool`, `str`, a `Literal` of choices, a number or a
+    `Literal` of the words that may stand in its place, or so a `tuple[float, ...]`.
+
+    Args:
+        default: its value where none is given.
+        declared: `help`, `group` and what else `Setting` says; what is wrong in them is an error of
+            `settings`, and so of the import.
+    """
+    return dataclasses.field(default=default, metadata={"setting": declared})
+
+
+@cache
+def settings(kind: type) -> Mapping[str, Setting]:
+    """The settings that a class declares, by name, in their order.
+
+    Raises:
+        TypeError: a field says too little, or has a type that no setting can have.
+        InputError: a default is not what its own declaration allows.
+    """
+    annotations = get_type_hints(kind)
+    return {f.name: _setting(f, annotations[f.name]) for f in dataclasses.fields(kind)}
+
+
+def deciding(kind: type, *what: Decides) -> tuple[str, ...]:
+    """The settings of a class that decide one of these."""
+    return tuple(name for name, each in settings(kind).items() if each.decides in what)
+
+
+def _setting(field: dataclasses.Field[Any], annotation: Any) -> Setting:
+    declared = field.metadata.get("setting")
+    if declared is None:
+        raise TypeError(f"{field.name}: is not declared; write: {field.name}: … = setting(…)")
+    kind, many, words = _understood(field.name, annotation)
+    known = {"name": field.name, "kind": kind, "many": many, "words": words}
+    try:
+        found = Setting(**known, default=field.default, **declared)
+    except TypeError as error:
+        raise TypeError(f"{field.name}: {error}") from None
+    if not found.help:
+        raise TypeError(f"{field.name}: has no help; say in one line what it means")
+    if kind in (int, float) and found.ge is None and math.isinf(found.gt):
+        raise TypeError(f"{field.name}: has no lower bound; give ge or gt")
+    found.check(found.default)
+    return found
+
+
+def _understood(name: str, annotation: Any) -> tuple[type, bool, tuple[str, ...]]:
+    """The kind of a setting, whether it is a list, and its words."""
+    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    words = tuple(word for part in parts if get_origin(part) is Literal for word in get_args(part))
+    others = [part for part in parts if get_origin(part) is not Literal]
+    if words and not others:
+        return str, False, words
+    many = others == [tuple[float, ...]]
+    kind = float if many else others[0]
+    if len(others) > 1 or kind not in KINDS or (words and kind in (bool, str)):
+        raise TypeError(f"{name}: no setting can be {annotation}; see onecycle.config.setting")
+    return kind, many, words
