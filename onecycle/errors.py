@@ -1,20 +1,20 @@
-"""The errors that a user is meant to read: one line each, naming the thing and the remedy."""
+"""The errors that users read: one line each, which names the cause and the remedy."""
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave: an option, a file, a folder, an image. Exit code 2."""
+    """A mistake in the user's input: an option, a file, a folder, an image. Exit code 2."""
 
 
 class TrainingError(RuntimeError):
-    """The work itself failed, for instance with a non-finite loss. Exit code 1."""
+    """The work itself failed, for example because the loss is not finite. Exit code 1."""
 
 
 class KernelsUnavailable(RuntimeError):
-    """The compiled kernels can't serve here, and why, in a few words. PyTorch's operations do."""
+    """The reason why the compiled kernels can't be used here; PyTorch's operations are used."""
 
 
 class StaleError(RuntimeError):
-    """A file that is written from runs does not say what they say. Exit code 1."""
+    """A file that is generated from runs does not match them. Exit code 1."""
 
 
 class Interrupted(Exception):
@@ -22,9 +22,9 @@ class Interrupted(Exception):
 
     Attributes:
         signal_number: the signal: 1 (SIGHUP), 2 (SIGINT) or 15 (SIGTERM).
-        run: the folder of the run that can be resumed, or None when there is none yet.
-        finished: whether that run's training is finished and saved; only its pictures and its
-            report are missing then.
+        run: the folder of the run that can be resumed, or None if there is none yet.
+        finished: whether that run's training is finished and saved, so that only its pictures and
+            its report are missing.
     """
 
     def __init__(

@@ -16,18 +16,18 @@ from onecycle.data.batches import Images
 from onecycle.data.image_set import ImageSet
 
 BLOCK = 2**18
-"""Logits that are looked at together: 2 MiB in float64, which stay in the cache.
+"""Logits processed at a time: 2 MiB in float64, which stay in the CPU's cache.
 
-So no second copy of all of them is held, which of 10,000 images and classes would take 800 MB.
+This avoids a second copy of all logits; for 10,000 images and classes it would take 800 MB.
 """
 
 BATCH_SIZE = 500
-"""Images in a forward pass. Fixed, so that an evaluation repeats to the last bit."""
+"""Images per forward pass. It is fixed, so that an evaluation repeats to the last bit."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a set's logits say, each figure computed once when asked for, in float64.
+    """The metrics of an image set's logits, in float64; each is computed once, on first use.
 
     Attributes:
         logits_NK: float32.
@@ -39,17 +39,17 @@ class Evaluation:
 
     @property
     def log_probabilities_NK(self) -> np.ndarray:
-        """Natural logarithm of the softmax, computed each time: it takes eight bytes a logit."""
+        """Natural logarithm of the softmax. Not kept: it takes eight bytes per logit."""
         return _log_softmax(self.logits_NK)
 
     @property
     def probabilities_NK(self) -> np.ndarray:
-        """The softmax of the logits, computed each time."""
+        """The softmax of the logits. Not kept."""
         return np.exp(self.log_probabilities_NK)
 
     @cached_property
     def predictions_N(self) -> np.ndarray:
-        """The most probable class of each image; the first one where two are equal."""
+        """The most probable class of each image; the first of equally probable ones."""
         return self.logits_NK.argmax(axis=1)
 
     @cached_property
@@ -64,7 +64,7 @@ class Evaluation:
 
     @cached_property
     def _losses_and_confidence_2N(self) -> np.ndarray:
-        """Both in one pass over the logits, a few images at a time."""
+        """Both, in one pass over the logits, `BLOCK` logits at a time."""
         count, classes = self.logits_NK.shape
         found_2N = np.empty((2, count))
         rows = max(1, BLOCK // max(classes, 1))
@@ -90,16 +90,16 @@ class Evaluation:
         """Mean of the accuracies within the classes that have images, in [0, 1].
 
         Each class counts the same, however many images it has (Brodersen et al., 2010, "The
-        balanced accuracy and its posterior distribution"). Where all have equally many, this is
-        the accuracy.
+        balanced accuracy and its posterior distribution"). If all classes have equally many
+        images, this is the accuracy.
         """
         return float(np.nanmean(self.class_accuracy_K))
 
     @cached_property
     def confusion_P3(self) -> np.ndarray:
-        """The confusion matrix's cells that have images, in its order, row by row.
+        """The nonzero cells of the confusion matrix, row by row.
 
-        int64 P 3: actual class, predicted class, count. There are at most as many as images, where
+        int64 P 3: actual class, predicted class, count. There are at most as many cells as images;
         the whole matrix of 10,000 classes would take 800 MB.
         """
         classes = self.logits_NK.shape[1]
@@ -109,7 +109,7 @@ class Evaluation:
 
     @cached_property
     def confusion_KK(self) -> np.ndarray:
-        """Counts, int64: rows are actual classes, columns predicted ones."""
+        """The confusion matrix, int64: rows are actual classes, columns predicted ones."""
         classes = self.logits_NK.shape[1]
         counts_KK = np.zeros((classes, classes), dtype=np.int64)
         actual_P, predicted_P, counts_P = self.confusion_P3.T
@@ -118,7 +118,7 @@ class Evaluation:
 
     @cached_property
     def class_counts_2K(self) -> np.ndarray:
-        """Of each actual class, how many images there are and how many of them are right, int64."""
+        """For each actual class, the number of images and of correct predictions, int64."""
         actual_P, predicted_P, counts_P = self.confusion_P3.T
         found_2K = np.zeros((2, self.logits_NK.shape[1]), dtype=np.int64)
         np.add.at(found_2K[0], actual_P, counts_P)
@@ -156,12 +156,12 @@ def predict(
     """The model's logits on every image in order, float32 N K, in eval mode without augmentation.
 
     Args:
-        model: on `device`; its train/eval mode is given back as it was.
+        model: on `device`; its train/eval mode is restored afterwards.
         image_set: the images.
-        mean, std: the channel statistics that the training used.
-        device, precision: as the training used them.
+        mean, std: the channel statistics of the training.
+        device, precision: as in the training.
         mirrored: mirror every image left to right first (for test-time augmentation).
-        images: the pixels already on the device, to spare moving them again.
+        images: the same pixels where they are on the device already, so that they needn't be moved.
     """
     images = images or Images(image_set.images_NHWC, device, mean, std)
     was_training = model.training

@@ -1,4 +1,4 @@
-"""Numbers with their nouns, as messages, tables and reports write them."""
+"""Counts with their nouns, as messages, tables and reports write them."""
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
@@ -6,7 +6,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
     Args:
         count: how many.
-        noun: the word for one of them.
-        plural: the word for several; empty: `noun` with an s.
+        noun: the singular.
+        plural: the plural; empty: `noun` with an s.
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

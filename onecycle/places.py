@@ -1,4 +1,4 @@
-"""Where the program keeps files of its own on this machine. Imports nothing."""
+"""Where the program keeps its own files on this machine. Imports nothing of the package."""
 
 import os
 from errno import ENOTDIR
@@ -9,7 +9,7 @@ def cache_folder() -> Path:
     """`$ONECYCLE_CACHE`, else `onecycle` in the user's cache folder. It may not exist yet.
 
     Raises:
-        RuntimeError: there is no such variable and the user has no home folder.
+        RuntimeError: the variable is not set and the user has no home folder.
     """
     if own := os.environ.get("ONECYCLE_CACHE"):
         return Path(own)
@@ -19,7 +19,7 @@ def cache_folder() -> Path:
 def default_cache_folder() -> Path:
     """`onecycle` in the user's cache folder, which is `$XDG_CACHE_HOME`, else `~/.cache`.
 
-    A relative path in that variable counts as none, as the XDG specification has it.
+    A relative path in that variable is ignored, as the XDG specification demands.
 
     Raises:
         RuntimeError: the user has no home folder.
@@ -29,10 +29,10 @@ def default_cache_folder() -> Path:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, none of them writable by others whatever the umask is.
+    """Make a folder and its parents; whatever the umask, others can't write to the new ones.
 
     Raises:
-        OSError: it can't be made, or is no folder.
+        OSError: it can't be made, or the path is not a folder.
     """
     if path.is_dir():
         return

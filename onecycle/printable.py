@@ -1,15 +1,15 @@
-"""Text from elsewhere, such as the name of a file or a class, as a person may safely see it."""
+"""Text from outside, such as the name of a file or a class, made safe to display."""
 
 THIN = "\u202f"
-"""The narrow blank that does not break, between a number and its unit."""
+"""The narrow no-break space, for use between a number and its unit."""
 
 
 def printable(text: str) -> str:
-    r"""`text` with every character that shows nothing, or changes what is shown, as its code.
+    r"""`text` with every character that is invisible, or changes what is shown, escaped.
 
-    Such are control characters (`\x1b` moves a terminal's cursor), those that turn the direction of
-    writing round (`\u202e`), those without a width (`\u200b`), blanks that are not the common one,
-    line breaks, and bytes of a name that are no text.
+    These are control characters (`\x1b` moves a terminal's cursor), those that reverse the writing
+    direction (`\u202e`), those of zero width (`\u200b`), all spaces but the ordinary one, line
+    breaks, and bytes of a name that can't be decoded.
     """
     if text.isprintable():
         return text
@@ -20,9 +20,9 @@ def printable(text: str) -> str:
 
 
 def on_a_page(value: object) -> object:
-    """What a template writes: text `printable`, but for the program's own markup and thin blanks.
+    """A value as a template writes it: text is made `printable`, except markup and thin spaces.
 
-    For `finalize` of a Jinja environment.
+    For the `finalize` option of a Jinja environment.
     """
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value

@@ -1,8 +1,7 @@
 """Where and how arithmetic runs: device, precision, threads, and named random streams.
 
-Randomness is a function, not a state: every draw comes from a generator seeded by
-(seed, stream name, index), so that what happens in step 700 does not depend on how step 700
-was reached.
+Randomness is a function, not a state. Every draw comes from a generator that is seeded with
+(seed, stream name, index), so step 700 draws the same numbers however it was reached.
 """
 
 import ctypes
@@ -58,7 +57,7 @@ def cpu_flags() -> frozenset[str]:
 
 @cache
 def cpu_model() -> str:
-    """The CPU's model name, as well as the platform tells it."""
+    """The CPU's model name, or the closest that the platform reports."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(errors="replace").splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -66,7 +65,7 @@ def cpu_model() -> str:
 
 
 def cpu_identity() -> str:
-    """What tells this CPU from others that may not run code compiled for it: model and flags."""
+    """Model and flags: CPUs that differ in either may not run code compiled for this one."""
     return f"{cpu_model()} {sorted(cpu_flags())}"
 
 
@@ -96,7 +95,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 def seed_of(seed: int, stream: str, index: int = 0) -> int:
-    """A 63-bit seed that is a function of (seed, stream, index) and of nothing else."""
+    """A 63-bit seed that depends on (seed, stream, index) alone."""
     digest = hashlib.sha256(f"{seed}/{stream}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
@@ -104,8 +103,8 @@ def seed_of(seed: int, stream: str, index: int = 0) -> int:
 def generator(seed: int, stream: str, index: int = 0) -> torch.Generator:
     """A CPU generator for the draws of one step or epoch of one stream.
 
-    Draws are made on the CPU, whatever the device, so that a GPU run sees the same crops; the
-    few numbers per image then travel with the batch.
+    Draws are made on the CPU for every device, so that a GPU run sees the same crops. The few
+    numbers per image are sent to the device with the batch.
     """
     return torch.Generator().manual_seed(seed_of(seed, stream, index))
 
@@ -117,7 +116,7 @@ def seed_layers(seed: int, step: int) -> None:
 
 @contextmanager
 def preserved_rng() -> Iterator[None]:
-    """Give every global random state back on leaving: Python, NumPy, PyTorch on all devices."""
+    """Restore every global random state on exit: Python, NumPy, and PyTorch on all devices."""
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     cuda_devices = list(range(torch.cuda.device_count()))
     mps_state = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
@@ -132,7 +131,7 @@ def preserved_rng() -> Iterator[None]:
 
 
 def set_threads(count: int) -> int:
-    """Use `count` CPU threads (0: PyTorch's own choice); returns the number in use."""
+    """Use `count` CPU threads (0: PyTorch's own choice), and return the number in use."""
     if count < 0:
         raise InputError(f"threads: {count} is negative; give a number of threads, or 0 for all")
     if count:
@@ -142,11 +141,11 @@ def set_threads(count: int) -> int:
 
 @contextmanager
 def reused_memory() -> Iterator[None]:
-    """Let freed memory stay with the process inside, to be used again at the next step.
+    """Keep freed memory in the process, so that the next step can reuse it.
 
-    glibc gives every large block back to the kernel when it is freed and gets a new one, page by
-    page, at the next step; at batch 512 that is a fifth of the time of a step on the CPU. On other
-    systems this does nothing. On leaving, the defaults hold again and what is free is given back.
+    glibc returns every large block to the kernel when it is freed, and gets a new one, page by
+    page, at the next step. At batch 512 that takes a fifth of a step's time on the CPU. On exit,
+    the defaults are restored and free memory is returned. Without glibc this does nothing.
     """
     malloc = _glibc()
     if malloc is None:
@@ -164,7 +163,7 @@ def reused_memory() -> Iterator[None]:
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _DEFAULT_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX = 128 * 1024, 65536
-"""Of mallopt(3), with glibc's own values."""
+"""Parameters of mallopt(3) and glibc's defaults for them."""
 
 
 def _glibc() -> ctypes.CDLL | None:
@@ -174,14 +173,14 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` (in the host's memory) on `device`, without making the host wait for a GPU."""
+    """Copy `tensor` from the host's memory to `device`; the host does not wait for a GPU."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory used so far, in bytes: of the GPU, or of this process on the CPU."""
+    """Peak memory so far, in bytes: the GPU's, or on the CPU this process's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

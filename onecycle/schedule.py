@@ -23,7 +23,7 @@ Anneal = Literal["linear", "cosine"]
 
 
 def peak_step(peak_epoch: float, steps_per_epoch: int) -> int:
-    """The last step of the peak epoch: `round(peak_epoch * steps_per_epoch) - 1`, at least 0."""
+    """The step that ends at `peak_epoch`: `round(peak_epoch * steps_per_epoch) - 1`, at least 0."""
     return max(0, round(peak_epoch * steps_per_epoch) - 1)
 
 
@@ -47,7 +47,7 @@ def one_cycle(
         lr_min: the rate at step 0.
         lr_max: the rate at the peak.
         lr_final: the rate at the last step; None: `lr_min`.
-        anneal: slopes of constant steepness, or half a cosine.
+        anneal: shape of each slope: `linear`, or half a `cosine`.
         three_phase: fall to `lr_min` within as many steps as the rise took, then to `lr_final`.
 
     Raises:
@@ -120,9 +120,9 @@ def _slope(start: float, end: float, share: float, anneal: Anneal) -> float:
 
 
 def set_value(group: dict[str, Any], key: str, value: float) -> None:
-    """Set a parameter group's `lr` or `momentum`; a tensor is filled, and stays the same tensor.
+    """Set a parameter group's `lr` or `momentum`; a tensor is filled in place.
 
-    Compiled and captured steps read the tensor: another one would not reach them.
+    Compiled and captured steps read that very tensor; they would not see a new one.
     """
     if isinstance(group[key], Tensor):
         with torch.no_grad():
@@ -132,7 +132,7 @@ def set_value(group: dict[str, Any], key: str, value: float) -> None:
 
 
 def set_momentum(group: dict[str, Any], momentum: float) -> None:
-    """Set a parameter group's momentum, or its first beta where it has none."""
+    """Set a parameter group's momentum, or its first beta if it has no momentum."""
     if "momentum" in group:
         set_value(group, "momentum", momentum)
     elif isinstance(group["betas"][0], Tensor):
@@ -145,28 +145,28 @@ def set_momentum(group: dict[str, Any], momentum: float) -> None:
 class OneCycle(LRScheduler):
     """The one-cycle policy as a PyTorch scheduler, for training loops of your own.
 
-    Call `step()` once after each `optimizer.step()`. Each parameter group may have a peak of its
-    own. After the last step the final rate is kept, so a loop that runs on neither fails nor
-    jumps. Restoring a state sets the optimizer's rates at once. Rates and momenta that are tensors
-    are filled in place.
+    Call `step()` once after each `optimizer.step()`. Each parameter group may have its own peak.
+    After the last step the final rate is kept, so a loop that runs longer does not fail. Loading a
+    state sets the optimizer's rates at once. Rates and momenta that are tensors are filled in
+    place.
 
-    A group that is added later joins at the next `step()`. If it came with a rate of its own, it
-    keeps that rate's ratio to the largest of the others at that moment; if not (its rate is the
-    optimizer's default), it gets the rates of the group with the largest.
+    A group that is added later joins at the next `step()`. If it has its own rate, it keeps that
+    rate's ratio to the largest of the others at that moment. If its rate is the optimizer's
+    default, it gets the rates of the group with the largest rate.
 
     Args:
-        optimizer: with `momentum` or `betas` in its groups if the momentum is to be cycled.
+        optimizer: its groups must have `momentum` or `betas` if the momentum is cycled.
         total_steps: steps of the cycle, at least 1.
         peak_step: the step (from 0) at `lr_max`; see the function `peak_step`.
         lr_max: the rate at the peak, or one for each parameter group.
         lr_min: the rate at step 0, or one for each parameter group.
         lr_final: the rate at the last step, or one for each group; None: `lr_min`.
         anneal, three_phase: as for `one_cycle`.
-        cycle_momentum: move the momentum (Adam: the first beta) against the rate.
+        cycle_momentum: cycle the momentum (Adam: the first beta) opposite to the rate.
         base_momentum, max_momentum: as for `one_cycle_momentum`.
 
     Raises:
-        InputError: a peak outside the cycle, or numbers that do not match the groups.
+        InputError: the peak lies outside the cycle, or a list has not one rate for each group.
     """
 
     def __init__(
@@ -205,7 +205,9 @@ class OneCycle(LRScheduler):
         }
         self._momenta = (base_momentum, max_momentum) if cycle_momentum else None
         if cycle_momentum and not {"momentum", "betas"} & set(optimizer.param_groups[0]):
-            raise InputError("cycle_momentum: the optimizer has neither momentum nor betas")
+            raise InputError(
+                "cycle_momentum: the optimizer has neither momentum nor betas; leave it out"
+            )
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -214,35 +216,35 @@ class OneCycle(LRScheduler):
         return [self._lr(rates) for rates in self._rates[: len(self.optimizer.param_groups)]]
 
     def get_last_lr(self) -> list[float | Tensor]:
-        """The rate that each parameter group holds since the last step, or came with after it."""
+        """The rate of each parameter group at the last step; of later groups, their own rate."""
         new = self.optimizer.param_groups[len(self._last_lr) :]
         return [*self._last_lr, *(float(group["lr"]) for group in new)]
 
     def step(self, epoch: int | None = None) -> None:
-        """Go on to the next step: set every group's rate and, if cycled, momentum."""
+        """Advance to the next step: set every group's rate and, if cycled, its momentum."""
         super().step(epoch)
         self._set_momentum()
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the cycle, and `added`: place and rates of each group that came later.
+        """The position in the cycle, and `added`: index and rates of each group added later.
 
-        All else is given anew on construction.
+        Everything else is passed to the constructor again.
         """
         self._join_new_groups()
         added = [[place, *self._rates[place]] for place in self._added]
         return {"step": self.last_epoch} | ({"added": added} if added else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to a saved position, and set the optimizer's rates and momentum to it.
+        """Go to a saved position, and set the optimizer's rates and momentum accordingly.
 
-        Groups that were added before the state was saved may be in the optimizer by now, or come
-        later. Groups that the state doesn't know join as if they were added now.
+        Groups that were added before the state was saved may be added before or after this call.
+        Groups that the state doesn't know join as if they were added now.
         """
         self._join_new_groups()
         for place, low, high, final in state_dict.get("added", ()):
             if place > len(self._rates):
                 raise InputError(
-                    f"state_dict: its group {place} was added to {place} others, and the optimizer "
+                    f"state_dict: its group {place} was added to {place} others, but the optimizer "
                     f"has {len(self._rates)}; build it with the same groups, then load"
                 )
             self._added = sorted({*self._added, place})
@@ -259,7 +261,7 @@ class OneCycle(LRScheduler):
         return one_cycle(self.last_epoch, lr_min=low, lr_max=high, lr_final=final, **self._cycle)
 
     def _join_new_groups(self) -> None:
-        """Rates for the groups that the optimizer has got since the last look."""
+        """Set rates for the groups that were added to the optimizer since the last call."""
         groups = self.optimizer.param_groups
         if len(groups) <= len(self._rates):
             return
@@ -273,7 +275,7 @@ class OneCycle(LRScheduler):
         _part_shared_rates(self.optimizer)
 
     def _ratio(self, new: dict[str, Any], leader: dict[str, Any]) -> float:
-        """A new group's share of the leading group's rate; 1 where it has no rate of its own."""
+        """A new group's rate over the leading group's; 1 if it has the optimizer's default."""
         default, largest = self.optimizer.defaults.get("lr"), float(leader["lr"])
         if new["lr"] is default or (default is not None and float(new["lr"]) == float(default)):
             return 1.0
@@ -291,7 +293,7 @@ class OneCycle(LRScheduler):
 
 
 def _part_shared_rates(optimizer: Optimizer) -> None:
-    """Give each group a tensor of its own where several share the one of the defaults."""
+    """Give each group its own rate tensor where several share that of the defaults."""
     seen: set[int] = set()
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor) and id(group["lr"]) in seen:
@@ -302,5 +304,7 @@ def _part_shared_rates(optimizer: Optimizer) -> None:
 def _per_group(name: str, value: float | Sequence[float], groups: int) -> list[float]:
     values = [float(v) for v in value] if isinstance(value, Sequence) else [float(value)] * groups
     if len(values) != groups:
-        raise InputError(f"{name}: {len(values)} given for {counted(groups, 'parameter group')}")
+        raise InputError(
+            f"{name}: got {len(values)} for {counted(groups, 'parameter group')}; give one for each"
+        )
     return values

@@ -1,6 +1,6 @@
-"""Progress for a person: one live line on a terminal, plain lines in a log, or nothing.
+"""Progress for people: one live line on a terminal, plain lines in a log, or nothing.
 
-Drawing never slows or stops the work: a line is made a few times a second at most, and a terminal
+Drawing never slows or stops the work: a line is drawn a few times a second at most, and a terminal
 that has gone away is ignored.
 """
 
@@ -12,7 +12,15 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from onecycle.nouns import counted
 from onecycle.printable import printable
 from onecycle.progress import Progress
-from onecycle.progress.stage import Stage, amount, duration, header, live_line, table_row, told
+from onecycle.progress.stage import (
+    Stage,
+    amount,
+    duration,
+    epoch_readings,
+    header,
+    live_line,
+    table_row,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +38,7 @@ WORTH_A_LINE = 1.0
 
 @contextmanager
 def shown(stream: IO[str], *, quiet: bool = False) -> Iterator[Progress]:
-    """A listener for long work that writes to `stream`, cleared away when the block ends."""
+    """A listener that writes the progress of long work to `stream` until the block ends."""
     progress = choose(stream, quiet=quiet)
     try:
         yield progress
@@ -52,7 +60,7 @@ def choose(stream: IO[str], *, quiet: bool = False) -> Progress:
 
 
 class Unbreakable:
-    """A stream whose writes can't fail: a training must outlive the terminal that shows it."""
+    """A stream whose writes never fail: a training must outlive the terminal that shows it."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -69,7 +77,7 @@ class Unbreakable:
         if not self.gone:
             try:
                 action()
-            except (OSError, ValueError):  # the other end or the terminal is gone, or it is closed
+            except (OSError, ValueError):  # the reader or the terminal is gone, or it is closed
                 self.gone = True
 
     def __getattr__(self, name: str) -> Any:
@@ -77,7 +85,7 @@ class Unbreakable:
 
 
 class PlainProgress(Progress):
-    """Lines for a log: one when a stage begins, one per epoch, and one now and then between."""
+    """Lines for a log: one when a stage begins, one per epoch, and one every 30 s in between."""
 
     def __init__(self, stream: Unbreakable) -> None:
         self._stream = stream
@@ -100,7 +108,7 @@ class PlainProgress(Progress):
     def epoch(self, row: Mapping[str, float]) -> None:
         if self._stages:
             self._stages[-1].pause_over(perf_counter())
-        self._line(f"epoch {row['epoch']:.0f}: {', '.join(told(row))}")
+        self._line(f"epoch {row['epoch']:.0f}: {', '.join(epoch_readings(row))}")
 
     def finish(self) -> None:
         if self._stages:
@@ -116,7 +124,7 @@ class PlainProgress(Progress):
 
 
 class TerminalProgress(Progress):
-    """A live line that tells where the work is, and a table that grows by a row per epoch."""
+    """A live line that shows how far the work is, and a table that grows by a row per epoch."""
 
     def __init__(self, console: "Console") -> None:
         from rich.live import Live
@@ -128,7 +136,7 @@ class TerminalProgress(Progress):
         self._live = Live(
             console=console,
             get_renderable=self._line,
-            auto_refresh=False,  # drawn by `advance`, so that no thread competes with the work
+            auto_refresh=False,  # `advance` draws it, so that no thread competes with the work
             transient=True,
             redirect_stdout=False,  # standard output may be a file
         )
@@ -168,7 +176,7 @@ class TerminalProgress(Progress):
         self._console.print(printable(line), markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the live line away and give the cursor back."""
+        """Remove the live line and show the cursor again."""
         self._stages.clear()
         self._live.stop()
 

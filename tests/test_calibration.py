@@ -33,7 +33,7 @@ def test_the_error_is_the_sum_over_bins(count, classes, scale, bins, seed):
         low, high = place / bins, (place + 1) / bins
         inside = (confidence > low) & (confidence <= high)
         if place == bins - 1:
-            inside |= confidence > 1  # a last bit
+            inside |= confidence > 1  # by rounding
         if inside.any():
             gap = abs(right[inside].mean() - confidence[inside].mean())
             total += gap * inside.sum() / count

@@ -1,4 +1,4 @@
-"""The contact sheet shows the images it was given, as they are, and every text legibly."""
+"""The contact sheet shows its images unchanged, and every text legibly."""
 
 import itertools
 
@@ -14,7 +14,7 @@ from onecycle.plots import style
 
 
 def pixels_of(figure: plots.Figure) -> np.ndarray:
-    """What is drawn: uint8 H W 3."""
+    """The drawn pixels: uint8 H W 3."""
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     canvas.draw()
@@ -27,7 +27,7 @@ def random_images(count: int, shape: tuple[int, int], channels: int = 3) -> np.n
 
 
 def tiles(figure: plots.Figure) -> list[tuple[int, int, int, int]]:
-    """(left, top, right, bottom) in pixels of each image that is drawn, in their order."""
+    """(left, top, right, bottom) in pixels of each image drawn, in order."""
     return [
         (round(left), round(top), round(right), round(bottom))
         for image in figure.axes[0].images
@@ -63,7 +63,7 @@ def test_small_images_are_enlarged_to_squares_of_equal_pixels(
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 300), (480, 240), (200, 800)])
-def test_large_images_are_reduced_and_keep_their_shape(height: int, width: int) -> None:
+def test_large_images_are_reduced_and_keep_their_aspect_ratio(height: int, width: int) -> None:
     column = np.linspace(0, 255, width).astype(np.uint8)
     image = np.broadcast_to(column[None, :, None], (height, width, 3))
     figure = plots.contact_sheet(image[None], [[0], []], ["one", "none"], [1, 0])
@@ -89,7 +89,7 @@ def test_each_row_names_its_class_and_counts_it() -> None:
     assert tops == sorted(tops)
 
 
-def test_what_is_not_shown_is_said() -> None:
+def test_the_heading_says_how_many_classes_are_shown() -> None:
     images = random_images(100, (8, 8))
     figure = plots.contact_sheet(images, rows(100, 1), names(140), [1] * 140)
     assert "The first 100 of 140 classes" in says(figure)
@@ -132,7 +132,7 @@ def test_sheets_of_any_size_are_legible(classes: int, shape: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize("classes", [4, 40])
-def test_odd_names_are_drawn_on_one_line_beside_their_row(classes: int) -> None:
+def test_odd_names_are_drawn_on_one_line_next_to_their_row(classes: int) -> None:
     odd = ["x" * 200, "ein sehr langer Name\nauf zwei Zeilen", "中文类别名称", "$\\alpha$ \udcff"]
     images = random_images(classes * 6, (32, 32))
     figure = plots.contact_sheet(
@@ -163,15 +163,13 @@ def test_a_name_takes_two_lines_before_it_is_shortened(name: str, width: float) 
         ("a-b" * 4, ["a-ba-ba-ba-b"]),
     ],
 )
-def test_lines_are_broken_at_blanks_and_the_like(name: str, lines: list[str]) -> None:
+def test_lines_are_broken_at_spaces_and_punctuation(name: str, lines: list[str]) -> None:
     assert style.fit_in_two(name, 9, 1.3) == lines
 
 
 @pytest.mark.parametrize("name", ["bed", "a long name in two lines"])
 @pytest.mark.parametrize(("classes", "side"), [(10, 96), (100, 64)])
-def test_cifars_images_are_shown_large_whatever_their_names(
-    classes: int, side: int, name: str
-) -> None:
+def test_cifars_images_are_shown_large_under_any_names(classes: int, side: int, name: str) -> None:
     each = 10 if classes == 10 else 6
     images = random_images(classes * each, (32, 32))
     figure = plots.contact_sheet(images, rows(classes, each), [name] * classes, [500] * classes)

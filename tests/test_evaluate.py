@@ -46,8 +46,8 @@ def test_confusion_counts_each_pair():
 
 
 @given(seed=st.integers(0, 10_000), classes=st.integers(2, 9))
-def test_balanced_accuracy_is_the_accuracy_with_every_class_as_heavy(seed, classes):
-    """In fractions: an image of a class with n images weighs 1 / n, whatever classes are absent."""
+def test_balanced_accuracy_is_the_accuracy_with_equally_weighted_classes(seed, classes):
+    """Exactly, in fractions: an image of a class with n images weighs 1 / n; some are absent."""
     evaluation = random_evaluation(seed, count=30, classes=classes)
     labels = evaluation.labels_N.tolist()
     weights = [Fraction(1, labels.count(label)) for label in labels]
@@ -56,12 +56,12 @@ def test_balanced_accuracy_is_the_accuracy_with_every_class_as_heavy(seed, class
     assert evaluation.balanced_accuracy == pytest.approx(float(right / sum(weights)), rel=1e-12)
 
 
-def test_balanced_accuracy_is_accuracy_where_classes_are_even():
+def test_balanced_accuracy_is_accuracy_if_classes_have_equally_many_images():
     evaluation = replace(random_evaluation(3, count=210), labels_N=np.arange(210) % 7)
     assert evaluation.balanced_accuracy == pytest.approx(evaluation.accuracy, rel=1e-12)
 
 
-def test_always_naming_the_common_class_is_chance():
+def test_always_predicting_the_commonest_class_is_balanced_to_chance():
     evaluation = Evaluation(np.eye(2, dtype=np.float32)[[0] * 20], np.array([0] * 19 + [1]))
     assert (evaluation.accuracy, evaluation.balanced_accuracy) == (0.95, 0.5)
 
@@ -78,7 +78,7 @@ def test_huge_logits_stay_finite():
 
 
 class Recorder(nn.Module):
-    """A linear model on the mean colour that notes the mode and sizes it was called with."""
+    """A linear model on the mean colour that records its mode and batch size at each call."""
 
     def __init__(self) -> None:
         super().__init__()

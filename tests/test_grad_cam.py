@@ -23,7 +23,7 @@ class HandMade(nn.Module):
     """A stage that copies the image's channels, their means, and a linear layer.
 
     The gradient of logit k by channel c is W[k, c] / (H W) everywhere, so the map is
-    max(0, sum over c of W[k, c] A_c), scaled to a largest value of 1.
+    max(0, sum over c of W[k, c] A_c), scaled to a maximum of 1.
     """
 
     def __init__(self, weights_KC: Tensor) -> None:
@@ -39,7 +39,7 @@ class HandMade(nn.Module):
         return self.forward_features(batch_BCHW)["means"] @ self.weights_KC.T
 
 
-def test_the_map_of_a_network_made_by_hand():
+def test_the_map_of_a_hand_made_network():
     weights_KC = torch.tensor([[1.0, -2.0], [0.5, 0.0], [-1.0, -1.0]])
     batch_BCHW = torch.rand(3, 2, 5, 4, generator=torch.Generator().manual_seed(0))
     for label in range(3):
@@ -51,7 +51,7 @@ def test_the_map_of_a_network_made_by_hand():
             torch.testing.assert_close(found, expected / expected.amax((1, 2), keepdim=True))
 
 
-def test_a_batch_is_its_images_one_by_one_and_the_predicted_class_is_the_default():
+def test_a_batch_gives_the_maps_of_its_images_and_explains_the_predicted_class_by_default():
     model = build("custom-resnet", classes=4, width=0.125).train()
     batch_BCHW = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -80,7 +80,7 @@ def test_the_last_map_of_the_residual_network_is_layer3():
     )
 
 
-def test_any_other_network_by_the_path_of_a_layer():
+def test_other_networks_name_a_stage_by_the_path_of_a_layer():
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1),
@@ -94,7 +94,7 @@ def test_any_other_network_by_the_path_of_a_layer():
     torch.testing.assert_close(found, (expected / torch.where(largest > 0, largest, 1)).detach())
 
 
-def test_what_cannot_be_asked_is_told():
+def test_arguments_that_cannot_work_are_refused():
     model = build("custom-resnet", classes=4, width=0.125)
     batch_BCHW = torch.randn(2, 3, 16, 16)
     with pytest.raises(InputError, match="unknown 'layer4'; did you mean 'layer3'"):
@@ -103,7 +103,7 @@ def test_what_cannot_be_asked_is_told():
         grad_cam(model, batch_BCHW, stage="pool")
     with pytest.raises(InputError, match="from 0 to 3"):
         grad_cam(model, batch_BCHW, torch.tensor([0, 4]))
-    with pytest.raises(InputError, match="1 given for 2"):
+    with pytest.raises(InputError, match="got 1 for 2"):
         grad_cam(model, batch_BCHW, torch.tensor([0]))
     with pytest.raises(InputError, match="no output of this network"):
         grad_cam(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)), batch_BCHW)
@@ -139,7 +139,7 @@ def test_effective_fields_of_two_blurs():
 
 
 def marked(count: int, seed: int) -> ImageSet:
-    """Noise with a mark somewhere in it: red, green, blue or white, by which the class is told."""
+    """Noise with a mark in red, green, blue or white; the mark's colour is the class."""
     rng = np.random.default_rng(seed)
     images = rng.integers(60, 160, (count, 16, 16, 3), dtype=np.uint8)
     labels = np.arange(count) % 4
@@ -154,7 +154,7 @@ def marked(count: int, seed: int) -> ImageSet:
 def test_blacking_out_what_speaks_for_the_class_costs_more_than_chance(tmp_path, monkeypatch):
     """Deletion, over the test split of a trained run: the top 20 % of pixels against a random 20 %.
 
-    Also against regions of like shape: the maps of other images.
+    Also against regions of similar shape: the maps of other images.
     """
     splits = Splits(marked(400, 0), marked(200, 1), None, "marks", "0" * 16)
     monkeypatch.setattr(preparation, "splits_of", lambda *_: splits)
@@ -173,7 +173,7 @@ def test_blacking_out_what_speaks_for_the_class_costs_more_than_chance(tmp_path,
 
 
 def scores_without_a_fifth(model: nn.Module, batch_BCHW: Tensor, labels_N: np.ndarray) -> dict:
-    """The true class's mean probability without the fifth of the pixels that a map puts first."""
+    """The true class's mean probability without the fifth of the pixels with the highest values."""
     labels_B = torch.from_numpy(labels_N)
     maps_BHW = grad_cam(model, batch_BCHW, labels_B, stage="layer2")
     noise = torch.rand(maps_BHW.shape, generator=torch.Generator().manual_seed(0))

@@ -24,14 +24,14 @@ def test_rankings_are_plain_sorts_with_ties_by_index(rows, data, count):
 
 
 def test_the_ranking_is_by_the_probability_of_the_actual_class():
-    """Image 1 is surer of a wrong class, but image 2 gives the actual one less."""
+    """Image 1 has the higher confidence in a wrong class, image 2 the lower one in its own."""
     probabilities = np.array([[0.9, 0.05, 0.05], [0.8, 0.15, 0.05], [0.50, 0.49, 0.01]])
     evaluation = Evaluation(np.log(probabilities).astype(np.float32), np.array([0, 1, 2]))
     assert most_confidently_wrong(evaluation).tolist() == [2, 1]
 
 
-def test_an_image_that_is_right_is_never_listed_whatever_its_loss():
-    """Of 12 classes that are equally likely, the first is predicted: a loss of 2.5, but right."""
+def test_a_correctly_classified_image_is_never_listed_whatever_its_loss():
+    """With 12 equally probable classes, the first is predicted: correct, with a loss of 2.5."""
     logits_NK = np.zeros((3, 12), np.float32)
     logits_NK[1:, 5] = 0.01
     evaluation = Evaluation(logits_NK, np.array([0, 5, 4]))
@@ -48,6 +48,6 @@ def test_twenty_by_default():
     assert evaluation.losses_N[found].min() >= evaluation.losses_N[left_out].max()
 
 
-def test_nothing_wrong_gives_nothing():
+def test_without_mistakes_nothing_is_listed():
     evaluation = Evaluation(np.eye(3, dtype=np.float32), np.arange(3))
     assert most_confidently_wrong(evaluation).tolist() == []

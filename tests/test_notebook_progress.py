@@ -1,4 +1,4 @@
-"""Long work shows itself in the cells of a notebook, and nowhere else, without being asked to."""
+"""By default, long work shows its progress in the cells of a notebook and nowhere else."""
 
 import subprocess
 import sys
@@ -64,7 +64,7 @@ def test_a_training_shows_a_line_per_epoch_and_where_the_run_is(outputs: list[li
     assert not any("left" in line or "\x1b" in line for line in lines)  # the live line has gone
 
 
-def test_a_training_that_is_told_to_be_silent_is_silent(outputs: list[list[Any]]) -> None:
+def test_a_silent_training_shows_nothing(outputs: list[list[Any]]) -> None:
     assert outputs[2] == []
 
 
@@ -76,7 +76,7 @@ def test_the_live_line_says_how_far_the_work_is(outputs: list[list[Any]]) -> Non
     assert "2/3 images" in live
 
 
-def test_a_new_cell_has_a_display_of_its_own(outputs: list[list[Any]]) -> None:
+def test_a_new_cell_has_its_own_display(outputs: list[list[Any]]) -> None:
     (output,) = outputs[4]
     assert output["data"]["text/plain"] == "in another cell"
 
@@ -100,7 +100,7 @@ def test_outside_a_notebook_nothing_is_shown(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
-def test_ipython_in_a_terminal_is_no_notebook() -> None:
+def test_ipython_in_a_terminal_is_not_a_notebook() -> None:
     code = (
         "from onecycle.progress import IN_NOTEBOOKS as p; p.start('work', 2); p.note('said'); "
         "print('IPython' in __import__('sys').modules)"

@@ -1,4 +1,4 @@
-"""Numbers with their nouns: `1 epoch`, never `1 epochs`, wherever a number is put into a text."""
+"""Numbers with their nouns: `1 epoch`, never `1 epochs`, in every text with a number."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ NEVER_ONE = set(
     image_size size record counted label_set length marked count file quoted nbytes FEW_IMAGES
     counts_K channels FIRST wrong""".split()
 )
-"""Names that can't be 1 where they stand before a plural, or are not numbers."""
+"""Variables that are never 1 before a plural, or are not numbers."""
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_number_and_its_noun(count: int, noun: str, plural: str, text: str) ->
 
 
 def plurals_after_numbers(path: Path) -> list[str]:
-    """The f-strings of a file in which a value is followed at once by a plural noun."""
+    """The f-strings of a file in which a plural noun directly follows a value."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.JoinedStr):

@@ -1,4 +1,4 @@
-"""Which images the pictures of a run show."""
+"""The images that the pictures of a run show."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from onecycle.report import write_report
 
 
 @given(labels=st.lists(st.integers(0, 30), min_size=1, max_size=200), count=st.integers(1, 20))
-def test_samples_are_of_as_many_classes_as_there_are_places_and_evenly(labels, count):
+def test_samples_show_as_many_classes_as_fit_and_evenly(labels, count):
     chosen = examples.over_classes(np.array(labels), count).tolist()
     assert len(set(chosen)) == len(chosen) == min(count, len(labels)) or (
         len(set(labels)) > count == len(chosen)
@@ -29,7 +29,7 @@ def test_samples_are_of_as_many_classes_as_there_are_places_and_evenly(labels, c
         assert not rest or len(own) >= max(classes.count(other) for other in set(classes)) - 1
 
 
-def test_augmented_samples_show_each_of_ten_classes_and_leave_the_training_as_it_is():
+def test_augmented_samples_show_each_of_ten_classes_and_do_not_change_the_training():
     recipe = Recipe(data="shapes", train_limit=100, test_limit=10, batch_size=50, width=0.125)
     job, _ = training.prepare(recipe)
     before = job.batches.cut(0)[0].clone()
@@ -43,7 +43,7 @@ def test_augmented_samples_show_each_of_ten_classes_and_leave_the_training_as_it
 
 
 @pytest.mark.parametrize(("lead", "fewer"), [(2.0, False), (5.0, True)])
-def test_the_report_lists_the_misclassified_images_in_the_one_order(tmp_path, lead, fewer):
+def test_the_report_lists_the_misclassified_images_in_the_same_order(tmp_path, lead, fewer):
     run = make_run(tmp_path, lead=lead)
     arrays = run.load_arrays("predictions.npz")
     evaluation = Evaluation(arrays["logits"], arrays["labels"])
@@ -63,6 +63,6 @@ def test_the_report_lists_the_misclassified_images_in_the_one_order(tmp_path, le
     assert mistakes.count('class="t"') == len(ranked)
 
 
-def test_no_mistake_is_said(tmp_path):
+def test_a_report_without_mistakes_says_so(tmp_path):
     text = write_report(make_run(tmp_path, lead=40.0)).read_text(encoding="utf-8")
     assert "No test image is misclassified." in text

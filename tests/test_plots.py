@@ -1,4 +1,4 @@
-"""The figures show what they were given, legibly, and leave nothing behind."""
+"""The figures show their data legibly, and leave nothing behind."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 def texts(figure: Figure) -> dict[str, Bbox]:
-    """The extent in pixels of every text that is drawn, by what it says and where."""
+    """The extent in pixels of every text drawn, by its words and place."""
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     figure.draw_without_rendering()
@@ -68,7 +68,7 @@ def _in_view(axes: Axes, which: str, place: float) -> bool:
 
 
 def assert_legible(figure: Figure) -> None:
-    """No text reaches over the figure's edge, and no two overlap."""
+    """No text crosses the figure's edge, and no two overlap."""
     extents = texts(figure)
     for says, extent in extents.items():
         assert figure.bbox.x0 <= extent.x0, says
@@ -82,7 +82,7 @@ def assert_legible(figure: Figure) -> None:
 
 
 def says(figure: Figure) -> str:
-    """All texts of the figure, one a line."""
+    """All texts of the figure, one per line."""
     figure.draw_without_rendering()
     return "\n".join(text.get_text() for text in _drawn(figure))
 
@@ -96,7 +96,7 @@ def xy(line: Line2D) -> tuple[list[float], list[float]]:
 
 
 def verticals(axes: Axes) -> list[float]:
-    """Where lines stand that go from the bottom of the axes to the top."""
+    """The x values of lines that go from the bottom of the axes to the top."""
     return [xy(line)[0][0] for line in axes.get_lines() if xy(line)[1] == [0, 1]]
 
 
@@ -177,7 +177,7 @@ def test_one_low_reading_does_not_squash_the_valley() -> None:
     assert usual[0] - 1.2 < low < usual[0]
 
 
-def test_a_steep_start_is_shown_whole() -> None:
+def test_a_steep_start_is_shown_completely() -> None:
     curve = {"lr": [0.01, 0.02, 0.03, 0.04, 0.05], "loss": [3.0, 2.9, 1.6, 1.5, 1.5]}
     curve |= {"smoothed": [2.0, 1.9, 1.8, 1.7, 1.6]}
     assert plots.lr_range_test(curve, {}, None).axes[0].get_ylim()[1] > 3.0
@@ -216,7 +216,7 @@ def test_a_curve_without_a_finite_loss_is_an_empty_figure() -> None:
     ],
     ids=["close", "identical", "far left", "far right", "everywhere", "outside"],
 )
-def test_labels_of_suggestions_never_collide(
+def test_labels_of_suggestions_never_overlap(
     rates: Sequence[float], chosen: tuple[float, float]
 ) -> None:
     for spread in (1.0, 1.7):
@@ -297,7 +297,7 @@ def test_texts_of_the_cycle_are_legible(shape: dict[str, Any]) -> None:
     assert_legible(cycle(**shape))
 
 
-def test_the_label_of_the_start_stays_clear_of_the_curve() -> None:
+def test_the_start_label_stays_clear_of_the_curve() -> None:
     for peak in (98, 489, 1200):
         figure = cycle(peak=peak)
         axes = figure.axes[0]
@@ -367,7 +367,7 @@ def test_accuracy_is_shown_as_percent() -> None:
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 0.5, 1.0])
-def test_equal_ends_get_labels_that_do_not_collide(accuracy: float) -> None:
+def test_labels_of_equal_ends_do_not_overlap(accuracy: float) -> None:
     same = {f"{split}_accuracy": accuracy for split in ("train", "test", "val")}
     same |= {f"{split}_loss": 1e-4 for split in ("train", "test", "val")}
     figure = plots.curves([{"epoch": epoch, **same} for epoch in (1, 2)])
@@ -375,7 +375,7 @@ def test_equal_ends_get_labels_that_do_not_collide(accuracy: float) -> None:
     assert f"val {100 * accuracy:.2f} %" in says(figure)
 
 
-def test_a_loss_that_is_not_finite_leaves_a_gap() -> None:
+def test_a_non_finite_loss_leaves_a_gap() -> None:
     rows = metrics(4)
     rows[-1]["test_loss"] = math.nan
     figure = plots.curves(rows)
@@ -390,7 +390,7 @@ def test_without_epochs_the_curves_say_so() -> None:
 # ------------------------------------------------------------------------------- curves compared
 
 
-def test_compared_draws_the_mean_of_each_groups_runs_and_what_they_span() -> None:
+def test_compared_draws_the_mean_and_the_range_of_each_groups_runs() -> None:
     runs = [metrics(4), metrics(4)]
     for row in runs[1]:
         row["test_accuracy"] /= 2
@@ -426,7 +426,7 @@ def test_a_loss_that_blew_up_leaves_the_others_legible() -> None:
     assert plots.compared({"A": [blown], "B": [perfect]}).axes[1].get_yscale() == "linear"
 
 
-def test_a_loss_that_blew_up_leaves_a_runs_curves_legible() -> None:
+def test_a_loss_that_blew_up_leaves_a_single_runs_curves_legible() -> None:
     blown = metrics(6, val=True)
     blown[0]["test_loss"] = 1477.0
     figure = plots.curves(blown)
@@ -449,7 +449,7 @@ def test_no_two_of_many_groups_look_alike() -> None:
     assert "No epoch" in says(plots.compared({"A": [[]]}))
 
 
-def test_a_figure_as_svg_follows_the_pages_colours_and_is_the_same_each_time() -> None:
+def test_an_svg_figure_follows_the_pages_colours_and_is_the_same_each_time() -> None:
     text, again = (plots.svg(plots.compared({"A": [metrics(2)]})) for _ in range(2))
     assert text == again
     assert text.startswith("<svg")
@@ -511,7 +511,7 @@ def test_confusion_writes_each_count_in_its_cell() -> None:
     assert f"{wrong:,} of 10,000 images wrong" in says(figure)
 
 
-def test_colours_are_shares_of_the_row_and_errors_have_a_scale_of_their_own() -> None:
+def test_colours_are_shares_of_the_row_and_errors_have_their_own_scale() -> None:
     counts_KK = np.array([[90, 10, 0], [4, 196, 0], [0, 1, 999]])
     right, errors = plots.confusion(counts_KK, CLASSES[:3]).axes[0].get_images()
     shares_KK = counts_KK / counts_KK.sum(axis=1, keepdims=True)
@@ -526,7 +526,7 @@ def test_colours_are_shares_of_the_row_and_errors_have_a_scale_of_their_own() ->
     assert np.abs(faintest - np.array([0xF6, 0xF7, 0xF9]) / 255).max() > 0.1
 
 
-def test_a_column_names_each_classes_share_of_correct() -> None:
+def test_a_column_shows_each_classes_share_of_correct() -> None:
     said = says(plots.confusion(np.array([[9, 1, 0], [0, 5, 0], [0, 0, 0]]), CLASSES[:3]))
     assert "90.0 %" in said
     assert "100.0 %" in said
@@ -652,7 +652,7 @@ def mistakes(count: int, channels: int = 3, **given: Sequence[str]) -> Figure:
     )
 
 
-def test_the_loss_of_a_mistake_stands_behind_its_confidence() -> None:
+def test_the_loss_of_a_mistake_follows_its_confidence() -> None:
     figure = mistakes(20, losses=[10.234 + index for index in range(20)])
     assert "100.0 %, loss 10.23" in says(figure)
     assert "62.0 %, loss 29.23" in says(figure)
@@ -676,7 +676,7 @@ def test_misclassified_shows_each_image_with_its_text(count: int, channels: int)
     assert_legible(figure)
 
 
-def test_no_mistakes_are_said_in_words() -> None:
+def test_without_mistakes_the_figure_says_so() -> None:
     figure = mistakes(0)
     assert says(figure) == "No test image was classified wrongly."
     assert_legible(figure)
@@ -737,7 +737,7 @@ def test_rates_are_written_to_three_digits(rate: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("share", "text"), [(1.0, "100.0 %"), (0.99996, "99.9 %"), (0.29, "29.0 %"), (0.0, "0.0 %")]
 )
-def test_only_all_of_it_is_a_hundred_percent(share: float, text: str) -> None:
+def test_only_the_whole_is_a_hundred_percent(share: float, text: str) -> None:
     assert style.percent_text(share) == text
 
 
@@ -779,9 +779,7 @@ def test_each_figure_is_legible_and_of_the_reports_width(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", SIX)
-def test_the_same_data_gives_the_same_bytes_whatever_the_users_style(
-    name: str, tmp_path: Path
-) -> None:
+def test_the_same_data_gives_the_same_bytes_under_any_user_style(name: str, tmp_path: Path) -> None:
     plots.save(SIX[name](), tmp_path / "one.png")
     mine: Any = {
         "font.size": 20,
@@ -797,7 +795,7 @@ def test_the_same_data_gives_the_same_bytes_whatever_the_users_style(
         assert set(image.info) == {"dpi"}  # no date, no version
 
 
-def test_a_failure_leaves_the_former_file_and_nothing_else(
+def test_a_failure_leaves_the_existing_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figure, path = plots.curves(metrics(2)), tmp_path / "curves.png"

@@ -1,4 +1,4 @@
-"""Names that would move a cursor or turn the writing round are shown as codes, wherever they go."""
+"""Names that would move a cursor or reverse the writing direction are escaped everywhere."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from onecycle.printable import on_a_page, printable
 from onecycle.report import write_report
 
 ODD = "\x00\x07\x1b\x7f\x85\xad\u061c\u200b\u200f\u2028\u202e\u2066\u2069\ufeff\U000e0041\udce9"
-"""One of each kind: controls, a soft hyphen, no width, other directions, a mark, a tag, a byte."""
+"""One of each kind: controls, soft hyphen, zero width, directions, a mark, a tag, a byte."""
 
 NAMES = ["a\x1b[31mred", "cat\u202egnp.exe", "$\\frac{1}{", '<b>"&\u200b']
 
@@ -30,7 +30,7 @@ def test_what_is_shown_is_printable_and_shows_what_was_printable(text):
     assert (shown == text) == text.isprintable()
 
 
-def test_each_odd_character_is_its_code():
+def test_each_odd_character_is_escaped():
     for character in ODD:
         code = ord(character)
         short = f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
@@ -39,7 +39,7 @@ def test_each_odd_character_is_its_code():
         assert one_line(f"a{character}b") in (printable(f"a{character}b"), "a b")
 
 
-def test_a_page_keeps_thin_blanks_and_numbers():
+def test_a_page_keeps_thin_spaces_and_numbers():
     assert on_a_page("99.9\u202f%\x1b") == "99.9\u202f%\\x1b"
     assert on_a_page(7) == 7
 
@@ -51,12 +51,12 @@ def assert_shown(page: str) -> None:
     assert r"&lt;b&gt;&#34;&amp;\u200b" in page
 
 
-def test_a_report_shows_codes(tmp_path):
+def test_a_report_escapes_odd_names(tmp_path):
     run = make_run(tmp_path, NAMES, 80)
     assert_shown(write_report(run).read_text(encoding="utf-8"))
 
 
-def test_a_comparison_shows_codes(tmp_path):
+def test_a_comparison_escapes_odd_names(tmp_path):
     right = np.arange(60) > 2
     names = np.array([NAMES[index % 4] + str(index) for index in range(60)])
     for seed in range(2):
@@ -77,11 +77,11 @@ def test_no_cell_of_a_table_is_a_formula(tmp_path, name):
     assert float(row["test_accuracy_mean"]) > 0
 
 
-def test_plots_take_such_names():
+def test_plots_take_odd_names():
     assert png(confusion(np.eye(4, dtype=np.int64), NAMES)).startswith(b"\x89PNG")
 
 
-def test_the_screen_shows_codes(tmp_path: Path, capsys):
+def test_the_screen_escapes_odd_names(tmp_path: Path, capsys):
     from onecycle.terminal import PlainProgress, Unbreakable
 
     stream = io.StringIO()

@@ -1,4 +1,4 @@
-"""Devices, precision, and random streams that are functions of their names."""
+"""Devices, precision, memory, and named random streams."""
 
 import platform
 import random
@@ -23,13 +23,13 @@ def test_streams_are_functions_of_seed_name_and_index():
     assert len({tuple(draw) for draw in draws}) == len(keys)
 
 
-def test_stream_seeds_stay_what_they_are():
+def test_stream_seeds_never_change():
     """Changing them would change every recorded result."""
     assert runtime.seed_of(0, "init") == 1391976149099393129
     assert runtime.seed_of(7, "augment", 123) == 5034774026154963753
 
 
-def test_preserved_rng_gives_back_every_global_state_even_after_an_error():
+def test_preserved_rng_restores_every_global_state_even_after_an_error():
     def draws():
         return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
 
@@ -77,10 +77,10 @@ def test_negative_threads_are_refused():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc's allocator")
-def test_memory_is_kept_inside_and_given_back_after():
-    """Counted by the kernel: pages fetched while a small convolution is trained.
+def test_memory_is_kept_within_the_context_and_returned_after_it():
+    """Counts the pages that the kernel provides while a small convolution is trained.
 
-    A heap that the tests before have cut up still grows a little at first.
+    The heap is fragmented by earlier tests and may still grow a little at first.
     """
     layer, batch = torch.nn.Conv2d(16, 16, 3), torch.rand(64, 16, 64, 64)
 

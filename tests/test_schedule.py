@@ -1,4 +1,4 @@
-"""The schedule against PyTorch's OneCycleLR, at its knots, and as a scheduler in foreign loops."""
+"""The schedule against PyTorch's OneCycleLR, at its knots, and as a scheduler in other loops."""
 
 import json
 from itertools import pairwise
@@ -23,7 +23,7 @@ def optimizer(kind=torch.optim.SGD, **options):
 
 @pytest.mark.parametrize("anneal", ["linear", "cosine"])
 @pytest.mark.parametrize("three_phase", [False, True])
-def test_every_step_of_the_brief_agrees_with_pytorch(anneal, three_phase):
+def test_every_step_of_the_reference_schedule_agrees_with_pytorch(anneal, three_phase):
     theirs = optimizer(momentum=0.9)
     scheduler = OneCycleLR(
         theirs, max_lr=0.4, total_steps=STEPS, pct_start=(PEAK + 1) / STEPS,
@@ -48,7 +48,7 @@ def test_every_step_of_the_brief_agrees_with_pytorch(anneal, three_phase):
                 scheduler_.step()
 
 
-def test_the_briefs_peak():
+def test_the_reference_peak():
     assert schedule.peak_step(5, 98) == PEAK
     cycle = {"total_steps": STEPS, "peak_step": PEAK, "lr_min": 0.01, "lr_max": 0.4}
     assert one_cycle(0, **cycle) == 0.01
@@ -126,7 +126,7 @@ OPTIMIZERS = [
 
 @pytest.mark.parametrize(("kind", "options", "momentum"), OPTIMIZERS)
 @pytest.mark.parametrize("stop", range(0, 14, 3))
-def test_restoring_goes_on_as_if_nothing_had_happened(kind, options, momentum, stop):
+def test_a_restored_schedule_goes_on_as_if_never_interrupted(kind, options, momentum, stop):
     cycle = {
         "total_steps": 12, "peak_step": 3, "lr_max": 1.0, "lr_min": 0.1, "cycle_momentum": True
     }  # fmt: skip
@@ -149,12 +149,12 @@ def test_restoring_goes_on_as_if_nothing_had_happened(kind, options, momentum, s
     assert before + readings(second, 14 - stop) == whole
 
 
-def test_groups_may_have_peaks_of_their_own():
+def test_groups_may_have_their_own_peaks():
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     groups = torch.optim.SGD([{"params": [p]} for p in parameters], lr=0.1)
     OneCycle(groups, total_steps=5, peak_step=0, lr_max=[1.0, 2.0], lr_min=0.1)
     assert [group["lr"] for group in groups.param_groups] == [1.0, 2.0]
-    with pytest.raises(InputError, match="lr_max: 3 given for 2 parameter groups"):
+    with pytest.raises(InputError, match="lr_max: got 3 for 2 parameter groups"):
         OneCycle(groups, total_steps=5, peak_step=0, lr_max=[1.0, 2.0, 3.0], lr_min=0.1)
 
 
@@ -200,8 +200,8 @@ def test_a_group_added_later_keeps_its_ratio_to_the_largest_rate(at, tensor):
 
 
 @pytest.mark.parametrize("lr", [0.0, 0.3, torch.tensor(0.3)])
-def test_a_group_added_without_a_rate_follows_the_group_of_the_largest(lr):
-    """Of whatever rate the optimizer was made with: the cycle has replaced it."""
+def test_a_group_added_without_a_rate_follows_the_group_with_the_largest(lr):
+    """The optimizer's initial rate does not matter: the cycle has replaced it."""
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     groups = torch.optim.SGD([{"params": [p]} for p in parameters], lr=lr, momentum=0.9)
     cycle = OneCycle(groups, total_steps=20, peak_step=5, lr_max=[0.1, 1.0], lr_min=[0.01, 0.02])
@@ -233,7 +233,7 @@ def test_a_cycle_with_an_added_group_is_restored(order, stop):
         added(cycle, lr=0.5)
     cycle.load_state_dict(saved)
     if stop > 7 and order == "after":
-        added(cycle, lr=0.2)  # the saved cycle counts, not the rate that it is added with
+        added(cycle, lr=0.2)  # the saved cycle counts, not the group's initial rate
     seen = []
     for step in range(stop, 22):
         if step == 7:
@@ -243,7 +243,7 @@ def test_a_cycle_with_an_added_group_is_restored(order, stop):
     assert seen == expected
 
 
-def test_a_state_of_fewer_groups_loads_and_one_of_other_groups_is_refused():
+def test_a_state_with_fewer_groups_loads_and_one_with_other_groups_is_refused():
     cycle = OneCycle(optimizer(momentum=0.9), **CYCLE)
     go(cycle, 8)
     fewer = cycle.state_dict()
@@ -256,7 +256,7 @@ def test_a_state_of_fewer_groups_loads_and_one_of_other_groups_is_refused():
     assert rates_of(cycle) == pytest.approx(seen)
     other = {"step": 8, "added": [[2, 0.1, 0.2, 0.1]]}
     with pytest.raises(
-        InputError, match="its group 2 was added to 2 others, and the optimizer has 1"
+        InputError, match="its group 2 was added to 2 others, but the optimizer has 1"
     ):
         OneCycle(optimizer(momentum=0.9), **CYCLE).load_state_dict(other)
 
@@ -272,7 +272,7 @@ TENSORS = [
 
 
 @pytest.mark.parametrize(("kind", "options"), TENSORS)
-def test_values_that_are_tensors_are_filled_in_place_and_train_as_numbers_do(kind, options):
+def test_tensor_values_are_filled_in_place_and_train_as_numbers_do(kind, options):
     def run(lr, options):
         made = optimizer(kind, lr=lr, **options)
         parameter = made.param_groups[0]["params"][0]
@@ -298,8 +298,8 @@ def test_values_that_are_tensors_are_filled_in_place_and_train_as_numbers_do(kin
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_groups_that_share_a_tensor_for_their_rate_get_rates_of_their_own():
-    """Groups take the optimizer's rate, and a tensor is then one and the same for all."""
+def test_groups_that_share_a_rate_tensor_get_their_own_rates():
+    """All groups take the optimizer's rate; if that is a tensor, they share it."""
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     shared = torch.tensor(0.1)
     groups = torch.optim.SGD([{"params": [p]} for p in parameters], lr=shared)

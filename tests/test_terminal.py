@@ -1,4 +1,4 @@
-"""What a person sees while the work goes on."""
+"""What a terminal or a log shows during long work."""
 
 import io
 from collections.abc import Callable
@@ -36,14 +36,14 @@ WITH_VAL = ROW | {"val_loss": 0.5, "val_accuracy": 1.0}
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 class Clock:
-    """Time that passes only when told to."""
+    """A clock that a test moves forward."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -139,11 +139,11 @@ def test_a_fast_stage_writes_one_line_however_many_steps(clock: Clock) -> None:
     assert stream.getvalue() == "decoding images: 60,000 images\n"
 
 
-def test_a_download_is_told_in_megabytes_with_its_rate_and_the_time_left(clock: Clock) -> None:
+def test_a_download_shows_megabytes_its_rate_and_the_time_left(clock: Clock) -> None:
     stream = io.StringIO()
     progress = choose(stream)
     progress.start("downloading set.tar.gz", 170_498_071, "bytes")
-    progress.advance(10_000_000)  # what was there before does not make it faster
+    progress.advance(10_000_000)  # bytes from before don't count in the rate
     for _ in range(40):
         clock.now += 1.0
         progress.advance(60_000)
@@ -151,7 +151,7 @@ def test_a_download_is_told_in_megabytes_with_its_rate_and_the_time_left(clock: 
         "downloading set.tar.gz: 170.5 MB",
         "downloading set.tar.gz: 11.8 MB of 170.5 MB, 60.0 kB/s, 44 min 05 s left",
     ]
-    progress.advance(-12_400_000)  # begun anew: the rate is that of what comes from here on
+    progress.advance(-12_400_000)  # restarted: the rate counts from here on
     for _ in range(40):
         clock.now += 1.0
         progress.advance(80_000)
@@ -159,7 +159,7 @@ def test_a_download_is_told_in_megabytes_with_its_rate_and_the_time_left(clock: 
 
 
 @pytest.mark.parametrize(
-    ("count", "told"),
+    ("count", "text"),
     [
         (0, "0 B"),
         (999, "999 B"),
@@ -171,8 +171,8 @@ def test_a_download_is_told_in_megabytes_with_its_rate_and_the_time_left(clock: 
         (2.5e9, "2.5 GB"),
     ],
 )
-def test_amounts_of_bytes(count: float, told: str) -> None:
-    assert amount(count) == told
+def test_amounts_of_bytes(count: float, text: str) -> None:
+    assert amount(count) == text
 
 
 # -------------------------------------------------------------------------------------- live line
@@ -190,11 +190,11 @@ def test_the_live_line_is_drawn_at_most_four_times_a_second(
 
     with shown(Terminal()) as progress:
         work(progress, steps=1000, tick=tick)
-    # 10 s, at 4 a second; and each line printed above the live one draws it again.
+    # 10 s at 4 per second; each line printed above the live line redraws it, too.
     assert 30 <= len(drawn) <= 40 + 2 * 102
 
 
-def test_the_terminal_shows_the_table_the_notes_and_gives_the_cursor_back(clock: Clock) -> None:
+def test_the_terminal_shows_the_table_and_the_notes_and_restores_the_cursor(clock: Clock) -> None:
     stream = Terminal()
 
     def tick() -> None:
@@ -314,7 +314,7 @@ def test_reports_outside_a_stage_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (0.04, "0.0 s"),
         (9.94, "9.9 s"),
@@ -326,5 +326,5 @@ def test_reports_outside_a_stage_are_ignored() -> None:
         (90_000, "25 h 00 min"),
     ],
 )
-def test_durations_are_said_as_one_would(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+def test_durations_are_in_readable_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,4 +1,4 @@
-"""What a trained network's outputs say: its mistakes, its confidence, and where it looks."""
+"""A trained network's mistakes, its calibration, and the parts of images that it looks at."""
 
 from onecycle.interpret.calibration import (
     Reliability,

@@ -1,4 +1,4 @@
-"""Does a confidence of 80 % mean right in 80 % of the cases? No torch.
+"""Calibration: whether a confidence of 80 % means 80 % of predictions are right. No torch.
 
 Guo et al., "On Calibration of Modern Neural Networks", 2017 (arXiv:1706.04599).
 
@@ -16,13 +16,14 @@ BINS = 15
 """Equally wide bins of confidence, as in Guo et al."""
 
 MOST_LOGITS = 2**23
-"""A temperature is fitted on this many logits at the most, of images evenly spread over all.
+"""A temperature is fitted on at most this many logits, of images evenly spread over the set.
 
-It is one number: 840 images of 10,000 classes tell it to a percent, and all would take minutes.
+It is a single number: 840 images of 10,000 classes determine it within one percent, and all images
+would take minutes.
 """
 
 TEMPERATURES = (0.05, 20.0)
-"""Bounds between which a temperature is sought."""
+"""Lower and upper bound of a fitted temperature."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class Reliability:
     """Confidence against accuracy, by bins of confidence.
 
     Attributes:
-        edges: M + 1 borders of the bins, from 0 to 1; a bin holds its upper border.
+        edges: the M + 1 edges of the bins, from 0 to 1; a bin includes its upper edge.
         counts_M: images in each bin, int64.
-        confidence_M: their mean confidence; NaN in an empty bin.
-        accuracy_M: the share of them that is right; NaN in an empty bin.
+        confidence_M: mean confidence of each bin; NaN for an empty one.
+        accuracy_M: accuracy of each bin; NaN for an empty one.
     """
 
     edges: np.ndarray
@@ -49,15 +50,15 @@ class Reliability:
 
 
 def reliability(evaluation: Evaluation, bins: int = BINS) -> Reliability:
-    """The reliability diagram's numbers.
+    """The numbers of a reliability diagram.
 
     Args:
         evaluation: of at least one image.
-        bins: how many, all equally wide.
+        bins: number of bins, all equally wide.
     """
     edges = np.linspace(0, 1, bins + 1)
     places_N = np.clip(np.searchsorted(edges, evaluation.confidence_N, side="left") - 1, 0, None)
-    places_N = np.minimum(places_N, bins - 1)  # a confidence of 1 and a last bit
+    places_N = np.minimum(places_N, bins - 1)  # a confidence rounded above 1
     right_N = evaluation.predictions_N == evaluation.labels_N
     counts_M = np.bincount(places_N, minlength=bins)
     with np.errstate(invalid="ignore"):
@@ -67,16 +68,16 @@ def reliability(evaluation: Evaluation, bins: int = BINS) -> Reliability:
 
 
 def expected_calibration_error(evaluation: Evaluation, bins: int = BINS) -> float:
-    """Mean distance of confidence and accuracy over equally wide bins, in [0, 1]."""
+    """Mean gap between confidence and accuracy over equally wide bins, in [0, 1]."""
     return reliability(evaluation, bins).error
 
 
 def fitted_temperature(evaluation: Evaluation) -> float:
-    """The number by which to divide the logits for the least mean cross-entropy, within [0.05, 20].
+    """The divisor of the logits with the lowest mean cross-entropy, within [0.05, 20].
 
-    Above 1 the network is overconfident. Classes and accuracy stay as they are. To be used, it
-    must be fitted on images apart from those that it's judged on. Of more than `MOST_LOGITS`
-    logits, every second, third, … image is looked at.
+    Above 1 the network is overconfident. Predicted classes and accuracy don't change. Fit it on
+    other images than those it is judged on. With more than `MOST_LOGITS` logits, only every
+    second, third, … image is used.
     """
     every = -(-evaluation.logits_NK.size // MOST_LOGITS) or 1
     logits_NK = evaluation.logits_NK[::every].astype(np.float64)

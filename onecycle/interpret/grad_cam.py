@@ -1,4 +1,4 @@
-"""Grad-CAM: where in the image a network finds what speaks for a class.
+"""Grad-CAM: which parts of an image speak for a class.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
 Localization", 2017 (arXiv:1610.02391).
@@ -18,26 +18,26 @@ from onecycle.nouns import counted
 def grad_cam(
     model: nn.Module, batch_BCHW: Tensor, classes_B: Tensor | None = None, *, stage: str = ""
 ) -> Tensor:
-    """Where `stage` finds what speaks for each image's class: maps B H W of the images' size.
+    """Maps of what speaks for each image's class at `stage`: B H W, of the images' size.
 
-    Each channel of the stage is weighted by the mean of its gradient of the class's logit; the
-    weighted sum, negative values cut off, is scaled to a largest value of 1 and enlarged
-    bilinearly. A map is 0 throughout where nothing at the stage speaks for the class. The whole
-    batch takes one forward and one backward pass, which begins at the stage. The model is left as
-    it was, its mode and its gradients included.
+    Each channel of the stage is weighted by the mean gradient of the class's logit with respect to
+    it. Negative values of the weighted sum are set to 0, and the map is scaled to a maximum of 1
+    and enlarged bilinearly. A map is all 0 if nothing at the stage speaks for the class. The whole
+    batch takes one forward pass and one backward pass, down to the stage. The model, its mode and
+    its gradients stay as they were.
 
     Args:
-        model: any network in float32 with logits as output; it is run in eval mode.
+        model: any network in float32 that returns logits; it is run in eval mode.
         batch_BCHW: images as the network takes them, on its device.
-        classes_B: int64, the class asked about for each image; None: the predicted one.
-        stage: a name from `model.forward_features`, or, of a network without that, the dotted path
-            of a layer; empty: the last one that has a height and a width above 1.
+        classes_B: int64, the class to explain for each image; None: the predicted one.
+        stage: a name from `model.forward_features`, or the dotted path of a layer if the network
+            has no such method; empty: the last stage whose height and width are above 1.
 
     Returns:
         float32 in [0, 1], on the model's device.
 
     Raises:
-        InputError: an unknown stage, one without height and width, or a class out of range.
+        InputError: the stage is unknown or has no height and width, or a class is out of range.
     """
     logits_BK, stages = with_stages(model, batch_BCHW)
     features_BCHW = chosen(stages, stage or last_map(stages))
@@ -74,7 +74,8 @@ def _scores(logits_BK: Tensor, classes_B: Tensor | None) -> Tensor:
         return logits_BK.amax(dim=1)
     count = logits_BK.shape[1]
     if len(classes_B) != len(logits_BK):
-        raise InputError(f"classes: {len(classes_B)} given for {counted(len(logits_BK), 'image')}")
+        images = counted(len(logits_BK), "image")
+        raise InputError(f"classes: got {len(classes_B)} for {images}; give one for each image")
     if len(classes_B) and not 0 <= int(classes_B.min()) <= int(classes_B.max()) < count:
         raise InputError(f"classes: must be from 0 to {count - 1}")
     return logits_BK.gather(1, classes_B.to(logits_BK.device)[:, None])[:, 0]

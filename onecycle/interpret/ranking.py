@@ -6,19 +6,19 @@ from onecycle.evaluate import Evaluation
 
 
 def most_confidently_wrong(evaluation: Evaluation, count: int = 20) -> np.ndarray:
-    """Indices of the misclassified images, the greatest cross-entropy first: the top losses.
+    """Indices of the misclassified images, the highest cross-entropy first: the top losses.
 
-    These are the images to whose actual class the network gives the least probability. This is the
-    one ranking of mistakes: `plots/misclassified.png` and the report show its first images in this
-    order. An image that is classified rightly is never among them, whatever its loss.
+    These are the images whose actual class gets the lowest probability. It is the only ranking of
+    mistakes: `plots/misclassified.png` and the report show its first images in this order. A
+    correctly classified image is never among them, whatever its loss.
 
     Args:
         evaluation: of any split.
-        count: how many at the most.
+        count: the largest number of indices to return.
 
     Returns:
-        int64, at most `count`: fewer where fewer are wrong. Images of equal loss are in the order
-        of their indices.
+        int64, at most `count`: fewer if fewer are wrong. Images of equal loss are in the order of
+        their indices.
     """
     wrong = np.flatnonzero(evaluation.predictions_N != evaluation.labels_N)
     order = np.argsort(-evaluation.losses_N[wrong], kind="stable")
@@ -30,15 +30,15 @@ def likely_label_errors(
 ) -> np.ndarray:
     """Indices of images whose label is likely wrong: the network is sure of another class.
 
-    The rule is that of confident learning in its simplest form (Northcutt et al., 2021): an image
-    is listed if the probability of the class predicted reaches what the network usually gives to
-    images of that class (the mean over those labelled so), and `confidence` besides. Those whose
-    own label is least probable come first.
+    The rule is the simplest form of confident learning (Northcutt et al., 2021). An image is
+    listed if the probability of its predicted class reaches `confidence` and also the mean
+    probability that images labelled with that class get for it. The least probable labels come
+    first.
 
     Args:
         evaluation: of any split.
-        count: how many at the most.
-        confidence: least probability of the other class, in [0, 1].
+        count: the largest number of indices to return.
+        confidence: the lowest probability of the other class, in [0, 1].
 
     Returns:
         int64, at most `count`; ties in the order of their indices.
@@ -50,7 +50,7 @@ def likely_label_errors(
 
 
 def _usual_confidence(evaluation: Evaluation) -> np.ndarray:
-    """Mean probability that each class gets on images labelled so, float64 K; 1 where none are."""
+    """Each class's mean probability on images with that label, float64 K; 1 without images."""
     own_N = np.exp(-evaluation.losses_N)
     classes = evaluation.logits_NK.shape[1]
     counts_K = np.bincount(evaluation.labels_N, minlength=classes)

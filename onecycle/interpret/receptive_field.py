@@ -1,7 +1,7 @@
-"""How far a unit sees, measured: effective receptive fields.
+"""Effective receptive fields: how far a unit sees, as measured.
 
 Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks",
-2016 (arXiv:1701.04128). The theoretical ones are in `models.summary`.
+2016 (arXiv:1701.04128). `models.summary` has the theoretical ones.
 
 Shapes: B batch, C channels, H height, W width.
 """
@@ -24,9 +24,9 @@ class EffectiveField:
     """What the middle unit of a stage sees of the images.
 
     Attributes:
-        influence_HW: float64 of the images' size, the largest value 1: how much a change of each
-            pixel changes the unit, on average over images.
-        side: of the square that has as many pixels as count as seen.
+        influence_HW: float64 of the images' size, scaled to a maximum of 1: how much a change of
+            each pixel changes the unit, averaged over images.
+        side: side of the square that has as many pixels as the unit sees (see `SHARE`).
     """
 
     influence_HW: np.ndarray
@@ -36,12 +36,12 @@ class EffectiveField:
 def effective_receptive_fields(model: nn.Module, batch_BCHW: Tensor) -> dict[str, EffectiveField]:
     """The effective receptive field of each stage that has a height and a width.
 
-    The gradient of the stage's middle unit, summed over its channels, with respect to the pixels;
-    its size is averaged over images and summed over the pixels' channels. A side of the stage that
-    is even has no middle: the unit after it is taken.
+    The stage's middle unit is summed over its channels and differentiated with respect to the
+    pixels. The gradient's absolute value is averaged over images and summed over the pixels'
+    channels. If a side of the stage is even, the unit after the middle is taken.
 
     Args:
-        model: a network with `forward_features`, or any other, whose stages are its leaf modules.
+        model: any network; its stages are those of `forward_features`, or else its leaf modules.
         batch_BCHW: images as the network takes them; 32 give a smooth picture.
     """
     batch_BCHW = batch_BCHW.detach().requires_grad_()

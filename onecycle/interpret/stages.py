@@ -1,4 +1,4 @@
-"""A network's output with that of one of its stages, without a change to the network.
+"""A network's logits and the outputs of its stages, without a change to the network.
 
 Shapes: B batch, C channels, H height, W width, K classes.
 """
@@ -15,10 +15,10 @@ from onecycle.errors import InputError
 
 
 def with_stages(model: nn.Module, batch_BCHW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The logits B K and the stages' outputs that led to them, in one graph, in eval mode.
+    """The logits B K and the outputs of the stages, in one graph, in eval mode.
 
-    A network that has `forward_features` names its stages itself and must call it in `forward`. Of
-    any other one, the stages are its leaf modules by their dotted paths, each at its last call.
+    A network with `forward_features` names its stages itself, and must call that in `forward`. The
+    stages of any other network are its leaf modules by their dotted paths, each at its last call.
 
     Raises:
         InputError: the network's `forward` does not call its `forward_features`.
@@ -30,7 +30,7 @@ def with_stages(model: nn.Module, batch_BCHW: Tensor) -> tuple[Tensor, dict[str,
             logits_BK = model.forward(batch_BCHW)
     if not stages:
         raise InputError(
-            "model: its forward does not call forward_features; have it do so, or rename that"
+            "model: forward does not call forward_features; call it there, or rename it"
         )
     return logits_BK.float(), stages
 
@@ -39,7 +39,7 @@ def chosen(stages: dict[str, Tensor], name: str) -> Tensor:
     """The stage's output B C H W.
 
     Raises:
-        InputError: there is no such stage (with the nearest name), or its output is no map.
+        InputError: the stage does not exist (names the nearest one), or its output is not a map.
     """
     if name not in stages:
         raise InputError(f"stage: unknown '{name}'; {nearest_or_all(name, stages)}")
@@ -51,7 +51,7 @@ def chosen(stages: dict[str, Tensor], name: str) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode, given back as it was for every module."""
+    """Eval mode; every module's own mode is restored on exit."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -63,16 +63,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _recorded_features(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """What `forward_features` returns, while it stands in for itself on this very network."""
+    """The outputs of `forward_features`, recorded by a wrapper on this network alone."""
     stages: dict[str, Tensor] = {}
     original: Any = model.forward_features
 
     def recorder(*args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        found = original(*args, **kwargs)
-        stages.update(found)
-        return found
+        outputs = original(*args, **kwargs)
+        stages.update(outputs)
+        return outputs
 
-    vars(model)["forward_features"] = recorder  # on this very network, for a moment
+    vars(model)["forward_features"] = recorder  # on this network alone, until the block ends
     try:
         yield stages
     finally:
@@ -81,7 +81,7 @@ def _recorded_features(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 @contextmanager
 def _recorded_leaves(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """The leaf modules' outputs, copied, lest a layer that works in place changes them."""
+    """The leaf modules' outputs, copied so that a layer that works in place can't change them."""
     stages: dict[str, Tensor] = {}
 
     def recorder(name: str) -> Any:

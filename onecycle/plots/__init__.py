@@ -1,7 +1,7 @@
-"""The figures of a run: arrays in, matplotlib figures out. Nothing here decides, and no torch.
+"""The figures of a run: arrays in, matplotlib figures out. No decisions and no torch.
 
-Figures are made without pyplot, so there is no global state to leak; in a notebook a figure shows
-itself as the last expression of a cell.
+Figures are made without pyplot, so they leave no global state. A notebook shows a figure that is
+the last expression of a cell.
 """
 
 from onecycle.plots import _matplotlib as _matplotlib  # isort: skip - before all that imports it

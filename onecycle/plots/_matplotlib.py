@@ -1,8 +1,8 @@
-"""Importing matplotlib whatever settings it would find: none may keep a plot from being drawn.
+"""Import matplotlib so that no invalid setting of the user can keep a plot from being drawn.
 
-It reads `MPLBACKEND` and a matplotlibrc when it is imported, and fails if it does not understand
-them. A notebook sets the variable for whatever is started from it, and a matplotlibrc may lie in
-any folder. The plots here need neither: they are drawn without a backend, in a style of their own.
+On import it reads `MPLBACKEND` and a matplotlibrc, and fails if they are invalid. A notebook sets
+the variable for every program that it starts, and any folder may contain a matplotlibrc. The
+plots here need neither: they are drawn without a backend, in their own style.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ BACKEND = "MPLBACKEND"
 
 
 def load() -> None:
-    """Import matplotlib, unless that is done, with the user's settings as far as they are sound."""
+    """Import matplotlib, unless it is imported already, with the user's settings if valid."""
     if "matplotlib" in sys.modules:
         return
     backend = os.environ.pop(BACKEND, None)
@@ -39,7 +39,7 @@ def _load() -> None:
 
 
 def _load_with_defaults() -> None:
-    """Import it from where its defaults are: a matplotlibrc in the current folder comes first."""
+    """Import it from the folder of its defaults: a matplotlibrc in the current folder wins."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         del sys.modules[name]
     spec = importlib.util.find_spec("matplotlib")

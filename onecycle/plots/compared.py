@@ -1,4 +1,4 @@
-"""Curves of several trainings over one another: test accuracy and loss, group by group."""
+"""Test accuracy and loss of several groups of runs, in the same axes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,15 +12,15 @@ from onecycle.plots.style import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, WIDTH
 
 COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-"""With more groups than colours, the next dashes distinguish them."""
+"""If there are more groups than colours, the next dash pattern distinguishes them."""
 LEFT, PANEL, BELOW, ABOVE = 0.62, 2.6, 0.55, 0.3
-"""Inches: before each panel, its height, and what stands below and above it."""
+"""Inches: left of each panel, its height, below it, and above it."""
 LINE = 0.2
-"""Inches of a line of the legend."""
+"""Inches: height of a line of the legend."""
 LONGEST = 0.8
-"""Inches that the longest name in the legend is shorter than the figure."""
+"""Inches of the figure's width that a name in the legend must leave free."""
 ONE = 4.3
-"""Inches of a figure with one panel, which a phone can show."""
+"""Inches: width of a figure with one panel, which fits on a phone."""
 MEASURES = ("accuracy", "loss")
 
 BAND = "Lines: means over seeds; bands: from the lowest to the highest. "
@@ -33,9 +33,9 @@ def compared(groups: Mapping[str, Sequence[Epochs]], measures: Sequence[str] = M
     """Test accuracy and test loss after each epoch: a line for each group, a band over its runs.
 
     Args:
-        groups: what each is called, to the rows of metrics.jsonl of its runs. The line is the mean
-            of the runs, the band reaches from the lowest to the highest.
-        measures: `accuracy`, `loss` or both, which stand next to each other.
+        groups: maps each group's name to the rows of metrics.jsonl of its runs. The line is the
+            mean of the runs; the band reaches from the lowest to the highest.
+        measures: `accuracy`, `loss` or both side by side.
     """
     if not any(runs and any(runs) for runs in groups.values()):
         return style.note("No epoch has been finished.")
@@ -62,7 +62,7 @@ def _look(index: int) -> tuple[str, object]:
 
 
 def _draw_group(axes: Axes, runs: Sequence[Epochs], name: str, colour: str, dashes: object) -> None:
-    """A group's mean over its runs, up to the epoch that all have, and what they span."""
+    """A group's mean and range over its runs, up to the last epoch that all runs have."""
     length = min((len(rows) for rows in runs), default=0)
     if not length:
         return
@@ -93,7 +93,7 @@ def _finish(axes: Axes, what: str) -> None:
 
 
 def _draw_legend(figure: Figure, names: Sequence[str], looks: Sequence[tuple[str, object]]) -> None:
-    """A line for each group, below the panels, from the left."""
+    """A line for each group below the panels, left-aligned."""
     across = figure.get_size_inches()[0]
     axes = style.place(figure, 0, 0, across, LINE * len(names) + 0.12)
     axes.set(xlim=(0, across), ylim=(LINE * len(names) + 0.12, 0))

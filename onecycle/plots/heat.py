@@ -1,4 +1,4 @@
-"""A map laid over an image: where it is high the image is coloured, elsewhere grey and darker."""
+"""A map over an image: where the map is high the image is coloured, elsewhere grey and darker."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -8,7 +8,7 @@ STRENGTH = 0.62
 """Share of the colour where the map is highest."""
 
 COLOURS = colormaps["inferno"](np.linspace(0.25, 1, 256))[:, :3]
-"""From violet over red to pale yellow: rises evenly in lightness, also for colour-blind readers."""
+"""Violet to red to pale yellow: lightness rises evenly, also for colour-blind readers."""
 
 
 def overlay(image_HWC: np.ndarray, map_HW: np.ndarray) -> np.ndarray:
@@ -16,7 +16,7 @@ def overlay(image_HWC: np.ndarray, map_HW: np.ndarray) -> np.ndarray:
 
     Args:
         image_HWC: uint8, 1 or 3 channels.
-        map_HW: in [0, 1], of any size; it is enlarged or reduced to the image's.
+        map_HW: in [0, 1], of any size; it is resized to the image.
     """
     height, width = image_HWC.shape[:2]
     if map_HW.shape != (height, width):

@@ -1,7 +1,7 @@
 """Pictures of images: contact sheets, augmented samples, and misclassified ones.
 
-All tiles lie in one axes that covers the figure and is measured in its pixels, so that every pixel
-of a small image becomes a square of equally many pixels.
+All tiles lie in one axes that covers the figure and has its pixels as units, so that every pixel
+of a small image becomes a square of the same size.
 """
 
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ from onecycle.plots import heat, style
 from onecycle.plots.style import DPI, FAINT, HEADING, INK, MARGIN, QUIET, SMALL, TEXT, WIDTH
 
 WIDEST = 8.6
-"""Inches of a figure of augmented samples, and of a contact sheet."""
+"""Inches: largest width of augmented samples and of a contact sheet."""
 LARGEST = 150
-"""Pixels of the longer side of an image, at the most, where many stand in a row."""
+"""Most pixels of an image's longer side, where a row has many images."""
 GAP = 6
 """Pixels between neighbouring tiles."""
 MOST = 20
-"""Misclassified images shown at the most, in rows of five."""
+"""Most misclassified images shown, in rows of five."""
 PAIR_SIZES = (9, 8.5, 8, 7.5)
-"""Font sizes for `actual → predicted`; the largest at which all of a figure's fit."""
+"""Font sizes for `actual → predicted`; the largest at which all pairs of a figure fit is used."""
 ARROW = " → "
 
 ONE_COLUMN = 20
 """With more classes than these, a contact sheet has two columns."""
 LABEL = {1: 1.4, 2: 1.15}
-"""Inches for a line of a class's name at the most, by the number of columns."""
+"""Inches: the longest line of a class's name, by the number of columns."""
 BETWEEN = 36
 """Pixels between the columns of a contact sheet."""
 LEADING = 19
-"""Pixels from a line beside the images of a contact sheet to the next."""
+"""Pixels from one line of a contact sheet's labels to the next."""
 
 
 @style.styled
@@ -46,15 +46,15 @@ def contact_sheet(
     counts: Sequence[int] | np.ndarray,
     source: str = "",
 ) -> Figure:
-    """A row of example images for each class, beside its name and count.
+    """A row of example images for each class, next to its name and count.
 
     Args:
         images_NHWC: uint8, 1 or 3 channels; of a memory-mapped array only the chosen are read.
-        chosen: indices of the images to show, a row for each of the first classes. Where these are
-            fewer than `classes`, the sheet says so.
+        chosen: indices of the images to show, a row for each of the first classes. If there are
+            more `classes` than rows, the heading says so.
         classes: names of all classes.
-        counts: images of each class.
-        source: what the images are called, for the heading.
+        counts: number of images of each class.
+        source: name of the image set, for the heading.
     """
     sizes = [counted(int(count), "image") for count in counts]
     labels = list(zip(classes, sizes, strict=True))[: len(chosen)]
@@ -77,7 +77,7 @@ def contact_sheet(
 
 
 def _extent(shape: tuple[int, ...], shown: int, classes: int) -> str:
-    """What the sheet shows, and of how many."""
+    """How many classes and images the sheet shows, out of how many."""
     count, height, width, _ = shape
     first = f"The first {shown:,} of " if shown < classes else ""
     which = f"{first}{counted(classes, 'class', 'classes')}"
@@ -85,7 +85,7 @@ def _extent(shape: tuple[int, ...], shown: int, classes: int) -> str:
 
 
 def _label(axes: Axes, lines: Sequence[str], right: float, middle: float) -> None:
-    """The name of a class on one line or two, and its count below."""
+    """The name of a class on one or two lines, and its count below."""
     first = middle - LEADING * (len(lines) / 2 - 0.9)
     for place, line in enumerate(lines):
         count = place == len(lines) - 1
@@ -97,14 +97,14 @@ def _label(axes: Axes, lines: Sequence[str], right: float, middle: float) -> Non
 
 @dataclass(frozen=True)
 class _Sheet:
-    """Where the rows of a contact sheet stand, in its pixels.
+    """The layout of a contact sheet, in its pixels.
 
     Attributes:
         tile: height and width of an image.
-        labels: the lines beside each row, the last of them the count.
-        label: width that they take.
-        rows, columns: how many.
-        across, down: from a column to the next, and from a row to the next.
+        labels: the lines next to each row, of which the last is the count.
+        label: width of the widest label.
+        rows, columns: number of them.
+        across, down: distance from one column to the next, and from one row to the next.
     """
 
     tile: tuple[int, int]
@@ -124,7 +124,7 @@ class _Sheet:
         return (HEADING + MARGIN) * DPI + self.rows * self.down
 
     def place(self, row: int) -> tuple[float, float]:
-        """Where the first image of a row has its upper left corner; rows go down, then across."""
+        """Upper left corner of a row's first image; rows fill the first column, then the next."""
         column, row = divmod(row, self.rows)
         x = MARGIN * DPI + column * self.across + self.label + 12
         return x, HEADING * DPI + row * self.down + (self.down - self.tile[0]) / 2
@@ -135,7 +135,7 @@ def _sheet(
     chosen: Sequence[Sequence[int] | np.ndarray],
     labels: Sequence[tuple[str, str]],
 ) -> _Sheet:
-    """The sheet with the largest images that fit into its width."""
+    """The layout with the largest images that fit into the width."""
     columns = 1 if len(chosen) <= ONE_COLUMN else 2
     lines = [[*style.fit_in_two(name, TEXT, LABEL[columns]), count] for name, count in labels]
     label = DPI * max(
@@ -160,12 +160,12 @@ def _sheet(
 def augmented_samples(
     originals_NHWC: np.ndarray, augmented_NRHWC: np.ndarray, names: Sequence[str]
 ) -> Figure:
-    """Images beside augmented versions of themselves.
+    """Images next to augmented versions of them.
 
     Args:
         originals_NHWC: uint8, 1 or 3 channels.
         augmented_NRHWC: uint8, R versions of each of the N images.
-        names: what to write beside each row.
+        names: text to the left of each row.
     """
     rows, versions = augmented_NRHWC.shape[:2]
     labels = [style.fit(name, TEXT, 1.2) for name in names]
@@ -203,16 +203,16 @@ def misclassified(
     maps_NHW: np.ndarray | None = None,
     losses: Sequence[float] | None = None,
 ) -> Figure:
-    """The first twenty of the images given, which were classified wrongly, in their order.
+    """The first twenty of these misclassified images, in their order.
 
     Args:
         images_NHWC: uint8, 1 or 3 channels.
         actual, predicted: class names.
         confidence: probability of the predicted class, in [0, 1].
         names: file name or index of each image.
-        maps_NHW: in [0, 1], where each image speaks for the class predicted (Grad-CAM), to be laid
-            over the image beside it; None: the images alone.
-        losses: cross-entropy of each image, in nats, to be written beside its confidence.
+        maps_NHW: in [0, 1], where each image speaks for the predicted class (Grad-CAM); each is
+            shown over its image, next to it. None: the images alone.
+        losses: cross-entropy of each image, in nats, shown after its confidence.
     """
     count = min(MOST, len(images_NHWC))
     if count == 0:
@@ -234,7 +234,7 @@ def misclassified(
         _mistakes_title(count),
         "Actual → predicted class, confidence in the prediction, name of the image"
         if maps_NHW is None
-        else "Actual → predicted class; beside it, what speaks for the prediction (Grad-CAM)",
+        else "Actual → predicted class; right: what speaks for the prediction (Grad-CAM)",
     )
     for index in range(count):
         x = MARGIN * DPI + index % across * pitch
@@ -266,7 +266,7 @@ def _all_fit(pairs: Sequence[tuple[str, str]], size: float, space: float) -> boo
 
 
 def _pair(actual: str, predicted: str, size: float, space: float) -> str:
-    """`actual → predicted` in bold within `space` inches; a short name leaves more to a long."""
+    """`actual → predicted`, bold, within `space` inches; a short name makes room for a long one."""
     space -= style.text_width(ARROW, size, bold=True)
     names = (style.one_line(actual), style.one_line(predicted))
     shorter = min(style.text_width(name, size, bold=True) for name in names)
@@ -275,7 +275,7 @@ def _pair(actual: str, predicted: str, size: float, space: float) -> str:
 
 
 def _canvas(width: float, height: float) -> Axes:
-    """An axes over a whole new figure, in its pixels, y downwards."""
+    """Axes that cover a new figure, in units of its pixels, y downwards."""
     figure = style.new_figure(width, height)
     axes = figure.add_axes((0, 0, 1, 1))
     across, up = figure.get_size_inches() * DPI
@@ -285,7 +285,7 @@ def _canvas(width: float, height: float) -> Axes:
 
 
 def _tile(shape: tuple[int, ...], most: float) -> tuple[int, int]:
-    """Height and width to show an image at, a whole multiple of its own where it is smaller."""
+    """Height and width at which to show an image; a small one is enlarged by a whole factor."""
     longest = max(shape)
     factor = most // longest if most >= longest else most / longest
     return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
@@ -303,7 +303,7 @@ def _show(
 
 
 def _reduced(image_HWC: np.ndarray, height: float, width: float) -> np.ndarray:
-    """A large image as small as it is shown, each pixel the mean of those it stands for."""
+    """A large image reduced to the size shown; each pixel is the mean of those it replaces."""
     if image_HWC.shape[0] <= height and image_HWC.shape[1] <= width:
         return image_HWC
     grey = image_HWC.shape[2] == 1
@@ -313,6 +313,6 @@ def _reduced(image_HWC: np.ndarray, height: float, width: float) -> np.ndarray:
 
 
 def _head(axes: Axes, text: str, left: float, right: float, top: float) -> None:
-    """A heading with a rule over the columns from `left` to `right`."""
+    """A heading over the columns from `left` to `right`, underlined."""
     axes.plot([left, right], [top - 8, top - 8], color=FAINT, lw=0.8)
     axes.text(left, top - 16, text, fontsize=SMALL, color=INK, va="baseline")

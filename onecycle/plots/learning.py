@@ -14,21 +14,21 @@ from onecycle.plots.style import BLUE, FAINT, GREEN, QUIET, RED, WIDTH
 
 SPLITS = {"train": (BLUE, "-"), "test": (RED, "-"), "val": (GREEN, (0, (4, 1.5)))}
 STACKED = 6.0
-"""Below this width the panels stand above one another."""
+"""Inches: narrower figures have their panels on top of each other."""
 END_TEXTS = {"loss": ("train 0.888", "test 8.88e-8"), "accuracy": ("train 100.00 %",)}
-"""The longest labels of lines' ends."""
+"""The longest labels at the ends of lines."""
 LEFT, PANEL, BELOW, ABOVE = 0.66, 2.5, 0.55, 0.42
-"""Inches: before each panel, its height, and what stands below and above it."""
+"""Inches: left of each panel, its height, below it, and above it."""
 
 
 @style.styled
 def curves(metrics: Sequence[Mapping[str, float]], page_width: float | None = None) -> Figure:
-    """Loss and accuracy after each epoch: train against test, and validation where there is one.
+    """Loss and accuracy after each epoch: train against test, and validation if there is one.
 
     Args:
         metrics: the rows of metrics.jsonl; accuracies in [0, 1].
-        page_width: inches, of a chart for a page, without heading; the panels stand above one
-            another where it is narrow. None: a picture that stands alone.
+        page_width: inches, for a chart in a page, without heading; narrow ones have their panels
+            on top of each other. None: a picture of its own.
     """
     if not metrics:
         return style.note("No epoch has been finished.")
@@ -39,7 +39,7 @@ def curves(metrics: Sequence[Mapping[str, float]], page_width: float | None = No
         style.heading(
             figure,
             "Learning curves",
-            "Train: over each epoch's batches, as the network learns them. Test: after each epoch.",
+            "Train: mean over each epoch's batches while training. Test: after each epoch.",
         )
     rooms = [
         0.22 + max(style.text_width(text, style.TEXT, bold=True) for text in END_TEXTS[what])
@@ -90,10 +90,10 @@ def _marker_size(epochs: int) -> float:
 
 
 def _label_ends(axes: Axes, what: str) -> None:
-    """The last value of each line, in its colour, beside its end, clear of the others."""
+    """The last value of each line, in its colour, at its end; labels don't overlap."""
     lines = [line for line in axes.get_lines() if math.isfinite(_last(line)[1])]
     lines.sort(key=lambda line: _last(line)[1])
-    scale = axes.yaxis.get_transform()  # even steps on paper, whatever the axis
+    scale = axes.yaxis.get_transform()  # even steps on paper, also on a logarithmic axis
     low, high = scale.transform(np.array(axes.get_ylim())).tolist()
     distance = 1.45 * style.TEXT / 72 / PANEL * (high - low)
     ends = scale.transform(np.array([_last(line)[1] for line in lines])).tolist()
@@ -118,7 +118,7 @@ def _last(line: Line2D) -> tuple[float, float]:
 
 
 def _name_gap(axes: Axes, metrics: Sequence[Mapping[str, float]]) -> None:
-    """How far train lies above or below test in the last epoch: as a line, and in words."""
+    """How far train lies above or below test in the last epoch: a line, and a text."""
     last = metrics[-1]
     gap = 100 * (last["train_accuracy"] - last["test_accuracy"])
     axes.plot(
@@ -130,7 +130,7 @@ def _name_gap(axes: Axes, metrics: Sequence[Mapping[str, float]]) -> None:
 
 
 def _say(axes: Axes, text: str) -> None:
-    """A quiet line between a panel and its title."""
+    """A grey line of text between a panel and its title."""
     axes.annotate(
         text, (0, 1), xycoords="axes fraction", xytext=(0, 8), textcoords="offset points",
         fontsize=style.SMALL, color=QUIET,

@@ -16,14 +16,14 @@ from onecycle.plots import style
 from onecycle.plots.style import BLUE, INK, MARGIN, QUIET
 
 MOST_NUMBERED = 30
-"""More classes than these have no numbers in their cells."""
+"""With more classes than these, the cells have no numbers."""
 EMPTY = "#f6f7f9"
 NAME = 1.15
-"""Inches for a class name at the most."""
+"""Inches: the longest class name."""
 
 
 def _part_of(name: str, low: float, high: float) -> Colormap:
-    """A part of one of matplotlib's colour maps; masked cells have the colour of empty ones."""
+    """A part of one of matplotlib's colour maps; masked cells are drawn as empty."""
     colours = colormaps[name](np.linspace(low, high, 256))
     return ListedColormap(colours).with_extremes(bad=(0, 0, 0, 0))
 
@@ -35,11 +35,11 @@ ERRORS, RIGHT = _part_of("Oranges", 0.12, 0.95), _part_of("Blues", 0.1, 0.8)
 def confusion(counts_KK: np.ndarray, classes: Sequence[str]) -> Figure:
     """Actual against predicted classes.
 
-    The colour of an error is its share of the actual class, on a scale that ends at the largest
-    error; correct ones have colours of their own. So errors can be seen beside a strong diagonal.
+    An error's colour shows its share of the actual class, on a scale that ends at the largest
+    error. The diagonal has its own colours, so that errors remain visible next to it.
 
     Args:
-        counts_KK: rows actual, columns predicted.
+        counts_KK: rows are actual classes, columns predicted ones.
         classes: names of the K classes.
     """
     count = len(classes)
@@ -70,12 +70,12 @@ def confusion(counts_KK: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 def shares(counts_KK: np.ndarray) -> np.ndarray:
-    """Each row over its sum, in [0, 1]; zeros for a class without images."""
+    """Each row divided by its sum, in [0, 1]; zeros for a class without images."""
     return counts_KK / np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
 
 
 def _draw_cells(axes: Axes, counts_KK: np.ndarray) -> ScalarMappable:
-    """Two images in one place: the errors, which are returned for their scale, and the diagonal."""
+    """Draw the diagonal and the errors as two images; return the errors, for their colour scale."""
     shares_KK, diagonal_KK = shares(counts_KK), np.eye(len(counts_KK), dtype=bool)
     errors_KK = np.ma.masked_array(shares_KK, mask=diagonal_KK | (counts_KK == 0))
     right_KK = np.ma.masked_array(shares_KK, mask=~diagonal_KK | (counts_KK == 0))
@@ -121,7 +121,7 @@ def _readable_on(colour: Sequence[float] | np.ndarray) -> str:
 
 
 def _write_recalls(axes: Axes, counts_KK: np.ndarray, size: float, place: float) -> None:
-    """A column that ends at `place`, in widths of the matrix: the correct share of each row."""
+    """The correct share of each row, in a column that ends at `place` (in widths of the matrix)."""
     count = len(counts_KK)
     right_K, total_K = counts_KK.diagonal(), counts_KK.sum(axis=1)
     transform = axes.get_yaxis_transform()

@@ -1,4 +1,4 @@
-"""The LR range test: loss over the learning rate, every suggestion flagged."""
+"""The LR range test: loss over the learning rate, with a label for every suggestion."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ from onecycle.plots.style import (
 )
 
 COLOURS = (QUIET, ORANGE, PURPLE, SKY, RED, INK)
-"""Of the suggestions, in the order of their rates."""
+"""Colours of the suggestions, in the order of their rates."""
 LEFT, RIGHT = 0.78, 0.3
 LEGEND = 0.2
-"""Inches of a further row of the legend, where the figure is narrow."""
+"""Inches: height of the legend's second row in a narrow figure."""
 PANEL, ROW, BELOW = 3.1, 0.2, 0.86
-"""Inches: height of the axes, height of a flag, and what stands below the axes."""
+"""Inches: height of the axes, height of a label, and room below the axes."""
 
 
 @style.styled
@@ -43,12 +43,12 @@ def lr_range_test(
     """Loss over the learning rate, with every suggestion and the span of the cycle.
 
     Args:
-        curve: `lr`, `loss` and `smoothed`, equally long, losses may be non-finite; with repeats
-            also `low` and `high`; optional `searched`: the lowest and highest rate considered.
+        curve: `lr`, `loss` and `smoothed`, of equal length; losses may be non-finite. With repeats
+            also `low` and `high`. Optional `searched`: the lowest and highest rate considered.
         suggestions: by method: `lr`, and over repeats `low` and `high`.
         chosen: the rates (lr_min, lr_max) between which the cycle runs.
-        page_width: inches, of a chart for a page, without heading; a narrow one leaves the ranges
-            over seeds to the page. None: a picture that stands alone.
+        page_width: inches, for a chart in a page, without heading; narrow ones omit the ranges
+            over seeds. None: a picture of its own.
     """
     rows, across = len(suggestions) + (chosen is not None), page_width or WIDTH
     narrow = across < WIDTH
@@ -105,7 +105,7 @@ def _flag_suggestions(
     curve: Mapping[str, Sequence[float]],
     suggestions: Mapping[str, Mapping[str, float]],
 ) -> None:
-    """Vertical lines that rise to a label each, stepped so that no line crosses a label."""
+    """A vertical line up to a label for each suggestion; labels are stepped to avoid the lines."""
     ordered = sorted(suggestions.items(), key=lambda item: item[1]["lr"])
     ranges = axes.get_figure().get_figwidth() >= WIDTH  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
     labels = [
@@ -117,7 +117,7 @@ def _flag_suggestions(
     turned = sides.count("left")
     for index, (label, side) in enumerate(zip(labels, sides, strict=True)):
         colour, rate = COLOURS[index % len(COLOURS)], rates[index]
-        # A label left of its line stands above the lines of lower rates, and the other way round.
+        # Labels left of their lines go above the lines of lower rates; right ones above higher.
         row = 0.5 + (index if side == "right" else turned - 1 - index)
         axes.axvline(rate, color=colour, lw=1.3)
         flags.plot([rate, rate], [0, row], color=colour, lw=1.3, solid_capstyle="butt")
@@ -132,7 +132,7 @@ def _draw_on_curve(
     suggestion: Mapping[str, float],
     colour: str,
 ) -> None:
-    """A dot where the suggestion lies on the smoothed loss, with its range over repeats."""
+    """A dot for the suggestion on the smoothed loss, with its range over repeats."""
     if not min(curve["lr"]) <= suggestion["lr"] <= max(curve["lr"]):
         return
     height = np.interp(np.log(suggestion["lr"]), np.log(curve["lr"]), curve["smoothed"])
@@ -143,7 +143,7 @@ def _draw_on_curve(
 
 
 def _flag_cycle(axes: Axes, flags: Axes, chosen: tuple[float, float]) -> None:
-    """The span of the cycle, shaded, with a bar and both rates in the topmost row."""
+    """The shaded span of the cycle, with a bar and both rates in the top row."""
     row = flags.get_ylim()[1] - 0.5
     axes.axvspan(*chosen, color=GREEN, alpha=0.1, lw=0)
     flags.fill_betweenx([0, row], *chosen, color=GREEN, alpha=0.1, lw=0)
@@ -163,7 +163,7 @@ def _flag_cycle(axes: Axes, flags: Axes, chosen: tuple[float, float]) -> None:
 def _flag(
     flags: Axes, label: str, rate: float, row: float, side: str, *, bold: bool = False
 ) -> Annotation:
-    """A label whose `side` (its own edge, or its middle) is at the rate."""
+    """A label whose `side` (left edge, right edge or centre) is at the rate."""
     return flags.annotate(
         label, (rate, row), xytext=({"right": -7, "left": 7}.get(side, 0), 0),
         textcoords="offset points", ha=side, va="center_baseline", fontsize=style.TEXT,
@@ -172,7 +172,7 @@ def _flag(
 
 
 def _sides(axes: Axes, rates: Sequence[float], labels: Sequence[str]) -> list[str]:
-    """The edge of each label that is at its rate: all right, all left, or as they fit."""
+    """The edge of each label that is at its rate: all right, all left, or each as it fits."""
     pairs = list(zip(rates, labels, strict=True))
     right = [_room(axes, rate, label) > 0 for rate, label in pairs]
     if not all(right) and all(_room(axes, *pair, after=True) > 0 for pair in pairs):
@@ -181,7 +181,7 @@ def _sides(axes: Axes, rates: Sequence[float], labels: Sequence[str]) -> list[st
 
 
 def _room(axes: Axes, rate: float, label: str, *, after: bool = False) -> float:
-    """Inches left over in the figure when the label stands before the rate, or after it."""
+    """Inches left in the figure if the label is placed before the rate, or after it."""
     low, high = axes.get_xlim()
     across = axes.get_figure().get_figwidth()  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
     place = LEFT + (across - LEFT - RIGHT) * math.log(rate / low) / math.log(high / low)
@@ -203,7 +203,7 @@ def _rate_limits(
     suggestions: Mapping[str, Mapping[str, float]],
     chosen: tuple[float, float] | None,
 ) -> tuple[float, float]:
-    """The rates to show: of the curve, of the suggestions and of the cycle."""
+    """Limits that include the rates of the curve, the suggestions and the cycle."""
     rates = [*curve["lr"], *(chosen or ())]
     rates += [rate for suggestion in suggestions.values() for rate in suggestion.values()]
     low, high = min(rates), max(rates)
@@ -212,7 +212,7 @@ def _rate_limits(
 
 
 def _valley_limits(curve: Mapping[str, Sequence[float]]) -> tuple[float, float]:
-    """Limits that show all up to the minimum, and of a blow-up about half the valley's depth.
+    """Limits that show the curve down to its minimum, and a blow-up by half the valley's depth.
 
     A single reading, such as a broken network's, may lie below them.
     """
@@ -231,7 +231,7 @@ def _valley_limits(curve: Mapping[str, Sequence[float]]) -> tuple[float, float]:
 
 
 def _span(suggestion: Mapping[str, float]) -> str:
-    """The rate, and over repeats from where to where."""
+    """The rate, and its range over repeats."""
     rate = suggestion["lr"]
     low, high = suggestion.get("low", rate), suggestion.get("high", rate)
     text = rate_text(rate)

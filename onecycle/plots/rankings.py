@@ -1,4 +1,4 @@
-"""Confusion among many classes: those of lowest accuracy, and the most frequent confusions."""
+"""Confusion of many classes: those of lowest accuracy, and the most frequent confusions."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from onecycle.plots import style
 from onecycle.plots.style import BLUE, GRID, HEADING, MARGIN, ORANGE, QUIET, SMALL, TEXT, WIDTH
 
 LISTED = 20
-"""Classes, and confusions, that are shown."""
+"""Number of classes and of confusions shown."""
 ROW, ABOVE = 0.23, 0.3
-"""Inches of a row, and of the heading over a list."""
+"""Inches: heights of a row and of a list's heading."""
 GAP = 0.35
 """Inches between the lists."""
 
@@ -22,13 +22,13 @@ GAP = 0.35
 def rankings(
     counts_K: np.ndarray, right_K: np.ndarray, confusions_P3: np.ndarray, classes: Sequence[str]
 ) -> Figure:
-    """The classes of lowest accuracy beside the most frequent confusions, twenty of each.
+    """The classes of lowest accuracy next to the most frequent confusions, twenty of each.
 
     Args:
-        counts_K: images of each actual class.
-        right_K: how many of them are classified rightly.
-        confusions_P3: actual class, predicted class and number of images, of every pair of classes
-            that has any; those on the diagonal are passed over.
+        counts_K: number of images of each actual class.
+        right_K: number of them that are classified correctly.
+        confusions_P3: actual class, predicted class and number of images, for every pair of
+            classes that has images; the diagonal is skipped.
         classes: names of the K classes.
     """
     worst = lowest(counts_K, right_K)
@@ -46,8 +46,8 @@ def rankings(
     axes = _list(figure, MARGIN, width, rows, "Lowest accuracy")
     for place, label in enumerate(worst):
         share = right_K[label] / counts_K[label]
-        told = f"{style.percent_text(share)} of {counts_K[label]:,}"
-        _row(axes, width, place, classes[label], told, share, BLUE)
+        text = f"{style.percent_text(share)} of {counts_K[label]:,}"
+        _row(axes, width, place, classes[label], text, share, BLUE)
     axes = _list(figure, MARGIN + width + GAP, width, rows, "Most frequent confusions")
     for place, (actual, predicted, count) in enumerate(frequent):
         share = count / max(frequent[0][2], 1)
@@ -57,14 +57,14 @@ def rankings(
 
 
 def lowest(counts_K: np.ndarray, right_K: np.ndarray) -> list[int]:
-    """The classes of lowest accuracy, of equal ones those with most images; none without images."""
+    """The classes of lowest accuracy, ties by most images; classes without images are left out."""
     accuracy_K = right_K / np.maximum(counts_K, 1)
     order = np.lexsort((-counts_K, accuracy_K))
     return order[counts_K[order] > 0][:LISTED].tolist()
 
 
 def _list(figure: Figure, left: float, width: float, rows: int, title: str) -> Axes:
-    """Axes of a list, measured in inches from its upper left corner."""
+    """The axes of a list, in inches from its upper left corner."""
     axes = style.place(figure, left, MARGIN, width, ABOVE + rows * ROW)
     axes.set(xlim=(0, width), ylim=(ABOVE + rows * ROW, 0))
     axes.set_axis_off()
@@ -73,12 +73,12 @@ def _list(figure: Figure, left: float, width: float, rows: int, title: str) -> A
 
 
 def _row(
-    axes: Axes, width: float, place: int, name: str, told: str, share: float, colour: str
+    axes: Axes, width: float, place: int, name: str, text: str, share: float, colour: str
 ) -> None:
-    """A name, its figure at the right, and a bar of its share below both."""
+    """A name, its figure to the right, and a bar for its share below both."""
     top = ABOVE + place * ROW
-    room = width - style.text_width(told, SMALL) - 0.1
+    room = width - style.text_width(text, SMALL) - 0.1
     axes.text(0, top + 0.07, style.fit(name, SMALL, room), fontsize=SMALL, va="center")
-    axes.text(width, top + 0.07, told, fontsize=SMALL, va="center", ha="right", color=QUIET)
+    axes.text(width, top + 0.07, text, fontsize=SMALL, va="center", ha="right", color=QUIET)
     for length, ink in ((width, GRID), (share * width, colour)):
         axes.plot([0, length], [top + 0.17] * 2, color=ink, lw=1.6, solid_capstyle="butt")

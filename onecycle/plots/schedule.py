@@ -13,7 +13,7 @@ from onecycle.plots.style import BLUE, FAINT, INK, RED, WIDTH, rate_text
 
 LEFT, RIGHT = 0.78, 1.0
 UPPER, LOWER, GAP, BELOW = 2.5, 0.8, 0.22, 0.55
-"""Inches: heights of the two axes, between them, and what stands below."""
+"""Inches: heights of the two axes, the gap between them, and the room below."""
 
 
 @style.styled
@@ -29,10 +29,9 @@ def one_cycle(
 
     Args:
         lr, momentum: one value per step, from step 0.
-        steps_per_epoch: to show steps as epochs; step s ends at epoch (s + 1) / steps_per_epoch.
+        steps_per_epoch: converts steps to epochs; step s ends at epoch (s + 1) / steps_per_epoch.
         peak_step: the step of the highest rate.
-        page_width: inches, of a chart for a page, without heading; None: a picture that stands
-            alone.
+        page_width: inches, for a chart in a page, without heading. None: a picture of its own.
     """
     across = page_width or WIDTH
     figure = style.new_figure(across, style.top(page_width) + UPPER + GAP + LOWER + BELOW)
@@ -81,7 +80,7 @@ def _draw_rate(
 
 
 def _label_start(axes: Axes, epochs: np.ndarray, lr: Sequence[float], width: float) -> None:
-    """The first rate, to the right of its point, where the curve has risen above the text."""
+    """The first rate, to the right of its point, where the curve lies above the text."""
     text, start = f"start {rate_text(lr[0])}", float(epochs[0])
     line = 1.6 * style.TEXT / 72 / UPPER * axes.get_ylim()[1]
     inch = float(epochs[-1]) / width

@@ -1,4 +1,4 @@
-"""Accuracies over seeds: a row for each group, a dot for each of its runs."""
+"""Accuracies over seeds: a row for each group, and a dot for each of its runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,9 +9,9 @@ from onecycle.plots import style
 from onecycle.plots.style import BLUE, FAINT, INK
 
 ROW, LINE = 0.34, 0.14
-"""Inches of a group, and of the tick that marks its mean above and below the middle."""
+"""Inches: height of a group's row, and of its mean's mark above and below the middle."""
 WIDTH, LONGEST = 5.2, 1.9
-"""Inches of the figure, which a phone can show, and of the longest name."""
+"""Inches: width of the figure, which fits on a phone, and of the longest name."""
 BELOW = 0.55
 """Inches below the rows, for the axis."""
 
@@ -23,8 +23,8 @@ def seeds(groups: Mapping[str, Sequence[float]], intervals: Mapping[str, Bounds 
     """Test accuracy of each run as a dot, with the mean of its group and the mean's interval.
 
     Args:
-        groups: what each group is called, to the accuracies of its runs, in [0, 1].
-        intervals: of the same groups, as (low, high); None where there is none.
+        groups: maps each group's name to the accuracies of its runs, in [0, 1].
+        intervals: of the same groups, as (low, high); None if a group has none.
     """
     if not any(groups.values()):
         return style.note("No run has a test accuracy.")

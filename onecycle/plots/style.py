@@ -1,7 +1,7 @@
 """What all figures share: palette, fonts, sizes in inches, headings, and saving.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. Parts are
-placed in inches, and texts are measured first, so that nothing is clipped or collides.
+The colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. Parts are
+placed in inches, and texts are measured first, so that nothing is clipped or overlaps.
 """
 
 import io
@@ -34,24 +34,24 @@ VARIABLES = {
     INK: "ink", QUIET: "faint", FAINT: "faint", GRID: "line", BLUE: "blue", ORANGE: "orange",
     GREEN: "green", PURPLE: "purple", SKY: "sky", RED: "red", "#ffffff": "paper",
 }  # fmt: skip
-"""What a page calls these colours, so that it can make them fit its paper."""
+"""A page's CSS variables for these colours, so that it can adapt them to its background."""
 
 NARROW, WIDE = 4.0, 8.0
-"""Inches of a chart in a page on a phone, and on anything wider."""
+"""Inches: width of a chart in a page, on a phone and on wider screens."""
 WIDTH = 8.0
-"""Inches of a figure that fills the report's column: 1200 pixels."""
+"""Inches: width of a figure that fills the report's column, 1200 pixels."""
 DPI = 150
 BLOWN = 25.0
 """A loss above this has blown up: guessing among 1,000 classes gives 6.9 nats."""
 MARGIN = 0.16
-"""Inches between the figure's edge and what stands nearest to it."""
+"""Inches between the figure's edge and its content."""
 HEADING = 0.72
-"""Inches from the top edge that title and subtitle take."""
+"""Inches at the top for title and subtitle."""
 TITLE, TEXT, SMALL = 12, 9, 8
 """Font sizes in points."""
 
 STYLE: Any = {
-    # From matplotlib's own defaults, so that nobody's matplotlibrc or style sheet changes a figure.
+    # From matplotlib's own defaults, so that no matplotlibrc or style sheet changes a figure.
     key: value
     for key, value in rcParamsDefault.items()
     if not key.startswith(("backend", "date.epoch", "docstring", "interactive", "timezone"))
@@ -91,23 +91,23 @@ STYLE: Any = {
 }
 
 NO_GLYPH = "(?s)Glyph .* missing from font"
-"""matplotlib's warning about a letter in a script that the font lacks; it is drawn as a box."""
+"""matplotlib's warning about a character that the font lacks; it is drawn as a box."""
 
 styled = rc_context(STYLE)
-"""Decorates a function that builds a figure."""
+"""Decorator for functions that build a figure."""
 
 
 class StyledFigure(Figure):
-    """A figure drawn in the project's style wherever it is drawn; a notebook shows it by itself."""
+    """A figure that is always drawn in the project's style, and that a notebook displays."""
 
     def draw(self, renderer: Any) -> None:
-        """Draw with the style in force: matplotlib makes ticks only when it draws them."""
+        """Draw with the style applied: matplotlib makes ticks only when it draws them."""
         with rc_context(STYLE), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=NO_GLYPH)
             super().draw(renderer)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        """What IPython asks for: the picture, and its size in the page, sharp on dense screens."""
+        """The picture and its size in the page, for IPython; it is sharp on dense screens."""
         width, height = (round(100 * inches) for inches in self.get_size_inches())
         return png(self), {"width": width, "height": height}
 
@@ -121,15 +121,15 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure, prefix: str = "") -> str:
-    """`figure` as an SVG element to put into a page: no background, letters as shapes.
+    """`figure` as an SVG element to embed in a page: no background, letters as shapes.
 
-    Inks and lines that belong to the paper are the page's CSS variables `--ink`, `--faint` and
-    `--line`, and the palette's colours `--blue`, `--orange` and so on, with what they are here
-    where the page has none. Equal figures give equal text.
+    Text and grid colours become the page's CSS variables `--ink`, `--faint` and `--line`, and the
+    palette's become `--blue`, `--orange` and so on; the fallbacks are the colours here. Equal
+    figures give equal text.
 
     Args:
-        figure: any of this package's.
-        prefix: what its ids begin with, so that those of several figures in a page are apart.
+        figure: any figure of this package.
+        prefix: prefix of its ids, so that several figures in a page don't share any.
     """
     buffer = io.StringIO()
     of_svg = {"svg.hashsalt": "onecycle", "svg.fonttype": "path", "svg.image_inline": True}
@@ -146,14 +146,16 @@ def svg(figure: Figure, prefix: str = "") -> str:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write `figure` as PNG, beside its place and then renamed; equal figures give equal bytes.
+    """Write `figure` as PNG, to a temporary file that is then renamed.
+
+    Equal figures give equal bytes.
 
     Args:
-        figure: any of this package's.
-        path: the file, replaced if it is there; its folder must exist.
+        figure: any figure of this package.
+        path: the file, replaced if it exists; its folder must exist.
 
     Raises:
-        OSError: it can't be written; nothing is left then, and a former file is as it was.
+        OSError: it can't be written. Nothing is left behind, and an existing file is unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -165,7 +167,7 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 def new_figure(width: float, height: float) -> StyledFigure:
-    """An empty white figure; inches, rounded up to whole pixels."""
+    """An empty white figure; its size in inches is rounded up to whole pixels."""
     size = (math.ceil(width * DPI - 1e-6) / DPI, math.ceil(height * DPI - 1e-6) / DPI)
     figure = StyledFigure(figsize=size, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
@@ -175,7 +177,7 @@ def new_figure(width: float, height: float) -> StyledFigure:
 def place(
     figure: Figure, left: float, bottom: float, width: float, height: float, **settings: Any
 ) -> Axes:
-    """New axes whose frame lies at this place, in inches from the figure's lower left corner."""
+    """New axes with their frame at this place, in inches from the figure's lower left corner."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, bottom / up, width / across, height / up), **settings)
 
@@ -188,12 +190,12 @@ def heading(figure: Figure, title: str, subtitle: str = "") -> None:
 
 
 def top(page_width: float | None) -> float:
-    """Inches kept free above: for the heading, or in a page, which has its own, next to none."""
+    """Inches kept free at the top: for the heading, or very little in a page with its own."""
     return HEADING if page_width is None else 0.12
 
 
 def note(text: str) -> StyledFigure:
-    """A figure that only says something."""
+    """A figure with nothing but a line of text."""
     figure = new_figure(WIDTH * 0.6, 1.2)
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=10.5)
     return figure
@@ -215,12 +217,12 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
 
 
 def one_line(text: str) -> str:
-    """`text` as it can be drawn: line breaks become blanks, other odd characters their codes."""
+    """`text` on one line: line breaks become spaces, and other odd characters are escaped."""
     return printable(" ".join(text.split()))
 
 
 def fit(text: str, size: float, width: float, *, bold: bool = False) -> str:
-    """`text` on one line, its middle left out where it is wider than `width` inches."""
+    """`text` on one line; its middle is left out if it is wider than `width` inches."""
     text = one_line(text)
     if text_width(text, size, bold=bold) <= width:
         return text
@@ -231,9 +233,9 @@ def fit(text: str, size: float, width: float, *, bold: bool = False) -> str:
 
 
 def fit_in_two(text: str, size: float, width: float) -> list[str]:
-    """`text` on one line of `width` inches, else on two, broken at a blank or the like if it can.
+    """`text` on one line of `width` inches, else on two, broken at a space or punctuation if any.
 
-    The middle of the second line is left out where it is still too wide.
+    The middle of the second line is left out if it is still too wide.
     """
     text = one_line(text)
     if text_width(text, size) <= width:
@@ -245,7 +247,7 @@ def fit_in_two(text: str, size: float, width: float) -> list[str]:
 
 
 def _cut(text: str, kept: int) -> str:
-    """`kept` of its characters, a little more of the end: file names differ in their ends."""
+    """`kept` characters of `text`, more from its end, because file names differ at the end."""
     tail = (kept + 1) * 3 // 5
     return f"{text[: kept - tail]}…{text[len(text) - tail :]}"
 
@@ -259,7 +261,7 @@ def rate_text(rate: float) -> str:
 
 
 class Ticks(Formatter):
-    """Plain numbers, or percent, all of an axis with equally many decimals."""
+    """Plain numbers, or percent, with the same number of decimals all along an axis."""
 
     def __init__(self, *, percent: bool = False) -> None:
         self.scale, self.unit = (100, " %") if percent else (1, "")
@@ -276,9 +278,9 @@ class Ticks(Formatter):
 
 
 def logarithmic_if_blown(axes: Axes) -> bool:
-    """Make the upright axis logarithmic if a loss on it has blown up, and say whether.
+    """Make the y axis logarithmic if a loss has blown up, and return whether it did.
 
-    It would else press all others onto the axis.
+    On a linear axis, such a loss would flatten all others.
     """
     drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.get_lines()])
     drawn = drawn[np.isfinite(drawn)]
@@ -291,17 +293,17 @@ def logarithmic_if_blown(axes: Axes) -> bool:
 
 
 def percent_text(share: float, decimals: int = 1) -> str:
-    """A share as percent, rounded down, so that only all of it is 100 %."""
+    """A share as percent, rounded down, so that only the whole is 100 %."""
     scale = 10**decimals
     return f"{math.floor(100 * scale * share + 1e-9) / scale:.{decimals}f} %"
 
 
 def spread(values: Sequence[float], distance: float, low: float, high: float) -> list[float]:
-    """Rising values moved as little as needed: between `low` and `high`, and `distance` apart.
+    """Rising values, moved as little as needed to be in [low, high] and `distance` apart.
 
-    Values that would collide form a block, centred on their mean; blocks that meet become one.
+    Values that would overlap form a block, centred on their mean; blocks that meet are merged.
     """
-    blocks: list[tuple[float, int]] = []  # the mean of the values, and how many they are
+    blocks: list[tuple[float, int]] = []  # mean and number of the values
     for index, value in enumerate(values):
         floor, ceiling = low + index * distance, high - (len(values) - 1 - index) * distance
         blocks.append((min(max(value, floor), ceiling), 1))

@@ -1,4 +1,4 @@
-"""What long work reports to: nobody, a log, or the running cell of a notebook.
+"""What long work reports its progress to: nothing, a log, or the running cell of a notebook.
 
 `onecycle.terminal` has the listeners for a terminal.
 """

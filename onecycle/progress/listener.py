@@ -1,4 +1,4 @@
-"""What long work reports to. The base class is silent; others draw for a person."""
+"""What long work reports its progress to. The base class is silent; subclasses show it."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,9 +6,9 @@ from onecycle.nouns import counted
 
 
 class Progress:
-    """A silent listener: long work calls these methods, and a subclass may show them.
+    """A silent listener: long work calls these methods, and a subclass may show what they report.
 
-    The library never prints. Functions that take long accept a `progress` and report here.
+    The library never prints. Functions that take long accept a `progress` and report to it.
     """
 
     def start(self, title: str, total: int, unit: str = "steps") -> None:
@@ -17,26 +17,26 @@ class Progress:
     def advance(self, count: int = 1, **figures: float) -> None:
         """`count` more units are done. `figures` are the newest readings.
 
-        Known keys: `images` (in these units), `epoch` (done so far, a float), `step`, `loss`,
-        `accuracy` (a fraction), `lr`.
+        Known keys: `images` (number of them in these units), `epoch` (epochs done so far, a
+        float), `step`, `loss`, `accuracy` (a fraction), `lr`.
         """
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """An epoch has ended; `row` is its line of `metrics.jsonl`."""
 
     def finish(self) -> None:
-        """The stage begun last is done."""
+        """The stage that began last is done."""
 
     def note(self, line: str) -> None:
         """One line that the user should see, e.g. where the run folder is, or a warning."""
 
 
 SILENT = Progress()
-"""Shows nothing, in notebooks neither."""
+"""Shows nothing, not even in notebooks."""
 
 
 class Logged(Progress):
-    """Passes everything on to another listener and writes what matters to a log, line by line."""
+    """Passes everything on to another listener, and writes stages, epochs and notes to a log."""
 
     def __init__(self, inner: Progress, write: Callable[[str], None]) -> None:
         self._inner = inner

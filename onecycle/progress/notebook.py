@@ -1,7 +1,7 @@
-"""Progress in the output of a notebook's cell, without anyone asking for it.
+"""Progress in the output of a notebook's cell, shown by default.
 
-The text is shown once and then replaced, by IPython's own display handles. So it needs no widgets,
-looks the same in Jupyter, Colab and editors, and what it said last is stored with the notebook.
+IPython's own display handles show the text once and then replace it. So it needs no widgets,
+looks the same in Jupyter, Colab and editors, and its last state is stored with the notebook.
 """
 
 import sys
@@ -60,7 +60,7 @@ class NotebookProgress(Progress):
         stage, now = self._stages.pop(), perf_counter()
         if now - stage.began >= WORTH_A_LINE:
             self._lines.append(f"{stage.title}: done in {duration(now - stage.began)}")
-        self._has_header = False  # epochs that follow are another training's
+        self._has_header = False  # later epochs belong to another training
         self._draw(now)
 
     def note(self, line: str) -> None:
@@ -80,7 +80,7 @@ class NotebookProgress(Progress):
 
 
 class InNotebooks(Progress):
-    """Shows reports in the cell that runs, and is silent where no notebook is."""
+    """Shows progress in the cell that is running, and is silent outside notebooks."""
 
     def __init__(self) -> None:
         self._cell: int | None = None
@@ -102,7 +102,7 @@ class InNotebooks(Progress):
         self._current().note(line)
 
     def _current(self) -> Progress:
-        """The listener of the running cell; each cell has one of its own."""
+        """The listener of the running cell; each cell has its own."""
         cell = _running_cell()
         if cell is None:
             return SILENT
@@ -112,8 +112,8 @@ class InNotebooks(Progress):
 
 
 def _running_cell() -> int | None:
-    """The number of the cell that runs in this process's notebook; None where there is none."""
-    ipython = sys.modules.get("IPython")  # a notebook has imported it long ago
+    """The number of the cell that is running in this process's notebook; None if there is none."""
+    ipython = sys.modules.get("IPython")  # a notebook has imported it already
     shell: Any = ipython.get_ipython() if ipython is not None else None
     return shell.execution_count if hasattr(shell, "kernel") else None
 

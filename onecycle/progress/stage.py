@@ -1,4 +1,4 @@
-"""A stage of the work as people see it: how far it is, how fast, and its epochs as a table."""
+"""A stage of long work as people see it: its progress, its speed, and its epochs as a table."""
 
 from collections.abc import Iterator, Mapping
 from time import perf_counter
@@ -22,12 +22,12 @@ class Stage:
         self.figures: dict[str, float] = {}
         self.began = self._mark = perf_counter()
         self._images = self._busy = 0.0
-        self._first: tuple[int, float] | None = None  # done, when: what a resumed run had before
+        self._first: tuple[int, float] | None = None  # (done, time) at first; a resumed run is > 0
 
     def advance(self, now: float, count: int, figures: Mapping[str, float]) -> None:
-        """Take a report in, at the time `now`."""
+        """Take in a report made at the time `now`."""
         self.done += count
-        if self._first is None or count < 0:  # a download may have to begin anew
+        if self._first is None or count < 0:  # a download may have to start again
             self._first = self.done, now
         if "images" in figures:
             self._images += figures["images"]
@@ -36,30 +36,30 @@ class Stage:
         self.figures.update(figures)
 
     def pause_over(self, now: float) -> None:
-        """The time since the last report was not spent on steps but, say, on an evaluation."""
+        """Don't count the time since the last report as steps: it went, say, into an evaluation."""
         self._mark = now
 
     @property
     def images_per_second(self) -> float | None:
-        """Over the steps of this stage, without pauses; None as long as there are none."""
+        """Over the steps of this stage, without pauses; None before the first one."""
         return self._images / self._busy if self._images and self._busy else None
 
     @property
     def count(self) -> str:
-        """What is done of the whole, e.g. `700/2,352 steps`."""
+        """How much is done, e.g. `700/2,352 steps`."""
         if self.unit == "bytes":
             return f"{amount(self.done)} of {amount(self.total)}"
         return f"{self.done:,}/{counted(self.total, self.unit.removesuffix('s'))}"
 
     def rate(self, now: float) -> float | None:
-        """Units a second so far; None as long as that isn't known."""
+        """Units per second so far; None if not known yet."""
         if self._first is None or self.done <= self._first[0] or now <= self._first[1]:
             return None
         done, since = self._first
         return (self.done - done) / (now - since)
 
     def seconds_left(self, now: float) -> float | None:
-        """At the speed so far; None as long as that isn't known."""
+        """At the speed so far; None if not known yet."""
         rate = self.rate(now)
         return None if rate is None else max(0, self.total - self.done) / rate
 
@@ -72,51 +72,51 @@ class Stage:
         return f"epoch {epoch:.2f}/{round(self.total * epoch / step)}"
 
     def readings(self, now: float) -> dict[str, str]:
-        """What there is to say, by name, ready to be shown; in the order of reading."""
+        """The texts to show, by name, in reading order."""
         figures = self.figures
-        said = {"epoch": self.epochs or "", "count": self.count}
+        texts = {"epoch": self.epochs or "", "count": self.count}
         if speed := self.images_per_second:
-            said["speed"] = f"{speed:,.0f} images/s"
+            texts["speed"] = f"{speed:,.0f} images/s"
         if self.unit == "bytes" and (rate := self.rate(now)) is not None:
-            said["speed"] = f"{amount(rate)}/s"
+            texts["speed"] = f"{amount(rate)}/s"
         if "loss" in figures:
-            said["loss"] = f"loss {figures['loss']:.3f}"
+            texts["loss"] = f"loss {figures['loss']:.3f}"
         if "accuracy" in figures:
-            said["accuracy"] = f"accuracy {percent(figures['accuracy'])}"
+            texts["accuracy"] = f"accuracy {percent(figures['accuracy'])}"
         if "lr" in figures:
-            said["lr"] = f"lr {figures['lr']:.3g}"
+            texts["lr"] = f"lr {figures['lr']:.3g}"
         if (left := self.seconds_left(now)) is not None:
-            said["left"] = f"{duration(left)} left"
-        return {name: text for name, text in said.items() if text}
+            texts["left"] = f"{duration(left)} left"
+        return {name: text for name, text in texts.items() if text}
 
 
 def live_line(stage: Stage, now: float, width: int, bars: str = "━─") -> "Text":
-    """The stage in one line of at most `width` columns: what matters least is left out first."""
+    """The stage in one line of at most `width` columns; the least important parts go first."""
     from rich.text import Text
 
-    said = stage.readings(now)
-    if "epoch" in said:
-        said["count"] = f"step {stage.done:,}/{stage.total:,}"
+    texts = stage.readings(now)
+    if "epoch" in texts:
+        texts["count"] = f"step {stage.done:,}/{stage.total:,}"
     room = width - 1 - len(stage.title)
-    for name in ("count" if "epoch" in said else "", "lr", "speed", "accuracy", "loss", "left"):
-        if sum(len(text) + 2 for text in said.values()) <= room:
+    for name in ("count" if "epoch" in texts else "", "lr", "speed", "accuracy", "loss", "left"):
+        if sum(len(text) + 2 for text in texts.values()) <= room:
             break
-        said.pop(name, None)
-    spare = room - sum(len(text) + 2 for text in said.values()) - 1
+        texts.pop(name, None)
+    spare = room - sum(len(text) + 2 for text in texts.values()) - 1
     bar = min(BAR_WIDTH, spare // 5 * 5)  # in steps, so that it does not twitch with every digit
     line = Text(stage.title, style="bold", no_wrap=True)
     if bar > 0:
         filled = round(bar * min(1.0, stage.done / stage.total)) if stage.total else 0
         line.append(" ").append(bars[0] * filled, style="cyan not bold")
         line.append(bars[1] * (bar - filled), style="dim not bold")
-    for text in said.values():
+    for text in texts.values():
         line.append(f"  {text}", style="not bold")
     line.truncate(width, overflow="ellipsis")
     return line
 
 
-def told(row: Mapping[str, float]) -> Iterator[str]:
-    """What there is to say of an epoch, for a line of its own."""
+def epoch_readings(row: Mapping[str, float]) -> Iterator[str]:
+    """An epoch's figures as texts, for a line of a log."""
     for split in splits_of(row):
         yield f"{split} loss {row[f'{split}_loss']:.4f}"
         yield f"{split} accuracy {percent(row[f'{split}_accuracy'])}"
@@ -130,7 +130,7 @@ def splits_of(row: Mapping[str, float]) -> list[str]:
 
 
 def header(row: Mapping[str, float]) -> tuple[str, str]:
-    """Two lines over the epochs' table, for rows like `row`."""
+    """The two header lines of the table of epochs, for rows like `row`."""
     splits = splits_of(row)
     names = {"train": "train", "val": "validation", "test": "test"}
     above = " " * 5 + "".join(f"{names[split]:>18}" for split in splits)
@@ -148,12 +148,12 @@ def table_row(row: Mapping[str, float]) -> str:
 
 
 def percent(fraction: float) -> str:
-    """`95.25 %` of 0.9525."""
+    """`95.25 %` for 0.9525."""
     return f"{100 * fraction:.2f} %"
 
 
 def amount(count: float) -> str:
-    """A number of bytes as one would say it: `512 B`, `55.3 kB`, `170.5 MB`."""
+    """A number of bytes in a readable unit: `512 B`, `55.3 kB`, `170.5 MB`."""
     for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if abs(count) >= 0.99995 * size:
             return f"{count / size:.1f} {unit}"
@@ -161,7 +161,7 @@ def amount(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as one would say it: `0.4 s`, `41 s`, `12 min 05 s`, `2 h 05 min`."""
+    """A time in readable units: `0.4 s`, `41 s`, `12 min 05 s`, `2 h 05 min`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
