@@ -2,7 +2,8 @@
 
 Each image as the network got it is compared with the image as it is in the data, shifted and
 mirrored in every way that the recipe allows. The way that agrees in most pixels is what was done;
-where pixels were blanked beside, a square was cut out. What the code says it does isn't asked.
+where pixels were blanked as well, a square was cut out. What the code says it does isn't asked: of
+the transforms it takes only how far they may shift an image.
 
 Shapes: B batch, C channels, H height, W width, S shifts, P probed pixels, X ways:
 the shifts of the image as it is, then those of its mirror image.
@@ -40,8 +41,8 @@ class Applied:
 
     Attributes:
         images: looked at.
-        decided: those of them for which one way fits better than all others; the rest, such as
-            images of one colour, say nothing about shifts and mirror images.
+        decided: those of them for which one way fits, and better than all others; the rest, such
+            as images of one colour, or with altered pixels, say nothing about shifts and mirrors.
         shifted, flipped: of the decided ones.
         untouched: of the decided ones, neither shifted, nor flipped, nor cut.
         cut: images with blanked pixels, of all.
@@ -105,7 +106,7 @@ def applied_to(batches: Batches, step: int, batch_BCHW: Tensor) -> Applied:
         step: of the training, from 0.
         batch_BCHW: as the network gets it.
     """
-    train, padding = batches.train, batches.crop_padding
+    train, padding = batches.train, sum(each.expected.farthest for each in batches.transforms)
     count = min(len(batch_BCHW), images_to_look_at(train.image_shape, padding))
     pixels_BHWC = torch.from_numpy(train.images_NHWC[batches.indices(step)[:count]])
     mean_C, std_C = torch.tensor(batches.mean), torch.tensor(batches.std)
@@ -135,10 +136,10 @@ def applied(originals_BHWC: Tensor, batch_BCHW: Tensor, padding: int) -> Applied
     ways = _best_ways(padded_BHWC, given_BHWC, padding)
     expected_BHWC = _cropped(padded_BHWC, ways, given_BHWC.shape)
     upright_BHWC = _mirrored_back(given_BHWC, ways.flipped_B)
-    cut_pixels_B, unexplained_B = _blanked(expected_BHWC, upright_BHWC)
+    cut_pixels_B, unexplained_B, fits_B = _blanked(expected_BHWC, upright_BHWC)
     moves_B = torch.stack([ways.rows_B - padding, ways.columns_B - padding]).abs().amax(0)
     untouched_B = (moves_B == 0) & ~ways.flipped_B & (cut_pixels_B == 0)
-    decided_B = ways.decided_B
+    decided_B = ways.decided_B & fits_B
     return Applied(
         images=len(given_BHWC),
         decided=int(decided_B.sum()),
@@ -202,8 +203,12 @@ def _mirrored_back(given_BHWC: Tensor, flipped_B: Tensor) -> Tensor:
     return torch.where(flipped_B[:, None, None, None], given_BHWC.flip(2), given_BHWC)
 
 
-def _blanked(expected_BHWC: Tensor, found_BHWC: Tensor) -> tuple[Tensor, Tensor]:
-    """For each image: pixels that are blank and should not be, and whether others differ."""
+def _blanked(expected_BHWC: Tensor, found_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For each image: pixels that are blank and should not be, whether others differ, and whether
+    no more than half of those do, so that the image is what was expected. If not, none is cut.
+    """
     differs_BHW = ((expected_BHWC - found_BHWC).abs() >= NEAR).any(-1)
     blank_BHW = (found_BHWC.abs() < NEAR).all(-1)
-    return (differs_BHW & blank_BHW).sum((1, 2)), (differs_BHW & ~blank_BHW).any(-1).any(-1)
+    others_B = (differs_BHW & ~blank_BHW).sum((1, 2))
+    fits_B = 2 * others_B <= (~blank_BHW).sum((1, 2))
+    return (differs_BHW & blank_BHW).sum((1, 2)) * fits_B, others_B > 0, fits_B

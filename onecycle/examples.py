@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from onecycle.data.augment import Draws, augment
 from onecycle.evaluate import Evaluation
 from onecycle.interpret import (
     effective_receptive_fields,
@@ -112,15 +111,9 @@ def augmented(training: Training, indices: np.ndarray, version: int) -> np.ndarr
     """uint8 images as the training would see them in epoch `version`, with its own draws."""
     batches = training.batches
     step = version * batches.steps_per_epoch
-    draws = batches.draws(step)
-    rows = torch.arange(len(indices)) % len(draws.flips_B)
-    picked = Draws(draws.shifts_B2[rows], draws.flips_B[rows], draws.corners_B2[rows])
-    batch_BHWC = augment(
-        batches.images.normalised(indices),
-        picked.to(batches.device),
-        crop_padding=batches.crop_padding,
-        cutout=batches.cutout,
-    )
+    rows = torch.arange(len(indices)) % len(batches.indices(step))
+    picked = tuple(drawn_B[rows] for drawn_B in batches.draws(step))
+    batch_BHWC = batches.transformed(batches.images.normalised(indices), picked)
     pixels = batch_BHWC.cpu().numpy() * np.array(batches.std) + np.array(batches.mean)
     return np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onecycle.applied import MOST, Applied, applied, images_to_look_at, is_looked_at
-from onecycle.data import augment
+from onecycle.data.transforms import Crop, Cutout, Flip
 
 
 def images(count: int, height: int = 16, width: int = 16, seed: int = 0) -> Tensor:
@@ -20,13 +20,13 @@ def images(count: int, height: int = 16, width: int = 16, seed: int = 0) -> Tens
 
 
 def augmented(originals: Tensor, padding: int, flip: float, cutout: int, seed: int = 0):
-    """The batch B C H W, and the draws."""
+    """The batch B C H W, and each transform's draws."""
     shape = (originals.shape[1], originals.shape[2])
-    draws = augment.draw(
-        len(originals), shape, crop_padding=padding, flip=flip, cutout=cutout,
-        generator=torch.Generator().manual_seed(seed),
-    )  # fmt: skip
-    batch = augment.augment(originals, draws, crop_padding=padding, cutout=cutout)
+    batch, draws = originals, []
+    for transform in (Crop(padding), Flip(flip), Cutout(cutout)):
+        generator = torch.Generator().manual_seed(seed)
+        draws.append(transform.draw(len(originals), shape, generator))
+        batch = transform.apply(batch, draws[-1])
     return batch.permute(0, 3, 1, 2), draws
 
 
@@ -37,16 +37,16 @@ def augmented(originals: Tensor, padding: int, flip: float, cutout: int, seed: i
 )  # fmt: skip
 def test_counts_are_those_of_the_draws(padding, flip, cutout, width, seed, half):
     originals = images(24, 16, width, seed)
-    batch, draws = augmented(originals, padding, flip, cutout, seed)
+    batch, (shifts, flips, _) = augmented(originals, padding, flip, cutout, seed)
     found = applied(originals, batch.bfloat16() if half else batch, padding)
-    moves = (draws.shifts_B2 - padding).abs().amax(1)
+    moves = (shifts - padding).abs().amax(1)
     moved = moves > 0
     assert found.images == found.decided == 24
-    assert (found.shifted, found.flipped) == (int(moved.sum()), int(draws.flips_B.sum()))
+    assert (found.shifted, found.flipped) == (int(moved.sum()), int(flips.sum()))
     assert found.farthest == int(moves.max())
     assert found.cut == (24 if cutout else 0)
     assert 0 <= found.cut_pixels <= 24 * cutout**2
-    assert found.untouched == (0 if cutout else int((~moved & ~draws.flips_B).sum()))
+    assert found.untouched == (0 if cutout else int((~moved & ~flips[:, 0]).sum()))
     assert found.unexplained == found.wrong_size == 0
 
 

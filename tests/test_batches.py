@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from onecycle.data.batches import Batches
 from onecycle.data.image_set import ImageSet
+from onecycle.data.transforms import Crop, Cutout, Flip
 from onecycle.errors import InputError
 
 
@@ -23,7 +24,7 @@ def make(count: int = 70, batch_size: int = 16, **changes) -> Batches:
     )
     options = {
         "train": train, "batch_size": batch_size, "seed": 5, "mean": (0.5, 0.4, 0.3),
-        "std": (0.2, 0.3, 0.4), "crop_padding": 2, "flip": 0.5, "cutout": 4,
+        "std": (0.2, 0.3, 0.4), "transforms": (Crop(2), Flip(0.5), Cutout(4)),
         "device": torch.device("cpu"),
     }  # fmt: skip
     return Batches(**(options | changes))
@@ -66,7 +67,7 @@ def test_a_step_does_not_depend_on_what_came_before():
 
 
 def test_labels_belong_to_their_images():
-    batches = make(crop_padding=0, flip=0.0, cutout=0)
+    batches = make(transforms=())
     batch, labels = batches.cut(3)
     for image, label, index in zip(batch, labels, batches.indices(3), strict=True):
         pixels = image.permute(1, 2, 0) * torch.tensor(batches.std) + torch.tensor(batches.mean)
@@ -100,4 +101,4 @@ def test_memory_mapped_images_give_the_same_batches(tmp_path):
 
 def test_a_cutout_larger_than_the_image_is_refused():
     with pytest.raises(InputError, match=r"cutout: 11 is larger than the image \(12 x 10 pixels\)"):
-        make(cutout=11)
+        make(transforms=(Cutout(11),))

@@ -33,7 +33,8 @@ from benchmarks.peers import (
 )
 from benchmarks.peers.turns import Turns
 from onecycle import models
-from onecycle.data import augment
+from onecycle.data.batches import normalise
+from onecycle.data.transforms import Crop, Cutout, Flip
 from onecycle.errors import InputError
 from onecycle.plan import Plan
 
@@ -69,28 +70,28 @@ def test_networks_have_the_briefs_parameters() -> None:
     assert sum(p.numel() for p in plain.parameters()) == 6_573_130
 
 
-def batched(images: work.Images, draws: augment.Draws) -> np.ndarray:
-    normalised = augment.normalise(
+TRANSFORMS = (Crop(work.PADDING), Flip(work.FLIP), Cutout(work.CUTOUT))
+
+
+def batched(images: work.Images, draws: list[torch.Tensor]) -> np.ndarray:
+    done = normalise(
         torch.from_numpy(images.images_NHWC), torch.tensor(images.mean), torch.tensor(images.std)
     )
-    done = augment.augment(normalised, draws, crop_padding=work.PADDING, cutout=work.CUTOUT)
+    for transform, drawn in zip(TRANSFORMS, draws, strict=True):
+        done = transform.apply(done, drawn)
     return done.numpy()
 
 
-def drawn(draws: augment.Draws, index: int) -> transforms.Draw:
-    top, left = draws.shifts_B2[index].tolist()
-    corner = draws.corners_B2[index].tolist()
-    return transforms.Draw(top, left, bool(draws.flips_B[index]), *corner)
+def drawn(draws: list[torch.Tensor], index: int) -> transforms.Draw:
+    (top, left), (flip,), corner = (drawn[index].tolist() for drawn in draws)
+    return transforms.Draw(top, left, flip, *corner)
 
 
 @pytest.mark.parametrize("name", sorted(transforms.TRANSFORMS))
 @given(seed=st.integers(0, 2**20))
 def test_transforms_of_one_image_are_the_batched_ones(name: str, seed: int) -> None:
     images = some_images()
-    draws = augment.draw(
-        6, (32, 32), crop_padding=work.PADDING, flip=work.FLIP, cutout=work.CUTOUT,
-        generator=torch.Generator().manual_seed(seed),
-    )  # fmt: skip
+    draws = [each.draw(6, (32, 32), torch.Generator().manual_seed(seed)) for each in TRANSFORMS]
     transform = transforms.TRANSFORMS[name](images)
     singly = np.stack([transform(index, drawn(draws, index)) for index in range(6)])
     np.testing.assert_allclose(singly, batched(images, draws), atol=2e-5)

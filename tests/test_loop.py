@@ -14,6 +14,7 @@ from onecycle.applied import is_looked_at
 from onecycle.config import Recipe, override
 from onecycle.data import shapes
 from onecycle.data.batches import Batches
+from onecycle.data.transforms import Crop, Cutout, Flip
 from onecycle.plan import Plan
 from onecycle.progress import SILENT
 from onecycle.state import Training
@@ -39,8 +40,8 @@ def small(recipe: Recipe) -> tuple[nn.Module, torch.optim.Optimizer, Batches]:
     )  # fmt: skip
     model = model.to(memory_format=torch.channels_last)
     batches = Batches(
-        train=train, batch_size=64, seed=recipe.seed, mean=mean, std=std, crop_padding=2, flip=0.5,
-        cutout=4, device=CPU,
+        train=train, batch_size=64, seed=recipe.seed, mean=mean, std=std,
+        transforms=(Crop(2), Flip(0.5), Cutout(4)), device=CPU,
     )  # fmt: skip
     return model, optim.build(model, recipe), batches
 

@@ -1,11 +1,17 @@
-"""Was every image cropped, flipped and cut out as the recipe asks?"""
+"""Was every image cropped, flipped and cut out as the recipe asks?
+
+What to expect is data that each transform gives; what was done, `applied` has measured.
+"""
+
+import math
 
 from scipy.stats import binomtest
 
 from onecycle.applied import Applied
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, percent, unknown
-from onecycle.config import Recipe
+from onecycle.data import transforms
+from onecycle.data.transforms import Expected, Transform
 from onecycle.nouns import counted
 
 NEAR_ENOUGH = 0.05
@@ -18,62 +24,75 @@ HIDDEN = "not measured: too little is left of any image to tell how it was chang
 
 
 def lines(evidence: Evidence) -> list[Line]:
-    """One line for each transform, and what they come to together."""
-    recipe, counts = evidence.recipe, evidence.measured.get("applied")
+    """One line for each thing that can be done to images, and what they come to together."""
+    counts, asked = evidence.measured.get("applied"), transforms.of(evidence.recipe)
     if not counts:
         return [unknown("Crop, flip and cutout", "as in the recipe")]
-    found = Applied.from_json(counts)
-    if not found.decided and not found.unexplained:  # a cutout as large as the images, say
-        return [unknown("Crop, flip and cutout", "as in the recipe", HIDDEN), _nothing_else(found)]
+    found, wanted = Applied.from_json(counts), _together([each.expected for each in asked])
+    rest = _nothing_else(wanted, asked, found)
+    if not found.decided and (wanted.altered or not found.unexplained):  # all of it cut out, say
+        return [unknown("Crop, flip and cutout", "as in the recipe", HIDDEN), rest]
     return [
-        _crop(recipe, found),
-        _flip(recipe, found),
-        _cutout(recipe, found),
-        _together(recipe, found),
-        _idle(recipe, found),
-        _nothing_else(found),
+        _crop(wanted, found),
+        _flip(wanted, found),
+        _cutout(wanted, found),
+        _untouched(wanted, found),
+        _idle(asked, found),
+        rest,
     ]
 
 
-def _crop(recipe: Recipe, found: Applied) -> Line:
-    share = _shifted(recipe)
+def _together(each: list[Expected]) -> Expected:
+    """What several transforms, drawn apart from each other, come to."""
+    shares = {
+        name: 1 - math.prod(1 - getattr(one, name) for one in each)
+        for name in ("shifted", "mirrored", "blanked", "altered")
+    }
+    sizes = {
+        name: sum(getattr(one, name) for one in each) for name in ("farthest", "blanked_pixels")
+    }
+    return Expected(**shares, **sizes)
+
+
+def _crop(wanted: Expected, found: Applied) -> Line:
     name, measured = "Random crop", f"{_of(found.shifted, found.decided)} shifted"
-    if not recipe.crop_padding:
+    if not wanted.shifted:
         return Line(name, "none", measured, found.shifted == 0)
-    reached = found.farthest <= recipe.crop_padding
+    reached = found.farthest <= wanted.farthest
     if found.decided >= 100:  # the farthest shift has been drawn by then
-        reached = found.farthest == recipe.crop_padding
+        reached = found.farthest == wanted.farthest
     return Line(
         name,
-        f"{percent(share)} shifted, by up to {counted(recipe.crop_padding, 'pixel')}",
+        f"{percent(wanted.shifted)} shifted, by up to {counted(wanted.farthest, 'pixel')}",
         f"{measured}, by up to {counted(found.farthest, 'pixel')}",
-        _fits(found.shifted, found.decided, share) and reached,
+        _fits(found.shifted, found.decided, wanted.shifted) and reached,
     )
 
 
-def _flip(recipe: Recipe, found: Applied) -> Line:
-    passed = _fits(found.flipped, found.decided, recipe.flip)
-    asked = f"{percent(recipe.flip)} mirrored" if recipe.flip else "none"
+def _flip(wanted: Expected, found: Applied) -> Line:
+    passed = _fits(found.flipped, found.decided, wanted.mirrored)
+    asked = f"{percent(wanted.mirrored)} mirrored" if wanted.mirrored else "none"
     return Line("Horizontal flip", asked, f"{_of(found.flipped, found.decided)} mirrored", passed)
 
 
-def _cutout(recipe: Recipe, found: Applied) -> Line:
+def _cutout(wanted: Expected, found: Applied) -> Line:
     """A part of the square may lie on pixels that were blank already, so its size is a bound."""
-    name, measured = "Cutout", f"{_of(found.cut, found.images)} cut"
-    if not recipe.cutout:
+    read = found.images - found.unexplained if wanted.altered else found.images
+    name, measured = "Cutout", f"{_of(found.cut, read)} cut"
+    if not wanted.blanked:
         return Line(name, "none", measured, found.cut == 0)
-    area = recipe.cutout**2
+    area, share = wanted.blanked_pixels, wanted.blanked
     mean = found.cut_pixels / max(found.cut, 1)
     return Line(
         name,
-        f"every image cut, {counted(area, 'pixel')} each",
+        f"{'every image' if share == 1 else percent(share)} cut, {counted(area, 'pixel')} each",
         f"{measured}, {mean:.1f} pixels each that were not blank before",
-        _fits(found.cut, found.images, 1.0) and 0.5 * area <= mean <= area,
+        _fits(found.cut, read, share) and 0.5 * area <= mean <= area,
     )
 
 
-def _together(recipe: Recipe, found: Applied) -> Line:
-    share = (1 - _shifted(recipe)) * (1 - recipe.flip) * (0 if recipe.cutout else 1)
+def _untouched(wanted: Expected, found: Applied) -> Line:
+    share = (1 - wanted.shifted) * (1 - wanted.mirrored) * (1 - wanted.blanked)
     return Line(
         "Images left untouched",
         f"{percent(share)}",
@@ -82,30 +101,32 @@ def _together(recipe: Recipe, found: Applied) -> Line:
     )
 
 
-def _idle(recipe: Recipe, found: Applied) -> Line:
+def _idle(asked: tuple[Transform, ...], found: Applied) -> Line:
     """A transform that is asked for and did nothing to any image."""
-    asked = {
-        "crop": (recipe.crop_padding > 0, found.shifted),
-        "flip": (recipe.flip > 0, found.flipped),
-        "cutout": (recipe.cutout > 0, found.cut),
-    }
-    wanted = [name for name, (on, _) in asked.items() if on]
-    idle = [name for name in wanted if not asked[name][1]]
-    words = f"{' and '.join(idle)} did nothing" if idle else f"{len(wanted)} of {len(wanted)} do"
-    return Line("Transforms that change images", f"all {len(wanted)}", words, not idle)
+    idle = [each.name for each in asked if not _has_acted(each.expected, found)]
+    words = f"{' and '.join(idle)} did nothing" if idle else f"{len(asked)} of {len(asked)} do"
+    return Line("Transforms that change images", f"all {len(asked)}", words, not idle)
 
 
-def _nothing_else(found: Applied) -> Line:
-    measured = f"{_of(found.unexplained, found.images)} differ in other pixels"
+def _has_acted(wanted: Expected, found: Applied) -> bool:
+    return bool(
+        (wanted.shifted and found.shifted)
+        or (wanted.mirrored and found.flipped)
+        or (wanted.blanked and found.cut)
+        or (wanted.altered and found.unexplained)
+    )
+
+
+def _nothing_else(wanted: Expected, asked_for: tuple[Transform, ...], found: Applied) -> Line:
+    asked, measured = "nothing", f"{_of(found.unexplained, found.images)} differ in other pixels"
+    passed = found.unexplained == 0
+    if wanted.altered:
+        names = " and ".join(each.name for each in asked_for if each.expected.altered)
+        asked = f"{percent(wanted.altered)} in other pixels, by {names}"
+        passed = _fits(found.unexplained, found.images, wanted.altered)
     if found.wrong_size:
         measured += f"; {_of(found.wrong_size, found.images)} have another size"
-    passed = found.unexplained == found.wrong_size == 0
-    return Line("Anything else done to images", "nothing", measured, passed)
-
-
-def _shifted(recipe: Recipe) -> float:
-    """The share of images that a random crop moves: all positions but the middle one."""
-    return 1 - 1 / (2 * recipe.crop_padding + 1) ** 2
+    return Line("Anything else done to images", asked, measured, passed and found.wrong_size == 0)
 
 
 def _fits(count: int, total: int, share: float) -> bool:

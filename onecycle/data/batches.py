@@ -13,9 +13,8 @@ from torch import Tensor
 
 from onecycle import runtime
 from onecycle.config.sizes import steps_per_epoch
-from onecycle.data import augment
 from onecycle.data.image_set import ImageSet
-from onecycle.errors import InputError
+from onecycle.data.transforms import Transform
 
 RESIDENT_SHARE = 0.5
 """Share of a GPU's free memory that the images may take; beyond it batches are cut on the CPU."""
@@ -72,7 +71,17 @@ class Images:
             picked = self._resident_NHWC[runtime.sent(indices, self._device)]
         else:
             picked = runtime.sent(torch.from_numpy(self._host_NHWC[indices_B]), self._device)
-        return augment.normalise(picked, self._mean_C, self._std_C)
+        return normalise(picked, self._mean_C, self._std_C)
+
+
+def normalise(images_BHWC: Tensor, mean_C: Tensor, std_C: Tensor) -> Tensor:
+    """float32 images of channel mean 0 and standard deviation 1 from uint8 ones.
+
+    Args:
+        images_BHWC: uint8.
+        mean_C, std_C: float32, of the images scaled to [0, 1].
+    """
+    return images_BHWC.float().mul_(1 / (255 * std_C)).sub_(mean_C / std_C)
 
 
 _COPIES: WeakKeyDictionary[ImageSet, dict[tuple[object, ...], Images]] = WeakKeyDictionary()
@@ -106,9 +115,9 @@ class Batches:
     Attributes:
         train: the images.
         batch_size: images in a global batch.
-        seed: of the streams `shuffle` and `augment`.
+        seed: of the stream `shuffle`, and of those of the transforms.
         mean, std: channel statistics for normalising.
-        crop_padding, flip, cutout: the transforms; see `augment`.
+        transforms: what is done to the images, in order.
         device: where batches are made.
         rank, world_size: this process among all that share a training.
     """
@@ -118,9 +127,7 @@ class Batches:
     seed: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    crop_padding: int
-    flip: float
-    cutout: int
+    transforms: tuple[Transform, ...]
     device: torch.device
     rank: int = 0
     world_size: int = 1
@@ -128,11 +135,8 @@ class Batches:
 
     def __post_init__(self) -> None:
         height, width, _ = self.train.image_shape
-        if self.cutout > min(height, width):
-            raise InputError(
-                f"cutout: {self.cutout} is larger than the image ({height} x {width} pixels); "
-                "lower it"
-            )
+        for transform in self.transforms:
+            transform.check(height, width)
         images = Images.of(self.train, self.device, self.mean, self.std)
         object.__setattr__(self, "images", images)
 
@@ -149,28 +153,34 @@ class Batches:
         stop = len(order_N) if last else (position + 1) * self.batch_size
         return order_N[position * self.batch_size : stop]
 
-    def draws(self, step: int) -> augment.Draws:
-        """What happens to each image of the global batch of `step`."""
+    def draws(self, step: int) -> tuple[Tensor, ...]:
+        """What happens to each image of the global batch of `step`, by each transform in turn."""
         height, width, _ = self.train.image_shape
-        return augment.draw(
-            len(self.indices(step)),
-            (height, width),
-            crop_padding=self.crop_padding,
-            flip=self.flip,
-            cutout=self.cutout,
-            generator=runtime.generator(self.seed, "augment", step),
+        count = len(self.indices(step))
+        return tuple(
+            each.draw(count, (height, width), runtime.generator(self.seed, each.stream, step))
+            for each in self.transforms
         )
+
+    def transformed(self, images_BHWC: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
+        """Normalised images on the device as the transforms change them.
+
+        Args:
+            images_BHWC: float32.
+            draws: for each transform what happens to each of these images.
+        """
+        for transform, drawn_B in zip(self.transforms, draws, strict=True):
+            images_BHWC = transform.apply(images_BHWC, runtime.sent(drawn_B, self.device))
+        return images_BHWC
 
     def cut(self, step: int) -> tuple[Tensor, Tensor]:
         """This rank's batch of `step`: float32 images B C H W (channels_last), int64 labels B."""
         indices = self.indices(step)
         start = len(indices) * self.rank // self.world_size
         stop = len(indices) * (self.rank + 1) // self.world_size
-        batch_BHWC = augment.augment(
+        batch_BHWC = self.transformed(
             self.images.normalised(indices[start:stop]),
-            self.draws(step).slice(start, stop).to(self.device),
-            crop_padding=self.crop_padding,
-            cutout=self.cutout,
+            tuple(drawn_B[start:stop] for drawn_B in self.draws(step)),
         )
         labels_B = runtime.sent(
             torch.from_numpy(self.train.labels_N[indices[start:stop]]), self.device

@@ -8,7 +8,7 @@ from torch import nn
 from onecycle import kernels, models, optim, runtime
 from onecycle.config import Recipe, override
 from onecycle.config.sizes import resolve_sizes
-from onecycle.data import Splits, splits_of
+from onecycle.data import Splits, splits_of, transforms
 from onecycle.data.batches import Batches
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError
@@ -73,9 +73,7 @@ def assembled(
         seed=recipe.seed,
         mean=_numbers(recipe.mean),
         std=_numbers(recipe.std),
-        crop_padding=recipe.crop_padding,
-        flip=recipe.flip,
-        cutout=recipe.cutout,
+        transforms=transforms.of(recipe),
         device=device,
     )
     return Training(recipe, model, optim.build(model, recipe), batches, test, val, device)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from onecycle.config import Recipe
+from onecycle.data import transforms
 from onecycle.errors import InputError
 from onecycle.nouns import counted
 
@@ -59,20 +60,13 @@ def refuse_early(recipe: Recipe) -> None:
 
 
 def refuse_transforms(recipe: Recipe, height: int, width: int) -> None:
-    """Refuse transforms that leave nothing of images of this size.
+    """Refuse transforms that can't be applied to images of this size.
 
     Raises:
-        InputError: the cut square or the padding is too large.
+        InputError: naming the setting and the remedy.
     """
-    side = min(height, width)
-    size = f"{side} pixels" if height == width else f"{height} x {width} pixels"
-    if recipe.cutout > side:
-        raise InputError(f"cutout: {recipe.cutout} is larger than the image ({size}); lower it")
-    if recipe.crop_padding >= side:
-        raise InputError(
-            f"crop_padding: {recipe.crop_padding} can shift all of the image ({size}) out of "
-            "sight; lower it"
-        )
+    for transform in transforms.of(recipe):
+        transform.check(height, width)
 
 
 def refuse_statistics(recipe: Recipe, channels: int) -> None:

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onecycle import runtime
-from onecycle.data import augment
-from onecycle.data.batches import Batches
+from onecycle.config import Recipe
+from onecycle.data import transforms
+from onecycle.data.batches import Batches, normalise
 from onecycle.data.image_set import ImageSet
+from onecycle.data.transforms import Crop, Cutout, Flip
 
 SIDES = st.integers(8, 20)
 
@@ -22,12 +24,9 @@ def images(count: int, height: int, width: int, channels: int = 3, seed: int = 0
 @given(height=SIDES, width=SIDES, padding=st.integers(0, 6), seed=st.integers(0, 1000))
 def test_crop_is_the_shifted_image_within_zeros(height, width, padding, seed):
     batch = images(5, height, width, seed=seed)
-    draws = augment.draw(
-        5, (height, width), crop_padding=padding, flip=0, cutout=0,
-        generator=runtime.generator(seed, "test"),
-    )  # fmt: skip
-    cropped = augment.random_crop(batch, draws.shifts_B2, padding)
-    for image, result, (row, column) in zip(batch, cropped, draws.shifts_B2.tolist(), strict=True):
+    shifts = Crop(padding).draw(5, (height, width), runtime.generator(seed, "test"))
+    cropped = Crop(padding).apply(batch, shifts)
+    for image, result, (row, column) in zip(batch, cropped, shifts.tolist(), strict=True):
         padded = np.pad(image.numpy(), ((padding, padding), (padding, padding), (0, 0)))
         expected = padded[row : row + height, column : column + width]
         assert np.array_equal(result.numpy(), expected)
@@ -35,7 +34,7 @@ def test_crop_is_the_shifted_image_within_zeros(height, width, padding, seed):
 
 def test_flip_mirrors_only_the_marked_images():
     batch = images(4, 6, 7)
-    flipped = augment.random_flip(batch, torch.tensor([True, False, True, False]))
+    flipped = Flip(0.5).apply(batch, torch.tensor([[True], [False], [True], [False]]))
     assert np.array_equal(flipped[0], np.fliplr(batch[0]))
     assert np.array_equal(flipped[1], batch[1])
     assert np.array_equal(flipped[2], np.fliplr(batch[2]))
@@ -44,12 +43,9 @@ def test_flip_mirrors_only_the_marked_images():
 @given(height=SIDES, width=SIDES, side=st.integers(0, 8), seed=st.integers(0, 1000))
 def test_cutout_clears_exactly_one_whole_square(height, width, side, seed):
     batch = images(6, height, width, seed=seed)
-    draws = augment.draw(
-        6, (height, width), crop_padding=0, flip=0, cutout=side,
-        generator=runtime.generator(seed, "test"),
-    )  # fmt: skip
-    cut = augment.cut_out(batch, draws.corners_B2, side)
-    for image, result, (row, column) in zip(batch, cut, draws.corners_B2.tolist(), strict=True):
+    corners = Cutout(side).draw(6, (height, width), runtime.generator(seed, "test"))
+    cut = Cutout(side).apply(batch, corners)
+    for image, result, (row, column) in zip(batch, cut, corners.tolist(), strict=True):
         expected = image.numpy().copy()
         expected[row : row + side, column : column + side] = 0
         assert np.array_equal(result.numpy(), expected)
@@ -57,27 +53,46 @@ def test_cutout_clears_exactly_one_whole_square(height, width, side, seed):
 
 
 def test_every_crop_position_and_every_square_is_equally_likely():
-    draws = augment.draw(
-        200_000, (12, 10), crop_padding=2, flip=0.3, cutout=4,
-        generator=runtime.generator(0, "test"),
-    )  # fmt: skip
-    shifts = np.bincount((draws.shifts_B2[:, 0] * 5 + draws.shifts_B2[:, 1]).numpy())
-    corners = np.bincount((draws.corners_B2[:, 0] * 7 + draws.corners_B2[:, 1]).numpy())
+    drawn = [
+        each.draw(200_000, (12, 10), runtime.generator(0, "test"))
+        for each in (Crop(2), Flip(0.3), Cutout(4))
+    ]
+    shifts = np.bincount((drawn[0][:, 0] * 5 + drawn[0][:, 1]).numpy())
+    corners = np.bincount((drawn[2][:, 0] * 7 + drawn[2][:, 1]).numpy())
     for counts, cells in ((shifts, 25), (corners, 63)):
         assert len(counts) == cells
         chi_squared = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
         assert chi_squared < cells + 5 * np.sqrt(2 * cells)
-    assert draws.flips_B.float().mean().item() == pytest.approx(0.3, abs=0.005)
+    assert drawn[1].float().mean().item() == pytest.approx(0.3, abs=0.005)
 
 
 def test_switching_one_transform_off_leaves_the_other_draws_alone():
-    def drawn(**changes):
-        options = {"crop_padding": 4, "flip": 0.5, "cutout": 8} | changes
-        return augment.draw(50, (32, 32), generator=runtime.generator(3, "test"), **options)
+    def drawn(**changes) -> dict[str, torch.Tensor]:
+        recipe = Recipe(**{"crop_padding": 4, "flip": 0.5, "cutout": 8} | changes)
+        return {
+            each.name: each.draw(50, (32, 32), runtime.generator(3, each.stream))
+            for each in transforms.of(recipe)
+        }
 
-    assert torch.equal(drawn().flips_B, drawn(cutout=0, crop_padding=0).flips_B)
-    assert torch.equal(drawn().shifts_B2, drawn(flip=0).shifts_B2)
-    assert torch.equal(drawn().corners_B2, drawn(flip=0, crop_padding=0).corners_B2)
+    assert torch.equal(drawn()["flip"], drawn(cutout=0, crop_padding=0)["flip"])
+    assert torch.equal(drawn()["crop"], drawn(flip=0)["crop"])
+    assert torch.equal(drawn()["cutout"], drawn(flip=0, crop_padding=0)["cutout"])
+
+
+def test_the_draws_are_those_of_older_versions():
+    """Five numbers for each image of the stream `augment`, in this order, whatever is on."""
+    recipe, shape = Recipe(crop_padding=3, flip=0.4, cutout=5), (20, 30)
+    generator = torch.Generator().manual_seed(runtime.seed_of(7, "augment", 12))
+    five = torch.rand(40, 5, generator=generator, dtype=torch.float64).numpy()
+    expected = {
+        "crop": np.floor(five[:, 0:2] * 7),
+        "flip": five[:, 2:3] < 0.4,
+        "cutout": np.floor(five[:, 3:5] * (20 - 5 + 1, 30 - 5 + 1)),
+    }
+    for each in transforms.of(recipe):
+        found = each.draw(40, shape, runtime.generator(7, each.stream, 12))
+        assert np.array_equal(found.numpy(), expected.pop(each.name))
+    assert not expected
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -85,7 +100,7 @@ def test_normalise_agrees_with_the_formula(channels):
     pixels = torch.randint(0, 256, (3, 5, 4, channels), dtype=torch.uint8)
     mean, std = torch.rand(channels), torch.rand(channels) + 0.1
     expected = (pixels.double() / 255 - mean.double()) / std.double()
-    normalised = augment.normalise(pixels, mean, std)
+    normalised = normalise(pixels, mean, std)
     assert normalised.dtype == torch.float32
     torch.testing.assert_close(normalised.double(), expected, atol=1e-5, rtol=1e-5)
 
@@ -98,7 +113,7 @@ def test_real_batches_shift_flip_and_cut_as_often_as_theory_says():
     train = ImageSet(pixels, np.zeros(count, np.int64), ("a", "b"), ("",) * count)
     batches = Batches(
         train=train, batch_size=512, seed=1, mean=(0.0,), std=(1.0,),
-        crop_padding=2, flip=0.5, cutout=5, device=torch.device("cpu"),
+        transforms=(Crop(2), Flip(0.5), Cutout(5)), device=torch.device("cpu"),
     )  # fmt: skip
     shifted = flipped = cut = 0
     for step in range(batches.steps_per_epoch):
