@@ -29,7 +29,7 @@ from onecycle.cli import evaluation, main, screens, usage
 from onecycle.cli.commands import COMMANDS, Command
 from onecycle.cli.flags import parse
 from onecycle.config import Recipe, from_toml, override, to_toml
-from onecycle.config.declaring import settings
+from onecycle.config.declaring import Setting, settings
 from onecycle.data import cache
 from onecycle.data.describe import DataDescription, SplitDescription
 from onecycle.data.image_set import LeftOut
@@ -625,43 +625,29 @@ def test_a_numeric_peak_keeps_its_share_when_only_the_epochs_change(tmp_path: Pa
     assert printed("train --config my.toml").peak_epoch == 6
 
 
-OTHER_VALUES = {
-    "recipe": "mine",
-    "data": "photos",
-    "label_set": "coarse",
-    "resize": "squash",
-    "on_bad_image": "skip",
-    "class_weights": "balanced",
-    "mean": "0.1 0.2",
-    "std": "0.1,0.2",
-    "model": "other",
-    "anneal": "cosine",
-    "optimizer": "adamw",
-    "precision": "fp32",
-    "device": "cpu",
-    "width": "0.5",
-    "base_momentum": "0.5",
-    "max_momentum": "0.99",
-    "lr_start": "1e-3",
-    "lr_end": "2e0",
-}
+TIED = {"base_momentum": 0.5, "max_momentum": 0.99, "lr_start": 1e-3, "lr_end": 2.0}
+"""Values of fields that are bounded by another."""
+
+
+def another_value(setting: Setting) -> Any:
+    """A value that is not the default, of the kind that is declared."""
+    if setting.kind is bool:
+        return not setting.default
+    if setting.many:
+        return (0.1, 0.2)
+    if setting.kind is str:
+        return next((word for word in setting.words if word != setting.default), "other")
+    return TIED.get(setting.name, {int: 17, float: 0.125}[setting.kind])
 
 
 @pytest.mark.parametrize("name", settings(Recipe))
 @pytest.mark.parametrize("spelling", [str, lambda name: name.replace("_", "-")])
 def test_every_field_of_a_recipe_is_a_flag(name: str, spelling: Callable[[str], str]) -> None:
-    default = settings(Recipe)[name].default
-    if isinstance(default, bool):
-        text, value = "", not default
-    elif name in ("mean", "std"):
-        text, value = OTHER_VALUES[name], (0.1, 0.2)
-    elif name in OTHER_VALUES:
-        text = OTHER_VALUES[name]
-        value = float(text) if isinstance(default, float) else text
-    elif isinstance(default, int) or name in ("batch_size", "min_steps", "lr_steps"):
-        text, value = "17", 17
+    value = another_value(settings(Recipe)[name])
+    if value is True:
+        text = ""
     else:
-        text, value = "0.125", 0.125
+        text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     assert printed(f"train demo --{spelling(name)} {text}") == override(
         RECIPES["demo"].recipe, **{name: value}
     )
@@ -682,6 +668,13 @@ def test_every_field_of_a_recipe_is_a_flag(name: str, spelling: Callable[[str], 
 def test_an_on_off_flag_in_every_spelling(words: str, value: bool) -> None:
     assert printed(f"train {words} demo").nesterov is value
     assert printed(f"train demo {words}").nesterov is value
+
+
+@pytest.mark.parametrize(
+    "words", ["demo --mean .1 .2 3e-1", "--mean .1 .2 3e-1 demo", "demo --mean=.1,.2,0.3 --tta"]
+)
+def test_a_list_of_numbers_ends_where_they_end(words: str) -> None:
+    assert printed(f"train {words}").mean == (0.1, 0.2, 0.3)
 
 
 def test_words_after_two_dashes_are_no_flags() -> None:
