@@ -169,8 +169,8 @@ def _is_number(value: Any) -> bool:
 def setting(default: Value, **declared: Any) -> Value:
     """A field of a class of settings: all that is known about it besides its name and annotation.
 
-    The annotation is `int`, `float`, `bool`, `str`, a `Literal` of choices, a number or a
-    `Literal` of the words that may stand in its place, or so a `tuple[float, ...]`.
+    The annotation is `int`, `float`, `bool`, `str`, or a `Literal` of choices; or `int`, `float` or
+    `tuple[float, ...]` in a union with a `Literal` of the words that may stand in their place.
 
     Args:
         default: its value where none is given.
@@ -207,12 +207,24 @@ def _setting(field: dataclasses.Field[Any], annotation: Any) -> Setting:
         found = Setting(**known, default=field.default, **declared)
     except TypeError as error:
         raise TypeError(f"{field.name}: {error}") from None
-    if not found.help:
-        raise TypeError(f"{field.name}: has no help; say in one line what it means")
-    if kind in (int, float) and found.ge is None and math.isinf(found.gt):
-        raise TypeError(f"{field.name}: has no lower bound; give ge or gt")
+    for mistake, made in _mistakes(found).items():
+        if made:
+            raise TypeError(f"{field.name}: {mistake}")
     found.check(found.default)
     return found
+
+
+def _mistakes(found: Setting) -> dict[str, bool]:
+    """What a declaration may lack or contradict, and whether it does."""
+    bounded_below = found.ge is not None or math.isfinite(found.gt)
+    return {
+        "has no help; say in one line what it means": not found.help,
+        "has no lower bound; give ge or gt": found.kind in (int, float) and not bounded_below,
+        "has two lower bounds; give ge or gt": found.ge is not None and math.isfinite(found.gt),
+        "has two upper bounds; give le or lt": found.le is not None and math.isfinite(found.lt),
+        "is a list; say by its unit what each number is for": found.many and not found.unit,
+        f"decides '{found.decides}'; see Decides": found.decides not in get_args(Decides),
+    }
 
 
 def _understood(name: str, annotation: Any) -> tuple[type, bool, tuple[str, ...]]:
