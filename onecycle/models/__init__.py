@@ -18,8 +18,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {"custom-resnet": CustomResNet}
 """Every network by the name that a recipe calls it by.
 
 A network takes `classes` and `channels` by keyword, and arguments of its own that have defaults.
-Those that `SETTINGS` names are set by the recipe. Its `forward_features` gives the outputs of its
-stages by name, in order.
+Those that `SETTINGS` names are set by the recipe. If it has `forward_features`, that gives the
+outputs of its stages by name, in order; else its stages are its leaf modules.
 """
 
 SETTINGS = deciding(Recipe, "network")

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onecycle.models.reach import Reaches
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -18,8 +20,9 @@ class Layer:
         output_shape: without the batch, (C, H, W) or (C,).
         parameters: number of trainable and frozen parameters.
         macs: multiply-accumulates for one image, of convolutions and linear layers.
-        receptive_field: side in pixels of the input patch that one output value can see.
-        jump: distance in input pixels between neighbouring outputs (cumulative stride).
+        receptive_field: longer side in pixels of the input patch that one output value can see.
+        jump: distance in input pixels between neighbouring outputs (cumulative stride); the larger
+            one where height and width differ.
     """
 
     name: str
@@ -43,30 +46,27 @@ class Summary:
 def summarize(model: nn.Module, image_shape: tuple[int, int, int] = (32, 32, 3)) -> Summary:
     """The summary of `model` for images of `image_shape` (H, W, C). The model stays untouched.
 
-    The receptive field follows `r += (k - 1) * j; j *= s` along the order of execution (k: kernel,
-    with dilation counted; s: stride; j: jump). That holds for chains of layers with residual
-    additions whose longer branch is the one that runs; layers beside each other would be added
-    up. Additions and other functions that are no modules are not listed and cost no MACs.
+    Receptive field and jump follow the tensors through the network (see `reach`): behind layers in
+    a row `r += (k - 1) * j; j *= s` (k: kernel, with dilation; s: stride; j: jump), and where
+    branches meet, what either sees. Additions and other functions that are no modules are not
+    listed and cost no MACs.
     """
     height, width, channels = image_shape
     probe = deepcopy(model).to("meta").eval()
+    image_BCHW = torch.empty(1, channels, height, width, device="meta")
     layers: list[Layer] = []
-    hooks = [
-        module.register_forward_hook(_recorder(name, layers))
-        for name, module in probe.named_modules()
-        if not list(module.children())
-    ]
-    probe(torch.empty(1, channels, height, width, device="meta"))
-    for hook in hooks:
-        hook.remove()
+    with torch.no_grad(), Reaches(image_BCHW) as reaches:
+        for name, module in probe.named_modules():
+            if not list(module.children()):
+                module.register_forward_hook(_recorder(name, layers, reaches))
+        probe(image_BCHW)
     parameters = sum(p.numel() for p in model.parameters())
     return Summary(tuple(layers), parameters, sum(layer.macs for layer in layers))
 
 
-def _recorder(name: str, layers: list[Layer]) -> Any:
+def _recorder(name: str, layers: list[Layer], reaches: Reaches) -> Any:
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        field, jump = (layers[-1].receptive_field, layers[-1].jump) if layers else (1, 1)
-        kernel, stride = _window(module, inputs[0])
+        axes = reaches.of(output)
         layers.append(
             Layer(
                 name=name,
@@ -74,26 +74,12 @@ def _recorder(name: str, layers: list[Layer]) -> Any:
                 output_shape=tuple(output.shape[1:]),
                 parameters=sum(p.numel() for p in module.parameters()),
                 macs=_macs(module, output),
-                receptive_field=field + (kernel - 1) * jump,
-                jump=jump * stride,
+                receptive_field=max(axis.field for axis in axes),
+                jump=max(axis.jump for axis in axes),
             )
         )
 
     return record
-
-
-def _window(module: nn.Module, batch: Tensor) -> tuple[int, int]:
-    """Effective kernel and stride along the height."""
-    if isinstance(module, nn.AdaptiveMaxPool2d | nn.AdaptiveAvgPool2d):
-        return batch.shape[-2], batch.shape[-2]
-    if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-        kernel, stride = _height(module.kernel_size), _height(module.stride)
-        return (kernel - 1) * _height(getattr(module, "dilation", 1)) + 1, stride
-    return 1, 1
-
-
-def _height(value: Any) -> int:
-    return int(value[0]) if isinstance(value, tuple) else int(value)
 
 
 def _macs(module: nn.Module, output: Tensor) -> int:
