@@ -1,18 +1,17 @@
 """The commands: each calls one function of the package and shows what it returns."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from onecycle.cli.call import Call, write
+from onecycle.cli.command import Command
 from onecycle.cli.compare import compare
 from onecycle.cli.data import data
-from onecycle.cli.flags import Words
-from onecycle.cli.options import Options
 from onecycle.cli.resolving import resolved
 from onecycle.config import Recipe, to_toml
-from onecycle.config.declaring import Setting, settings
+from onecycle.config.declaring import Setting
 from onecycle.errors import TrainingError
 from onecycle.recipes import RECIPES
 
@@ -182,66 +181,6 @@ def report(call: Call) -> None:
 
 
 # ----------------------------------------------------------------------------------- the table
-
-
-@dataclass(frozen=True)
-class Command:
-    """A subcommand.
-
-    Attributes:
-        work: does it.
-        summary: what it does, for the page of all commands.
-        operand: what the word beside its flags stands for; empty: none.
-        told: help for that word, by its name, and for flags that have a meaning of their own here.
-        options: its flags from `Options`.
-        accepts: which settings of a recipe are its flags.
-        many: whether the operand may be several words.
-        examples: command lines, without the program's name, for the help.
-        common: flags that come first in the help, before all others.
-    """
-
-    work: Callable[[Call], None]
-    summary: str
-    operand: str = ""
-    told: Mapping[str, str] = field(default_factory=dict)
-    options: tuple[str, ...] = ()
-    accepts: Callable[[Setting], bool] = lambda _: False
-    many: bool = False
-    examples: tuple[str, ...] = ()
-    common: tuple[str, ...] = ()
-
-    @property
-    def _operand_required(self) -> bool:
-        """Whether there is no flag that can stand for the word."""
-        return not {"config", "clean", "update"} & set(self.options)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Its flags that are settings of a recipe."""
-        return tuple(each.name for each in settings(Recipe).values() if self.accepts(each))
-
-    def words(self, command: str, base: Recipe | None = None) -> Words:
-        """What the command accepts.
-
-        Args:
-            command: its name.
-            base: the recipe whose class says which settings there are, and whose values are the
-                defaults. Without one it is that of all defaults.
-        """
-        base = base or Recipe()
-        own = {name: each for name, each in settings(Options).items() if name in self.options}
-        of_recipe = {
-            name: replace(each, default=getattr(base, name))
-            for name, each in settings(type(base)).items()
-            if self.accepts(each)
-        }
-        if twice := own.keys() & of_recipe.keys():
-            raise TypeError(f"both an option and a setting of a recipe: {', '.join(twice)}")
-        flags = own | of_recipe
-        for name, told in self.told.items():
-            if name in flags:
-                flags[name] = replace(flags[name], help=told, default=None)
-        return Words(command, self.operand, flags, self._operand_required, self.many)
 
 
 _RECIPE = {"RECIPE": "Name of a recipe, see `onecycle recipes`; may be left out with --config."}

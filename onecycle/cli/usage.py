@@ -2,8 +2,9 @@
 
 import textwrap
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
+from onecycle.cli.command import Command
 from onecycle.cli.flags import Words
 from onecycle.config.declaring import Setting
 
@@ -34,18 +35,7 @@ one-cycle policy, look at the mistakes.
 """
 
 
-class Explained(Protocol):
-    """What a command says of itself: see `onecycle.cli.commands.Command`."""
-
-    @property
-    def told(self) -> Mapping[str, str]: ...
-    @property
-    def examples(self) -> tuple[str, ...]: ...
-    @property
-    def common(self) -> tuple[str, ...]: ...
-
-
-def show(words: Words, summary: str, command: Explained) -> None:
+def show(words: Words, summary: str, command: Command) -> None:
     """Print a command's help.
 
     Args:
@@ -71,7 +61,7 @@ def show(words: Words, summary: str, command: Explained) -> None:
         screen.print(Panel(text, title=f"{title}".strip(), title_align="left"))
 
 
-def _examples(command: Explained) -> str:
+def _examples(command: Command) -> str:
     """The command's examples, and what the first flags below them are; empty where there are none.
 
     They are plain text: to be copied, and never folded.
@@ -83,7 +73,7 @@ def _examples(command: Explained) -> str:
     return f"\nexamples:\n{lines}{common if command.common else ''}"
 
 
-def _groups(words: Words, command: Explained) -> dict[str, list[tuple[str, str]]]:
+def _groups(words: Words, command: Command) -> dict[str, list[tuple[str, str]]]:
     """The rows under each title, a flag and what it means; other options come last if some do."""
     groups: dict[str, list[tuple[str, str]]] = {}
     if words.operand:
