@@ -78,6 +78,9 @@ def test_a_numeric_peak_keeps_its_share_when_only_epochs_change():
     assert override(recipe, epochs=8).peak_epoch == 2.0
     assert override(recipe, epochs=8, peak_epoch=3.0).peak_epoch == 3.0
     assert override(recipe, seed=1).peak_epoch == 6.0
+    for epochs in ("8", 2.5, None, [8], 10**400):
+        with pytest.raises(InputError, match="epochs: "):
+            override(recipe, epochs=epochs)
     assert Recipe(epochs=24).resolved_peak_epoch == 5.0
     assert Recipe(epochs=12).resolved_peak_epoch == 2.5
 

@@ -195,10 +195,11 @@ def override(recipe: Recipe, /, **changes: Any) -> Recipe:
     for name in changes:
         if name not in known:
             raise InputError(unknown_name("recipe field", name, known))
-    if "epochs" in changes and "peak_epoch" not in changes and recipe.peak_epoch != "auto":
-        changes["peak_epoch"] = recipe.peak_epoch * changes["epochs"] / recipe.epochs
     if "epochs" in changes:
+        epochs = known["epochs"].check(changes["epochs"])
         changes.setdefault("min_steps", 0)
+        if recipe.peak_epoch != "auto":
+            changes.setdefault("peak_epoch", recipe.peak_epoch * epochs / recipe.epochs)
     return dataclasses.replace(recipe, **changes)
 
 
