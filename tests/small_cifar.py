@@ -45,7 +45,7 @@ COARSE_NAMES = (
 
 
 class Python2Pickler:
-    """Protocol 2 as Python 2's cPickle writes it; bytes are its texts."""
+    """Protocol 2 as written by Python 2's cPickle; bytes are its texts."""
 
     def __init__(self, core: str = "core") -> None:
         self._core = core
@@ -137,7 +137,7 @@ def python2_pickle(value: Any) -> bytes:
 
 
 def class_names_of(data: str) -> dict[bytes, Any]:
-    """What the official file of class names holds, in its order."""
+    """The contents of the official file of class names, in its order."""
     if data == "cifar10":
         return {
             b"num_cases_per_batch": 10000,
@@ -166,7 +166,7 @@ class Made:
     labels: dict[str, np.ndarray]
 
     def tar(self, path: Path, mode: str = "w:gz", order: Iterable[str] = ()) -> Path:
-        """Pack it as the official ones are: a folder, and the files in it."""
+        """Pack it like the official ones: a folder with the files in it."""
         with tarfile.open(path, mode) as tar:
             folder = tarfile.TarInfo(self.archive.folder)
             folder.type = tarfile.DIRTYPE
@@ -188,7 +188,7 @@ class Made:
         return replace(self, archive=with_sums(self.archive, contents), contents=contents)
 
     def served(self, path: Path, mirrors: Iterable[str]) -> "Made":
-        """The same, its description saying that it is fetched as what is packed at `path`."""
+        """The same, described as downloadable in the packed form at `path`."""
         content = path.read_bytes()
         remote = Remote(path.name, md5(content), len(content), tuple(mirrors))
         return replace(self, archive=replace(self.archive, remote=remote))
@@ -239,7 +239,7 @@ def make(
 def batch_of(
     archive: Archive, name: str, rows_NP: np.ndarray, labels: Mapping[str, np.ndarray]
 ) -> dict[bytes, Any]:
-    """What an official batch holds."""
+    """The contents of an official batch."""
     return {
         b"batch_label": name.encode(),
         **{item.key.encode(): labels[item.set].tolist() for item in archive.labels},
@@ -264,7 +264,7 @@ def names_files(archive: Archive, pickled: Callable[[Any], bytes]) -> dict[str, 
 
 
 def with_sums(archive: Archive, contents: Mapping[str, bytes]) -> Archive:
-    """The archive with the checksums of these contents."""
+    """The archive, with the checksums of these contents."""
 
     def summed(files: tuple[File, ...]) -> tuple[File, ...]:
         return tuple(File(file.name, file.images, md5(contents[file.name])) for file in files)
@@ -285,7 +285,7 @@ def load(path: Path, made: Made, **options: Any) -> tuple[ImageSet, ImageSet]:
 
 
 def refusal(path: Path, made: Made, **options: Any) -> str:
-    """The one line that refuses what lies at `path`."""
+    """The one-line error for the file or folder at `path`."""
     with pytest.raises(InputError) as error:
         load(path, made, **options)
     line = str(error.value)
@@ -295,7 +295,7 @@ def refusal(path: Path, made: Made, **options: Any) -> str:
 
 
 def check(found: tuple, made: Made, label_set: str = "fine") -> None:
-    """The image sets are the truth, in the archive's order."""
+    """Check that the image sets equal the truth, in the archive's order."""
     train, test = found
     border = made.archive.counts[0]
     assert (len(train), len(test)) == made.archive.counts
@@ -318,7 +318,7 @@ class Spent:
 
 @contextmanager
 def measured() -> Iterator[Spent]:
-    """The most memory that the block holds, NumPy's and Python's, and its processor time."""
+    """The block's peak memory, NumPy's and Python's, and its processor time."""
     spent, began = Spent(), time.process_time()
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""The cache: what is ours, what is used, how large it gets; killed and simultaneous processes."""
+"""The cache: our entries, use, size limit, and killed or simultaneous processes."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ DECODED = [f"folder-{index:032x}" for index in range(4)]
 
 
 def make_set(place: Path, size: int = 1000, used: float = 0.0) -> Path:
-    """A decoded set of about that many bytes, used so many seconds ago."""
+    """A decoded set of about `size` bytes, used `age` seconds ago."""
     with cache.only_one(place, "making"), cache.making(place) as folder:
         np.save(folder / "images.npy", np.zeros(size, np.uint8))
         (folder / "about.json").write_text("{}")
@@ -48,7 +48,7 @@ def size_of(path: Path) -> int:
 # ------------------------------------------------------------------------------------ where it lies
 
 
-def test_it_lies_where_it_is_said(monkeypatch, tmp_path):
+def test_the_cache_is_in_the_documented_place(monkeypatch, tmp_path):
     assert cache.cache_folder(tmp_path) == tmp_path
     monkeypatch.setenv("ONECYCLE_CACHE", str(tmp_path / "own"))
     assert cache.cache_folder() == tmp_path / "own"
@@ -74,7 +74,7 @@ def test_without_a_home_directory_the_user_is_asked_for_a_folder(monkeypatch):
         cache.cache_folder()
 
 
-def test_a_set_is_whole_or_not_there(tmp_path):
+def test_a_set_is_complete_or_absent(tmp_path):
     place = tmp_path / DECODED[0]
     names = ("images.npy", "about.json")
     assert not cache.is_whole(place, names)
@@ -89,7 +89,7 @@ def test_a_set_is_whole_or_not_there(tmp_path):
 
 @pytest.mark.parametrize("name", ["images.npy", "about.json", "seal.json"])
 @pytest.mark.parametrize("how", ["a bit", "an end", "all", "content"])
-def test_damage_is_seen(name, how, tmp_path):
+def test_damage_is_detected(name, how, tmp_path):
     place = make_set(tmp_path / DECODED[0])
     path = place / name
     content = bytearray(path.read_bytes())
@@ -140,7 +140,7 @@ OTHERS = [
 ]
 
 
-def test_clean_removes_all_that_is_ours_and_nothing_else(tmp_path):
+def test_clean_removes_all_of_our_entries_and_nothing_else(tmp_path):
     for name in OTHERS:
         (tmp_path / name).write_text("mine")
     lookalike = tmp_path / DECODED[3]
@@ -164,7 +164,7 @@ def test_clean_removes_all_that_is_ours_and_nothing_else(tmp_path):
 
 @needs_compiler
 def test_clean_removes_compiled_kernels(tmp_path, monkeypatch):
-    """As they are really compiled; those that are in use go on, and others are made anew."""
+    """Really compiled ones: open kernels go on working, and new ones are compiled again."""
     monkeypatch.setenv("ONECYCLE_CACHE", str(tmp_path))
     in_use = compiling.library(compiling.NORMS, "this cpu", "ELEMENT_FLOAT")
     (compiled,) = tmp_path.iterdir()
@@ -179,7 +179,7 @@ def test_clean_removes_compiled_kernels(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("end", ["tmp", "o"])
 def test_kernels_that_are_being_compiled_stay(end, tmp_path):
-    """What a killed compilation has left goes; no compiler takes longer than its limit."""
+    """Remains of a killed compilation are removed once older than any compiler's time limit."""
     path = tmp_path / f"kernels-{'0' * 16}.so.0123abcd.{end}"
     path.write_bytes(bytes(10))
     assert cache.clean(tmp_path) == cache.Cleaned(0, 0, 10)
@@ -201,7 +201,7 @@ def test_cleaning_needs_no_torch(tmp_path):
     assert done.stdout == "1 entry removed, 10 B freed, 0 B kept\nFalse\n"
 
 
-def test_clean_of_no_cache_at_all_is_nothing(tmp_path, monkeypatch):
+def test_cleaning_a_missing_cache_does_nothing(tmp_path, monkeypatch):
     assert cache.clean(tmp_path / "nowhere") == cache.Cleaned(0, 0, 0)
     monkeypatch.setenv("ONECYCLE_CACHE", str(tmp_path))
     make_set(tmp_path / DECODED[0])
@@ -213,8 +213,10 @@ def test_clean_of_no_cache_at_all_is_nothing(tmp_path, monkeypatch):
     order=st.permutations(range(4)),
     keep=st.integers(0, 9000),
 )
-def test_the_least_recently_used_go_until_the_rest_fits(sizes, order, keep, tmp_path_factory):
-    """Against the definition: the most recently used ones whose sum fits stay."""
+def test_the_least_recently_used_entries_are_removed_until_the_rest_fits(
+    sizes, order, keep, tmp_path_factory
+):
+    """Against the definition: the most recently used entries that fit stay."""
     folder = tmp_path_factory.mktemp("cache")
     places = {}
     for rank, name, size in zip(order, DECODED, sizes, strict=False):
@@ -254,7 +256,7 @@ def test_what_another_process_works_on_stays(entry, lock, tmp_path):
     assert not path.exists()
 
 
-def test_images_that_are_in_use_survive_their_removal(tmp_path):
+def test_images_in_use_survive_their_removal(tmp_path):
     root = make_flat(tmp_path / "photos")
     for split in ("train", "test"):
         make_flat(tmp_path / "split" / split)
@@ -278,15 +280,13 @@ def test_the_limit_is_in_gigabytes(given_, limit, monkeypatch):
 
 
 @pytest.mark.parametrize("given_", ["-1", "nan", "inf", "1e3", "10 GB", "٣", "1,5", "9" * 20])
-def test_a_limit_that_is_no_number_is_refused(given_, monkeypatch):
+def test_a_limit_that_is_not_a_number_is_refused(given_, monkeypatch):
     monkeypatch.setenv(cache.LIMIT, given_)
-    with pytest.raises(InputError, match="ONECYCLE_CACHE_LIMIT: '.*' is no number of gigabytes"):
+    with pytest.raises(InputError, match="ONECYCLE_CACHE_LIMIT: '.*' is not a number of gigabytes"):
         cache.limit_bytes()
 
 
-def test_decoded_folders_stay_below_the_limit_and_the_newest_stays_in_any_case(
-    tmp_path, monkeypatch
-):
+def test_decoded_folders_stay_below_the_limit_and_the_newest_always_stays(tmp_path, monkeypatch):
     kept = tmp_path / "cache"
     other = make_set(kept / f"cifar10-{'0' * 16}", 5000, used=10**6)
     (kept / "cifar-10-python.tar.gz").write_bytes(bytes(5000))
@@ -360,7 +360,7 @@ def test_of_two_processes_one_decodes_and_the_other_waits(tmp_path):
     assert len(list(kept.iterdir())) == 1 + len(["begun", "go on"])
 
 
-def test_a_killed_process_leaves_nothing_that_stays(tmp_path):
+def test_remains_of_a_killed_process_are_removed(tmp_path):
     root, kept = make_flat(tmp_path / "photos"), tmp_path / "cache"
     process = started(root, kept, "slow")
     wait_for(kept / "begun")

@@ -1,4 +1,4 @@
-"""CIFAR's archives: read as Python's own tools read them, and every bad one refused in one line."""
+"""CIFAR's archives are read as by Python's own tools, and every bad one is refused in one line."""
 
 import json
 import os
@@ -55,7 +55,7 @@ EVERY = pytest.mark.parametrize("official", OFFICIAL, ids=lambda a: f"{a.data}-{
 
 @pytest.mark.parametrize("official", [CIFAR10, CIFAR100], ids=lambda a: a.data)
 def test_the_official_files_of_class_names_are_read(official):
-    """Made byte for byte: their checksums are the published ones."""
+    """They are made byte for byte: their checksums are the published ones."""
     content = python2_pickle(class_names_of(official.data))
     assert md5(content) == official.names[0].md5
     names = batches.class_names(official, official.names[0], content)
@@ -99,7 +99,7 @@ def test_every_form_is_recognised_by_its_content_and_read(official, how, tmp_pat
 
 
 def test_the_first_bytes_of_a_row_are_the_red_channels_first_line(tmp_path):
-    """As documented by the authors, said here with nothing but bytes."""
+    """As documented by the authors; written here with plain bytes."""
     made = make(CIFAR10_BINARY)
     train, _ = load(made.tar(tmp_path / "a"), made)
     record = made.contents["data_batch_2.bin"][3 * 3073 : 4 * 3073]
@@ -119,7 +119,7 @@ def test_pickles_of_this_python_and_numpy_are_read_too(protocol, tmp_path):
 
 @pytest.mark.parametrize("core", ["core", "_core"])
 @pytest.mark.parametrize("fortran", [False, True])
-def test_arrays_of_old_and_new_numpy_are_what_pythons_unpickler_makes_of_them(core, fortran):
+def test_arrays_of_old_and_new_numpy_equal_those_of_pythons_unpickler(core, fortran):
     rows = np.random.default_rng(0).integers(0, 256, (7, 3072), dtype=np.uint8)
     batch = {b"data": np.asfortranarray(rows) if fortran else rows, b"labels": list(range(7))}
     content = Python2Pickler(core).dump(batch)
@@ -166,7 +166,7 @@ def test_both_forms_hold_the_same_and_have_the_same_fingerprint(official, tmp_pa
     assert prints[0] == prints[1]
 
 
-def test_images_are_resized_like_pillow_does_it(tmp_path):
+def test_images_are_resized_as_by_pillow(tmp_path):
     made = make(CIFAR10)
     train, test = load(made.tar(tmp_path / "a"), made, image_size=20)
     assert test.image_shape == (20, 20, 3)
@@ -215,7 +215,7 @@ def test_the_recipe_chooses_the_labels_and_the_command_line_the_archive(
 def rows(
     made: Made, count: int | None = None, shape: tuple[int, ...] | None = None, **changes: Any
 ):
-    """The first batch with something changed in it."""
+    """The first batch with a change."""
     batch = pickle.loads(made.contents["data_batch_1"], encoding="bytes")
     if shape:
         batch[b"data"] = np.zeros(shape, np.uint8)
@@ -348,13 +348,13 @@ def two_sets(tmp_path: Path) -> tuple[Path, Made]:
 
 
 BAD = {
-    "no archive, but named like one": (not_an_archive, "is no archive, whatever its name"),
+    "no archive, but named like one": (not_an_archive, "is not an archive despite its name"),
     "a web page, but named like an archive": (
         lambda place: not_an_archive(place, "<html><body>503 Service Unavailable</body></html>"),
-        "is a web page, as a failed download leaves it",
+        "is a web page, probably from a failed download",
     ),
     "an empty file named like one": (empty_file, "is empty; fetch it again"),
-    "another archive": (other_archive, "is an archive, but none of CIFAR's; unpack it"),
+    "another archive": (other_archive, "is an archive, but not CIFAR's; unpack it"),
     "a folder with two sets": (two_sets, "holds several sets; give one of "),
     "an archive cut off in a file": (cut(0.5), "is damaged or cut off"),
     "an archive cut off in a file, not packed": (cut(0.5, "w"), "is damaged or cut off"),
@@ -370,13 +370,13 @@ BAD = {
     "a batch cut off": (in_folder(shorten("data_batch_5")), "data_batch_5 in .* ends too early"),
     "a batch cut off, binary": (
         in_folder(shorten("test_batch.bin"), CIFAR10_BINARY),
-        "test_batch.bin in .* has 18,437 bytes, and 18,438 are expected: 6 images of 3,073",
+        "test_batch.bin in .* has 18,437 bytes, but 18,438 are expected: 6 images of 3,073",
     ),
     "a batch too long": (
         in_folder(
             lambda folder: (folder / "test_batch.bin").write_bytes(bytes(18_439)), CIFAR10_BINARY
         ),
-        "test_batch.bin in .* has 18,439 bytes, and 18,438 at most are expected",
+        "test_batch.bin in .* has 18,439 bytes, but at most 18,438 are expected",
     ),
     "a bit of a batch flipped": (
         in_folder(flip("data_batch_2")),
@@ -393,7 +393,7 @@ BAD = {
     ),
     "images of another size": (
         spoil_first(lambda made: rows(made, shape=(6, 784))),
-        r"has pixels of shape \(6, 784\) and type u1, and \(6, 3072\) and u1 are expected",
+        r"has pixels of shape \(6, 784\) and type u1, but \(6, 3072\) and u1 are expected",
     ),
     "too few images": (
         spoil_first(lambda made: rows(made, shape=(5, 3072))),
@@ -419,38 +419,38 @@ BAD = {
     "no labels": (spoil_first(lambda made: rows(made, labels=None)), "has no labels"),
     "too few labels": (
         spoil_first(lambda made: rows(made, count=4)),
-        "has 4 labels, and 6 are expected",
+        "has 4 labels, but 6 are expected",
     ),
     "labels in a text": (
         spoil_first(lambda made: rows(made, labels=b"012345")),
-        "has no list of labels, and 6",
+        "has no list of labels, but 6",
     ),
     "labels that are texts": (
         spoil_first(lambda made: rows(made, labels=[b"cat"] * 6)),
-        "has labels that are no numbers",
+        "has labels that are not numbers",
     ),
     "a label out of range": (
         spoil_first(lambda made: rows(made, labels=[0, 1, 10, 3, 4, 5])),
-        "has the label 10, and they end with 9",
+        "has the label 10, but the largest is 9",
     ),
     "a negative label": (
         spoil_first(lambda made: rows(made, labels=[0, -1, 1, 3, 4, 5])),
-        "has labels that are no num",
+        "has labels that are not num",
     ),
     "a label out of range, binary": (
         spoil_first(lambda made: b"\x0a" + made.contents["data_batch_1.bin"][1:], CIFAR10_BINARY),
-        "has the label 10, and they end with 9",
+        "has the label 10, but the largest is 9",
     ),
     "a group out of range, binary": (
         spoil_first(lambda made: b"\x14" + made.contents["train.bin"][1:], CIFAR100_BINARY),
-        "has the coarse label 20, and they end with 19",
+        "has the coarse label 20, but the largest is 19",
     ),
     "another kind of pickle": (
         spoil_first(lambda made: python2_pickle([1])),
-        "holds no dictionary",
+        "contains no dictionary",
     ),
     "an empty batch": (spoil_first(lambda made: b""), "is empty; fetch it again"),
-    "a text for a batch": (spoil_first(lambda made: b"Not found"), "is a text; fetch"),
+    "a text for a batch": (spoil_first(lambda made: b"Not found"), "is plain text; fetch"),
     "a Git LFS pointer for a batch": (
         spoil_first(lambda made: LFS),
         "data_batch_1 in .* is a Git LFS pointer, .* git lfs pull$",
@@ -461,7 +461,7 @@ BAD = {
     ),
     "a web page for a batch": (
         spoil_first(lambda made: b"<!DOCTYPE html><html>Not found</html>"),
-        "is a web page, as a failed download leaves it; fetch the file again$",
+        "is a web page, probably from a failed download; fetch the file again$",
     ),
     "a Git LFS pointer for class names": (
         spoil_names(LFS, CIFAR10_BINARY),
@@ -471,30 +471,30 @@ BAD = {
     "a later protocol": (spoil_first(lambda made: b"\x80\x06N."), "has protocol 6; those up to 5"),
     "too few class names": (
         spoil_names([b"cat", b"dog"]),
-        "has 2 different class names, and 10 are expected",
+        "has 2 different class names, but 10 are expected",
     ),
     "a class name twice": (
         spoil_names([b"cat"] * 10),
-        "has 1 different class name, and 10 are expected",
+        "has 1 different class name, but 10 are expected",
     ),
-    "class names that are no text": (
+    "class names that are not text": (
         spoil_names([b"\xff%d" % i for i in range(10)]),
-        "has class names that are no text",
+        "has class names that are not text",
     ),
     "class names with control characters": (
         spoil_names([b"\x1b[2J%d" % i for i in range(10)]),
-        "has class names that are no text",
+        "has class names that are not text",
     ),
     "no class names": (spoil_names(python2_pickle({b"num_vis": 3072})), "has no label_names"),
     "too few class names, binary": (
         spoil_names(b"cat\ndog\n", CIFAR10_BINARY),
-        "has 2 different class names, and 10 are expected",
+        "has 2 different class names, but 10 are expected",
     ),
 }
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_a_bad_input_is_told_in_one_line(what, tmp_path):
+def test_a_bad_input_is_refused_in_one_line(what, tmp_path):
     write, message = BAD[what]
     path, made = write(tmp_path)
     with pytest.raises(InputError, match=message) as error:
@@ -517,7 +517,7 @@ def test_only_cifar_100_has_coarse_labels(source, message, tmp_path, monkeypatch
         load_splits(source, label_set="coarse")
 
 
-def test_of_an_extracted_folder_without_published_checksums_that_is_said(tmp_path):
+def test_an_extracted_folder_without_published_checksums_gets_a_note(tmp_path):
     class Told(Progress):
         notes: list[str] = []  # noqa: RUF012
 
@@ -533,7 +533,7 @@ def test_of_an_extracted_folder_without_published_checksums_that_is_said(tmp_pat
     ]
 
 
-def test_a_file_that_can_not_be_read_is_told_in_one_line(tmp_path, monkeypatch):
+def test_an_unreadable_file_is_refused_in_one_line(tmp_path, monkeypatch):
     path = make(CIFAR10).tar(tmp_path / "cifar.tar.gz")
 
     def refuse(*_: object, **__: object):
@@ -544,7 +544,7 @@ def test_a_file_that_can_not_be_read_is_told_in_one_line(tmp_path, monkeypatch):
         cifar.recognise(path)
 
 
-def test_other_sources_are_not_taken_for_cifar(tmp_path):
+def test_other_sources_are_not_mistaken_for_cifar(tmp_path):
     (tmp_path / "train" / "ant").mkdir(parents=True)
     (tmp_path / "test" / "ant").mkdir(parents=True)
     (tmp_path / "meta").write_text("a file of that name")
@@ -557,11 +557,11 @@ def test_other_sources_are_not_taken_for_cifar(tmp_path):
 
 @pytest.mark.parametrize("line", ["data {}", "train custom-resnet-8 --data {} --runs {}.runs"])
 def test_the_command_refuses_an_archive_that_is_not_the_published_one(line, tmp_path, capsys):
-    """The official checksums hold, whoever made the archive."""
+    """The official checksums are checked for any archive."""
     path = make(CIFAR10_BINARY).tar(tmp_path / "cifar-10-binary.tar.gz")
     assert main(line.replace("{}", str(path)).split()) == 2
     answer = capsys.readouterr()
     assert answer.out == ""
     (line,) = [line for line in answer.err.splitlines() if line.startswith("onecycle: error:")]
-    assert "has 18,438 bytes, and 30,730,000 are expected" in line
+    assert "has 18,438 bytes, but 30,730,000 are expected" in line
     assert sorted(tmp_path.iterdir()) == [path]

@@ -1,4 +1,4 @@
-"""Hostile and damaged files of CIFAR's formats: nothing runs, nothing is written, nothing hangs."""
+"""Hostile and damaged files in CIFAR's formats run nothing, write nothing and don't hang."""
 
 import gzip
 import io
@@ -43,7 +43,7 @@ from onecycle.data.cifar import (
 
 
 def command(path: Path, how: str) -> bytes:
-    """A pickle that has a shell make a file, in several dialects."""
+    """A pickle that makes a shell create a file, in several dialects."""
     line = f"touch {path}".encode()
     return {
         "a command, by GLOBAL": b"cos\nsystem\n(S'" + line + b"'\ntR.",
@@ -71,7 +71,7 @@ DIALECTS = [
 
 
 @pytest.mark.parametrize("how", DIALECTS)
-def test_a_pickle_that_runs_a_command_runs_nothing_and_is_named(how, tmp_path):
+def test_a_pickle_with_a_command_runs_nothing_and_is_named(how, tmp_path):
     marker = tmp_path / "marker"
     content = command(marker, how)
     made = make(CIFAR10).with_contents(data_batch_3=content)
@@ -83,7 +83,7 @@ def test_a_pickle_that_runs_a_command_runs_nothing_and_is_named(how, tmp_path):
 
 @pytest.mark.parametrize("how", [how for how in DIALECTS if "NEWOBJ" not in how])
 def test_the_hostile_pickles_above_are_hostile(how, tmp_path):
-    """Python's own unpickler obeys them, so the test above means something."""
+    """Python's own unpickler obeys them, so the test above is meaningful."""
     pickle.loads(command(tmp_path / "marker", how))
     assert (tmp_path / "marker").exists()
 
@@ -111,7 +111,7 @@ ADMITTED = [("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")] + [
         ("numpy.testing._private.utils", "runstring"),
     ],
 )
-def test_no_other_name_is_admitted(module, name):
+def test_no_other_name_is_permitted(module, name):
     content = f"c{module}\n{name}\n.".encode()
     with pytest.raises(pickles.UnreadablePickle, match="it could run code"):
         pickles.load(content, 100)
@@ -119,8 +119,8 @@ def test_no_other_name_is_admitted(module, name):
 
 @pytest.mark.parametrize(("module", "name"), ADMITTED)
 @pytest.mark.parametrize("arguments", [b")", b"(I1\nt", b"(Vx\nVzip\nt", b"(Vx\nVhex\nt", b"N"])
-def test_admitted_names_are_not_called_either(module, name, arguments, monkeypatch):
-    """The worst that their arguments do is being refused."""
+def test_permitted_names_are_not_called_either(module, name, arguments, monkeypatch):
+    """At worst, their arguments are refused."""
     monkeypatch.setattr(np, "ndarray", None)
     content = f"c{module}\n{name}\n".encode() + arguments + b"R."
     try:
@@ -170,7 +170,7 @@ def test_a_pickle_that_would_fill_the_memory_or_never_end_is_refused_at_once(bom
 
 
 @pytest.mark.parametrize("state", ["shape", "dtype", "content", "object"])
-def test_an_array_that_claims_what_it_is_not_is_refused(state, tmp_path):
+def test_an_array_with_false_claims_is_refused(state, tmp_path):
     huge = b")" + b"q\x00h\x00\x86" * 60  # a tuple that would take forever to print
     parts = {"shape": b"K\x06M\x00\x0c\x86", "dtype": b"U\x02u1", "content": b"U\x03abc"}
     parts |= {state: huge} if state != "object" else {"dtype": b"U\x02O8", "content": b"]"}
@@ -188,7 +188,7 @@ def test_an_array_that_claims_what_it_is_not_is_refused(state, tmp_path):
 
 
 def spoiled(path: Path, made: Made, spoil: Callable[[tarfile.TarFile], None]) -> Path:
-    """The archive with something more in it, after its second file."""
+    """The archive with additional bytes after its second file."""
     with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
         for number, (name, content) in enumerate(made.contents.items()):
             if number == 2:
@@ -220,7 +220,7 @@ def raw(header: bytes) -> Callable:
 def header(
     size: bytes, kind: bytes = b"0", name: bytes = b"cifar-10-batches-py/data_batch_4"
 ) -> bytes:
-    """A header of a tar archive whose length field is `size`."""
+    """A tar header whose length field is `size`."""
     block = bytearray(512)
     block[: len(name)] = name
     block[100:108] = b"0000644\0"
@@ -240,10 +240,10 @@ HOSTILE = {
         "which is a link",
     ),
     "a hard link": (member("cifar/x", tarfile.LNKTYPE, "../../x"), "which is a link"),
-    "a device": (member("cifar/x", tarfile.CHRTYPE), "which is no file"),
-    "a disk": (member("cifar/x", tarfile.BLKTYPE), "which is no file"),
-    "a pipe": (member("cifar/x", tarfile.FIFOTYPE), "which is no file"),
-    "a sparse file": (member("cifar/x", tarfile.GNUTYPE_SPARSE), "which is no file"),
+    "a device": (member("cifar/x", tarfile.CHRTYPE), "which is not a file"),
+    "a disk": (member("cifar/x", tarfile.BLKTYPE), "which is not a file"),
+    "a pipe": (member("cifar/x", tarfile.FIFOTYPE), "which is not a file"),
+    "a sparse file": (member("cifar/x", tarfile.GNUTYPE_SPARSE), "which is not a file"),
     "an absolute name": (member("/tmp/evil"), "points out of the archive"),
     "a name that climbs": (member("cifar/../../evil"), "points out of the archive"),
     "a name that climbs on Windows": (member("cifar\\..\\..\\evil"), "points out of the archive"),
@@ -260,7 +260,7 @@ HOSTILE = {
         raw(header(b"%011o\0" % 20, b"x") + b"20 size=99999999999\n".ljust(512, b"\0")),
         "has headers that no",
     ),
-    "a long name of GNU's": (raw(header(b"00000000005\0", kind=b"L")), "which is no file"),
+    "a long name of GNU's": (raw(header(b"00000000005\0", kind=b"L")), "which is not a file"),
 }
 
 
@@ -276,7 +276,7 @@ def test_a_hostile_archive_is_refused_and_writes_nothing(what, tmp_path):
     assert spent.bytes < 8 * 2**20
 
 
-def test_headers_that_only_tell_times_and_owners_are_passed_over(tmp_path):
+def test_headers_with_only_times_and_owners_are_skipped(tmp_path):
     made = make(CIFAR10)
     path = tmp_path / "packed again.tar.gz"
     folder = made.folder(tmp_path / "cifar-10-batches-py")
@@ -301,7 +301,7 @@ def test_an_archive_that_unpacks_to_far_more_is_not_read_to_its_end(packed, tmp_
         for _ in range(2**8):
             out.write(bytes(2**20))
     with measured() as spent:
-        assert "holds more than CIFAR's archives do" in refusal(path, made)
+        assert "is larger than CIFAR's archives" in refusal(path, made)
     assert spent.bytes < 8 * 2**20
 
 
@@ -335,7 +335,7 @@ EVERY_BAD_INPUT: dict[str, Callable[[Path], tuple[Path, Made]]] = {
 
 
 @pytest.mark.parametrize("what", EVERY_BAD_INPUT)
-def test_the_answer_to_every_bad_input_is_documented(what, tmp_path):
+def test_the_message_for_every_bad_input_is_documented(what, tmp_path):
     line = refusal(*EVERY_BAD_INPUT[what](tmp_path))
     line = line.replace(f"{tmp_path}/", "").replace(str(tmp_path), "data")
     words = map(re.escape, DOCUMENTED[what].split("…"))
@@ -353,7 +353,7 @@ UNSUMMED = replace(
     test=tuple(cifar.File(file.name, file.images) for file in WHOLE.archive.test),
     names=tuple(cifar.File(file.name, 0) for file in WHOLE.archive.names),
 )
-"""No checksums: what is read has only been looked at."""
+"""No checksums, so that changed contents get past them."""
 
 SMALL_PICKLE = python2_pickle(
     {b"labels": [1, 2], b"data": np.zeros((2, 4), np.uint8), b"filenames": [b"a", b"b"]}
@@ -409,7 +409,7 @@ def test_fuzz_programs_of_the_pickle_machine(pieces):
 
 @pytest.fixture(scope="module")
 def tars(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """The archive packed and not packed; and one of bytes that are nothing."""
+    """The archive compressed and uncompressed, and one of random bytes."""
     folder = tmp_path_factory.mktemp("tars")
     made = [WHOLE.tar(folder / f"a{mode[2:]}", mode).read_bytes() for mode in ("w:", "w:gz")]
     return [*made, bytes(512)]
@@ -418,7 +418,7 @@ def tars(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 @given(edits=EDITS, which=st.integers(0, 2), data=st.data())
 @settings(max_examples=FUZZ)
 def test_fuzz_archives(edits, which, data, tars, tmp_path_factory):
-    """Mutated, truncated, and headers hit on purpose."""
+    """Archives are mutated and truncated; headers are hit on purpose."""
     content = tars[which]
     if which == 0 and data.draw(st.booleans()):
         starts = [
@@ -438,14 +438,14 @@ def test_fuzz_archives(edits, which, data, tars, tmp_path_factory):
     content=st.binary(max_size=3000), magic=st.sampled_from([b"", b"\x1f\x8b", b"\x1f\x8b\x08\0"])
 )
 @settings(max_examples=FUZZ)
-def test_fuzz_bytes_that_are_nothing(content, magic, tmp_path_factory):
+def test_fuzz_random_bytes(content, magic, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp() / "fuzz"
     check_fuzzed_file(magic + content, folder)
     check_fuzzed_file(gzip.compress(content, 1), folder)
 
 
 def check_fuzzed_file(content: bytes, folder: Path) -> None:
-    """The file reads or is refused, within bounds, and nothing else is there afterwards."""
+    """The file is read or refused, within limits, and nothing else exists afterwards."""
     folder.mkdir(exist_ok=True)
     path = folder / "cifar-10-python.tar.gz"
     path.write_bytes(content)
@@ -478,7 +478,7 @@ def test_fuzz_extracted_folders(edits, which, tmp_path_factory):
         (folder / which).write_bytes(WHOLE.contents[which])
 
 
-def test_the_containers_of_the_fuzz_are_read_when_whole(tars, tmp_path):
+def test_intact_containers_of_the_fuzz_tests_are_read(tars, tmp_path):
     for content in tars[:2]:
         path = tmp_path / "a"
         path.write_bytes(content)
@@ -487,8 +487,8 @@ def test_the_containers_of_the_fuzz_are_read_when_whole(tars, tmp_path):
         check(cifar.load(path, replace(UNSUMMED, remote=remote)), WHOLE)
 
 
-def test_a_length_that_a_pickle_claims_is_not_believed():
-    """The reader's own unpacking is what Python's is, on numbers of every size."""
+def test_numbers_are_unpacked_as_python_does():
+    """The reader's own unpacking equals Python's on numbers of every size."""
     for layout, code in (("<B", b"K"), ("<H", b"M"), ("<i", b"J")):
         largest = struct.pack(layout, 2 ** (8 * struct.calcsize(layout) - 1) - 1)
         assert pickles.load(code + largest + b".", 9) == pickle.load(

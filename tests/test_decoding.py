@@ -1,4 +1,4 @@
-"""Odd images: each against what Pillow, NumPy or the formula makes of it."""
+"""Odd images, each against Pillow, NumPy or a formula."""
 
 import io
 import struct
@@ -43,7 +43,7 @@ RAMP = Image.fromarray(np.arange(120, dtype=np.uint8).reshape(10, 12))
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "ICO"])
-def test_every_format_that_keeps_pixels_gives_them_back(format):
+def test_lossless_formats_return_their_pixels(format):
     image = drawn(1, (16, 16)) if format == "ICO" else RGB
     image = image.quantize(200) if format == "GIF" else image
     options = {"lossless": True} if format == "WEBP" else {}
@@ -58,14 +58,14 @@ def test_a_lossy_format_is_decoded_as_pillow_does(format):
         assert np.array_equal(pixels(saved(RGB, format)), rgb(image))
 
 
-def test_endings_and_formats_agree_with_pillows_registry():
+def test_extensions_and_formats_agree_with_pillows_registry():
     known = {end for end, name in Image.registered_extensions().items() if name in FORMATS}
     assert known >= ENDINGS - {".jpf", ".jpx", ".jfif", ".apng", ".avifs"}
     assert known - ENDINGS == set()
     assert set(FORMATS) <= set(Image.OPEN)
 
 
-def test_grey_kinds_have_one_channel_and_their_values():
+def test_grey_modes_have_one_channel_and_their_values():
     for image, expected in (
         (GREY, VALUES),
         (GREY.convert("1"), np.asarray(GREY.convert("1").convert("L"))),
@@ -108,7 +108,7 @@ def test_16_bits_of_the_other_byte_order():
     assert read(image, "TIFF").ravel().tolist() == [200, 0]
 
 
-def test_whole_numbers_of_32_bits_are_taken_for_16():
+def test_integers_of_32_bits_count_as_16():
     values = np.array([[-5, 0, 257, 25700, 65535, 10**9]], dtype=np.int32)
     assert read(Image.fromarray(values), "TIFF").ravel().tolist() == [0, 0, 1, 100, 255, 255]
 
@@ -120,7 +120,7 @@ def test_floats_are_shares_of_white_or_go_to_255():
     assert read(Image.fromarray(values), "TIFF").ravel().tolist() == [0, 0, 1, 255, 255, 255]
 
 
-def test_cmyk_is_what_pillow_makes_of_it():
+def test_cmyk_is_converted_as_by_pillow():
     image = RGB.convert("CMYK")
     assert np.array_equal(read(image, "TIFF"), rgb(image))
     with Image.open(saved(image, "JPEG")) as decoded:
@@ -129,7 +129,7 @@ def test_cmyk_is_what_pillow_makes_of_it():
 
 
 @pytest.mark.parametrize("mode", ["LAB", "YCbCr"])
-def test_other_colour_spaces_are_what_pillow_makes_of_them(mode):
+def test_other_colour_spaces_are_converted_as_by_pillow(mode):
     file = saved(Image.merge(mode, RGB.split()), "TIFF")
     with Image.open(file) as image:
         expected = rgb(image)
@@ -141,12 +141,12 @@ def test_other_colour_spaces_are_what_pillow_makes_of_them(mode):
 
 
 def blended(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The formula: what is seen of `values` before a white wall."""
+    """The formula for `values` blended with white."""
     share = alpha / 255
     return values * share + 255 * (1 - share)
 
 
-def test_transparent_parts_are_laid_on_white():
+def test_transparent_parts_are_blended_with_white():
     alpha = drawn(3, mode="L")
     image = RGB.copy()
     image.putalpha(alpha)
@@ -221,7 +221,7 @@ def test_exif_rotation_is_applied(orientation, format):
     assert np.array_equal(read(RAMP, format, exif=exif, **options)[..., 0], upright)
 
 
-def test_a_rotated_jpeg_is_as_pillow_turns_it():
+def test_a_rotated_jpeg_is_turned_as_by_pillow():
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(saved(RGB, "JPEG", exif=exif)) as image:
@@ -237,7 +237,7 @@ def test_a_rotation_in_xmp_counts_as_it_does_for_pillow():
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255])
-def test_an_orientation_that_there_is_not_turns_nothing(orientation):
+def test_an_invalid_orientation_turns_nothing(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert np.array_equal(read(RAMP, exif=exif)[..., 0], np.asarray(RAMP))
@@ -257,7 +257,7 @@ def test_damaged_exif_does_no_harm():
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_an_animation_the_first_frame_counts(format):
+def test_the_first_frame_of_an_animation_is_used(format):
     first = Image.new("RGB", (12, 10), (200, 10, 30))
     others = [Image.new("RGB", (12, 10), (0, 0, value)) for value in (100, 200)]
     options = {"lossless": True} if format == "WEBP" else {}
@@ -271,7 +271,7 @@ def test_of_an_animation_the_first_frame_counts(format):
 @pytest.mark.parametrize(("size", "scaled"), [((40, 20), (16, 8)), ((20, 60), (8, 24)),
                                               ((4, 2), (16, 8)), ((6, 30), (8, 40))])  # fmt: skip
 def test_crop_scales_the_short_side_and_keeps_the_middle(size, scaled):
-    """Against scaling the whole image and cutting, where that comes out even."""
+    """Against scaling the whole image and cropping, where sizes come out whole."""
     image = drawn(4, size)
     whole = image.resize(scaled, Image.Resampling.BILINEAR)
     left, top = (scaled[0] - 8) // 2, (scaled[1] - 8) // 2
@@ -279,8 +279,8 @@ def test_crop_scales_the_short_side_and_keeps_the_middle(size, scaled):
     assert np.abs(pixels(saved(image, "PNG"), 8).astype(int) - expected).max() <= 1
 
 
-def test_crop_does_not_cut_before_it_scales():
-    """What lies beside the middle square blends into its edge, as in the scaled whole."""
+def test_crop_scales_before_it_cuts():
+    """Pixels next to the middle square blend into its edge, as in the scaled whole image."""
     values = np.zeros((8, 24), np.uint8)
     values[:, :8] = 255
     file = saved(Image.fromarray(values), "PNG")
@@ -293,7 +293,7 @@ def test_squash_scales_both_sides():
     assert np.array_equal(pixels(saved(image, "PNG"), 8, "squash"), expected)
 
 
-def test_without_a_size_or_at_its_own_an_image_is_left_as_it_is():
+def test_without_a_size_or_at_its_own_an_image_is_unchanged():
     assert np.array_equal(pixels(saved(RGB, "PNG")), np.asarray(RGB))
     square = drawn(5, (9, 9))
     for resize in ("crop", "squash"):
@@ -307,21 +307,21 @@ def test_without_a_size_or_at_its_own_an_image_is_left_as_it_is():
     resize=st.sampled_from(["crop", "squash"]),
     mode=st.sampled_from(["RGB", "L", "LA", "RGBA", "P", "1"]),
 )
-def test_any_size_becomes_the_size_asked_for(width, height, side, resize, mode):
+def test_any_size_becomes_the_requested_size(width, height, side, resize, mode):
     found = pixels(saved(drawn(1, (width, height), mode), "PNG"), side, resize)
     assert found.shape[:2] == (side, side)
     assert found.dtype == np.uint8
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (65_536, 1)])
-def test_a_single_colour_stays_one_however_thin_the_image(size):
+def test_a_single_colour_stays_the_same_in_the_thinnest_image(size):
     image = Image.new("RGB", size, (9, 99, 199))
     for resize in ("crop", "squash"):
         assert (pixels(saved(image, "PNG"), 16, resize) == (9, 99, 199)).all()
 
 
 def photo(side: int) -> Image.Image:
-    """Something smooth with edges, like a photograph."""
+    """A smooth image with edges, like a photograph."""
     small = drawn(8, (24, 24)).resize((side, side), Image.Resampling.BICUBIC)
     return small.filter(ImageFilter.GaussianBlur(2))
 
@@ -351,7 +351,9 @@ def test_an_image_with_too_many_pixels_is_refused_by_its_header(monkeypatch, tmp
 
     monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("it was decoded"))
     for width, height in ((2**14, 2**13 + 1), (2**16 + 1, 1), (1, 2**16 + 1), (2**31 - 1,) * 2):
-        with pytest.raises(Unreadable, match="more than 134,217,728 pixels, or 65,536 a side"):
+        with pytest.raises(
+            Unreadable, match="more than 134,217,728 pixels, or more than 65,536 per side"
+        ):
             pixels(ihdr(width, height))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # whoever has lifted Pillow's limit
     with pytest.raises(Unreadable, match="more than 134,217,728 pixels"):
@@ -371,11 +373,11 @@ OTHER_FORMATS = ["EPS", "PDF", "TGA", "PCX", "SGI", "MSP", "XBM", "SPIDER", "DDS
 
 
 @pytest.mark.parametrize("format", OTHER_FORMATS)
-def test_other_formats_are_not_opened_whatever_their_ending(format, tmp_path):
+def test_other_formats_are_not_opened_under_any_extension(format, tmp_path):
     image = {"MSP": GREY.convert("1"), "XBM": GREY.convert("1"), "SPIDER": GREY.convert("F")}
     path = tmp_path / "innocent.spi"  # Pillow takes the ending that SPIDER is saved by for SPIDER's
     image.get(format, RGB).save(path, format)
-    with pytest.raises(Unreadable, match="not an image of a known format"):
+    with pytest.raises(Unreadable, match="not an image in a known format"):
         pixels(path.rename(path.with_suffix(".png")))
 
 
@@ -390,7 +392,7 @@ def test_no_program_is_run_for_postscript(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
-def test_a_damaged_tiff_is_told_once(compression, tmp_path, capfd):
+def test_a_damaged_tiff_is_reported_once(compression, tmp_path, capfd):
     path = tmp_path / "a.tif"
     RGB.save(path, compression=compression)
     content = bytearray(path.read_bytes())
@@ -405,13 +407,13 @@ def test_a_damaged_tiff_is_told_once(compression, tmp_path, capfd):
     ("content", "reason"),
     [
         (b"", "it is empty; fetch it again"),
-        (b"<html>Not found</html>", "it is a web page, as a failed download leaves it"),
-        (b"\x89PNG\r\n\x1a\n", "not an image of a known format|damaged|truncated"),
+        (b"<html>Not found</html>", "it is a web page, probably from a failed download"),
+        (b"\x89PNG\r\n\x1a\n", "not an image in a known format|damaged|truncated"),
         (b"P6\n0 5\n255\n", "not an image|damaged|no pixels"),
         (b"P5 2 2 255 ab", "not enough|truncated"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_few_words(content, reason, tmp_path):
+def test_the_reason_is_given_in_a_few_words(content, reason, tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(content)
     with pytest.raises(Unreadable, match=reason) as error:
@@ -420,6 +422,6 @@ def test_what_is_wrong_is_said_in_a_few_words(content, reason, tmp_path):
     assert str(error.value).isprintable()
 
 
-def test_a_file_that_is_gone_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(Unreadable, match="No such file"):
         pixels(tmp_path / "gone.png")

@@ -1,4 +1,4 @@
-"""What is said about images, against NumPy and brute force."""
+"""Descriptions of image sources against NumPy and brute force."""
 
 import json
 import tracemalloc
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import onecycle
 from onecycle.data import duplicates, image_set, load_splits
+from onecycle.data.class_examples import FEW_CLASSES, MOST_CLASSES, examples_of_classes, spread_over
 from onecycle.data.describe import SplitDescription, describe_data
-from onecycle.data.examples import FEW_CLASSES, MOST_CLASSES, examples_of_classes, spread_over
 from onecycle.data.image_set import ImageSet, Splits, fingerprint
 from onecycle.progress import Progress
 
@@ -20,7 +20,7 @@ CLASSES = ("ant", "bee", "cat")
 
 
 def images_of(looks: Sequence[int], labels: Sequence[int], name: str) -> ImageSet:
-    """Images that are equal exactly where their `looks` are, whatever those numbers are."""
+    """Images that are equal exactly if their `looks` are equal."""
     images_NHWC = np.zeros((len(looks), 2, 3, 1), dtype=np.uint8)
     for image, look in zip(images_NHWC, looks, strict=True):
         image.ravel()[:2] = look % 256, look // 256
@@ -33,7 +33,7 @@ def splits_of(train: ImageSet, test: ImageSet, val: ImageSet | None = None) -> S
 
 
 def spotted(first: ImageSet, second: ImageSet, *, within: bool = False) -> tuple[int, int]:
-    """Images of `second` with an equal one in `first`, and with one of another class: all pairs."""
+    """Images of `second` with an equal one in `first`, or one of another class; by all pairs."""
     equal, unlike = 0, 0
     for index, image in enumerate(second.images_NHWC):
         seen = [
@@ -81,7 +81,7 @@ def test_equal_images_are_those_that_a_comparison_of_all_pairs_finds(
 
 
 def check_examples(first: ImageSet, second: ImageSet, found: duplicates.Duplicates) -> None:
-    """Each example is true; conflicts come first, and as many as there are or fit are named."""
+    """Each example is true, conflicts come first, and as many are named as exist or fit."""
     unlike = []
     for pair in found.examples:
         one, other = first.names.index(pair.first), second.names.index(pair.second)
@@ -95,7 +95,7 @@ def check_examples(first: ImageSet, second: ImageSet, found: duplicates.Duplicat
     assert sum(unlike) == min(duplicates.EXAMPLES, found.conflicting_labels)
 
 
-def test_one_pixel_makes_another_image() -> None:
+def test_one_pixel_makes_a_different_image() -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (40, 5, 4, 3), dtype=np.uint8)
     changed = pixels.copy()
@@ -109,8 +109,8 @@ def test_one_pixel_makes_another_image() -> None:
     assert [kind.images for kind in duplicates.find(sets).values()] == [0, 0, 0]
 
 
-def test_what_is_kept_of_an_image_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 60 MB not much more is in memory at once than a piece of them and some bytes an image."""
+def test_little_memory_is_kept_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 60 MB, little more than one piece and some bytes per image are in memory at once."""
     monkeypatch.setattr(image_set, "CHUNK_BYTES", 2**16)
     pixels = np.broadcast_to(np.zeros((1, 100, 100, 3), dtype=np.uint8), (2000, 100, 100, 3))
     labels = np.zeros(2000, dtype=np.int64)
@@ -146,7 +146,7 @@ def test_progress_counts_every_image_once() -> None:
 
 
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=6).filter(any))
-def test_evenness_is_that_of_the_counts(counts: list[int]) -> None:
+def test_imbalance_is_that_of_the_counts(counts: list[int]) -> None:
     split = SplitDescription(tuple(counts))
     assert split.images == sum(counts)
     np.testing.assert_allclose(split.class_shares, np.array(counts) / sum(counts))
@@ -155,7 +155,7 @@ def test_evenness_is_that_of_the_counts(counts: list[int]) -> None:
     assert split.imbalance == (max(counts) / min(counts) if min(counts) else None)
 
 
-def test_a_description_says_what_numpy_says() -> None:
+def test_a_description_agrees_with_numpy() -> None:
     splits = load_splits("shapes", image_size=16, train_limit=105, test_limit=33, val_fraction=0.2)
     assert splits.val is not None
     found = describe_data(splits)
@@ -172,7 +172,7 @@ def test_a_description_says_what_numpy_says() -> None:
         assert list(found.splits[name].class_counts) == counts
 
 
-def test_as_json_it_has_everything_and_reads_back_the_same() -> None:
+def test_its_json_has_everything_and_reads_back_equal() -> None:
     train = images_of([1, 2, 3, 3, 4], [0, 0, 0, 1, 2], "train")
     test = images_of([3, 9, 8], [2, 1, 0], "test")
     told = describe_data(splits_of(train, test)).to_json()
@@ -204,7 +204,7 @@ def test_as_json_it_has_everything_and_reads_back_the_same() -> None:
         "train: class 'ant' has 3.0 times as many images as 'bee' (3 and 1); train with "
         "--class-weights balanced",
         "test: 1 of 3 images is in train too, 1 of them under another class; remove the copies, "
-        "or its accuracy misleads",
+        "or its accuracy is misleading",
         "train: 1 image repeats another one under another class; correct or remove them",
     ]
 
@@ -219,13 +219,13 @@ def test_even_classes_without_copies_give_no_warning() -> None:
     assert found.warnings == ()
 
 
-def test_a_class_that_a_limit_left_empty_is_told() -> None:
+def test_a_class_that_a_limit_left_empty_gets_a_warning() -> None:
     train = images_of([1, 2, 3], [0, 0, 2], "train")
     (line,) = describe_data(splits_of(train, images_of([6, 7, 8], [0, 1, 2], "test"))).warnings
-    assert line.startswith("train: class 'ant' has 2 images and 'bee' none; ")
+    assert line.startswith("train: class 'ant' has 2 images, but 'bee' has none; ")
 
 
-def test_notebooks_have_it_by_a_public_name() -> None:
+def test_it_has_a_public_name() -> None:
     splits = onecycle.load_splits("shapes", image_size=16, train_limit=10, test_limit=10)
     assert onecycle.describe_data(splits).kind == "drawn shapes"
 
@@ -234,7 +234,7 @@ def test_notebooks_have_it_by_a_public_name() -> None:
 
 
 @given(st.integers(0, 60), st.integers(1, 12))
-def test_examples_are_spread_over_what_there_is(members: int, count: int) -> None:
+def test_examples_are_evenly_spread(members: int, count: int) -> None:
     chosen = spread_over(np.arange(members) * 7, count) // 7
     assert len(chosen) == min(members, count)
     assert list(chosen) == sorted(set(chosen.tolist()))
@@ -244,7 +244,7 @@ def test_examples_are_spread_over_what_there_is(members: int, count: int) -> Non
 
 
 @pytest.mark.parametrize("classes", [2, FEW_CLASSES, FEW_CLASSES + 1, MOST_CLASSES + 5])
-def test_every_class_gets_examples_of_its_own(classes: int) -> None:
+def test_every_class_gets_its_own_examples(classes: int) -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(classes), 30))
     images = ImageSet(
         np.zeros((len(labels), 1, 1, 1), dtype=np.uint8),

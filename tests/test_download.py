@@ -1,4 +1,4 @@
-"""Downloads from a local server that behaves in every bad way, and what is left of them."""
+"""Downloads from a local server that misbehaves in every way, and what they leave behind."""
 
 import os
 import random
@@ -32,7 +32,7 @@ NAME = "set.tar.gz"
 
 @dataclass
 class Server:
-    """Answers as each path's behaviour says, and remembers the requests.
+    """Answers by the behaviour of each path, and records the requests.
 
     Attributes:
         url: where it is.
@@ -107,7 +107,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def whole(handler: Handler, content: bytes = CONTENT) -> None:
-    """A good server, which gives parts too."""
+    """A good server, which also sends parts."""
     rest = content[handler.offset :]
     if handler.offset:
         place = f"bytes {handler.offset}-{len(content) - 1}/{len(content)}"
@@ -127,7 +127,7 @@ def status(code: int) -> Callable[[Handler], None]:
 
 
 def cut_off(after: int, then: Callable[[Handler], None] = whole) -> Callable[[Handler], None]:
-    """Breaks the first connection off after some bytes."""
+    """Breaks off the first connection after some bytes."""
 
     def behave(handler: Handler) -> None:
         if handler.number == 0:
@@ -140,7 +140,7 @@ def cut_off(after: int, then: Callable[[Handler], None] = whole) -> Callable[[Ha
 
 
 def in_pieces(size: int) -> Callable[[Handler], None]:
-    """Breaks every connection off after `size` bytes."""
+    """Breaks off every connection after `size` bytes."""
 
     def behave(handler: Handler) -> None:
         start = handler.offset
@@ -154,7 +154,7 @@ def in_pieces(size: int) -> Callable[[Handler], None]:
 
 
 def wrong_part(handler: Handler) -> None:
-    """Sends the beginning whatever it is asked for."""
+    """Always sends from the beginning."""
     handler.start(206, Content_Length=len(CONTENT), Content_Range=f"bytes 0-9/{len(CONTENT)}")
     handler.give(CONTENT)
 
@@ -164,7 +164,7 @@ def another(handler: Handler) -> None:
 
 
 def claims(length: int | None) -> Callable[[Handler], None]:
-    """Gives all, or the rest, and says another length, or none."""
+    """Sends the whole file, or the rest, with a wrong length or none."""
 
     def behave(handler: Handler) -> None:
         rest = CONTENT[handler.offset :]
@@ -206,7 +206,7 @@ def redirect(target: str) -> Callable[[Handler], None]:
 
 
 def silent(handler: Handler) -> None:
-    """Takes the request and says nothing for long."""
+    """Accepts the request and stays silent for long."""
     time.sleep(1.5)
 
 
@@ -236,7 +236,7 @@ def remote(*mirrors: str) -> Remote:
 
 
 class Told(Progress):
-    """What progress is told."""
+    """Records the progress reports."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -257,7 +257,7 @@ class Told(Progress):
 
 
 def get(folder: Path, *mirrors: str) -> Told:
-    """Fetch from these mirrors; the file is right, and nothing else is left."""
+    """Fetch from these mirrors; check that the file is right and nothing else is left."""
     told = Told()
     assert fetch(remote(*mirrors), folder, told) == folder / NAME
     assert (folder / NAME).read_bytes() == CONTENT
@@ -269,7 +269,7 @@ def get(folder: Path, *mirrors: str) -> Told:
 
 
 def refused(folder: Path, *mirrors: str) -> str:
-    """The one line that says that none of these mirrors will do."""
+    """The one-line error when all of these mirrors fail."""
     with pytest.raises(InputError) as error:
         fetch(remote(*mirrors), folder)
     line = str(error.value)
@@ -307,42 +307,44 @@ def test_mirrors_are_tried_in_order(server, tmp_path):
         f"{host}: HTTP 404",
         f"{host}: HTTP 500",
         f"{closed}: Connection refused",
-        f"{host}: it has another file: the MD5 is wrong",
+        f"{host}: it has a different file: the MD5 is wrong",
     ]
 
 
 @pytest.mark.parametrize("after", [1, 1000, len(CONTENT) - 1])
-def test_a_broken_download_is_continued(after, server, tmp_path):
+def test_a_broken_download_is_resumed(after, server, tmp_path):
     get(tmp_path, server.at("/a", cut_off(after)))
     assert server.ranges == ["", f"bytes={after}-"]
     assert sum(server.sent) == len(CONTENT)  # nothing is fetched twice
 
 
-def test_one_that_breaks_again_and_again_is_continued_as_long_as_something_comes(server, tmp_path):
+def test_a_download_that_keeps_breaking_is_resumed_as_long_as_bytes_arrive(server, tmp_path):
     get(tmp_path, server.at("/a", in_pieces(40_000)))
     assert len(server.requests) == 8
     assert sum(server.sent) == len(CONTENT)
 
 
-def test_it_is_continued_at_the_next_mirror(server, tmp_path):
+def test_it_is_resumed_at_the_next_mirror(server, tmp_path):
     get(tmp_path, server.at("/a", cut_off(5000, status(503))), server.at("/b", whole))
     assert server.requests == [("/a", ""), ("/a", "bytes=5000-"), ("/b", "bytes=5000-")]
     assert sum(server.sent) == len(CONTENT)
 
 
-def test_it_is_continued_by_a_later_run(server, tmp_path):
+def test_it_is_resumed_by_a_later_run(server, tmp_path):
     refused(tmp_path, server.at("/a", cut_off(5000, status(503))))
     assert (tmp_path / f"{NAME}.part").read_bytes() == CONTENT[:5000]
     get(tmp_path, server.at("/b", whole))
     assert server.requests[-1] == ("/b", "bytes=5000-")
 
 
-def test_of_a_server_that_only_gives_all_what_is_there_is_passed_over(server, tmp_path):
+def test_bytes_already_present_are_skipped_if_a_server_only_sends_the_whole_file(server, tmp_path):
     get(tmp_path, server.at("/a", cut_off(5000, without_parts)))
     assert server.ranges == ["", "bytes=5000-"]
 
 
-def test_what_is_there_outlives_a_server_that_only_gives_all_and_breaks_off(server, tmp_path):
+def test_bytes_already_present_survive_a_server_that_sends_the_whole_file_and_breaks_off(
+    server, tmp_path
+):
     (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:200_000])
 
     def breaks_off(handler: Handler) -> None:
@@ -355,21 +357,21 @@ def test_what_is_there_outlives_a_server_that_only_gives_all_and_breaks_off(serv
 
 
 def test_a_wrong_beginning_is_thrown_away(server, tmp_path):
-    """Of an earlier run, or of another mirror; whatever comes after it can't be right."""
+    """From an earlier run or another mirror: nothing appended to it can be right."""
     (tmp_path / f"{NAME}.part").write_bytes(b"x" * 5000)
     get(tmp_path, server.at("/a", whole))
     assert server.ranges == ["bytes=5000-", ""]
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), len(CONTENT) + 1])
-def test_a_part_that_is_as_long_as_the_file_is_verified(size, server, tmp_path):
+def test_a_part_as_long_as_the_file_is_verified(size, server, tmp_path):
     (tmp_path / f"{NAME}.part").write_bytes((CONTENT + b"x")[:size])
     get(tmp_path, server.at("/a", whole))
     assert len(server.requests) == (0 if size == len(CONTENT) else 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"x", CONTENT[:-1], CONTENT[:-1] + b"x", CONTENT + b"x"])
-def test_a_damaged_file_in_the_cache_is_fetched_anew(content, server, tmp_path):
+def test_a_damaged_file_in_the_cache_is_fetched_again(content, server, tmp_path):
     (tmp_path / NAME).write_bytes(content)
     (note,) = get(tmp_path, server.at("/a", whole)).notes
     assert note.startswith(f"{tmp_path / NAME} is not the published file (MD5 ")
@@ -399,9 +401,12 @@ def test_redirects_are_followed(server, tmp_path):
         (status(404), "HTTP 404"),
         (status(500), "HTTP 500"),
         (status(204), "it broke off after 0 of 300,000 bytes"),
-        (another, "it has another file: the MD5 is wrong"),
-        (endless, "it has another file: the MD5 is wrong"),
-        (lambda handler: whole(handler, b"x" + CONTENT), "it has another file: the MD5 is wrong"),
+        (another, "it has a different file: the MD5 is wrong"),
+        (endless, "it has a different file: the MD5 is wrong"),
+        (
+            lambda handler: whole(handler, b"x" + CONTENT),
+            "it has a different file: the MD5 is wrong",
+        ),
         (
             lambda handler: whole(handler, CONTENT[:-1]),
             "HTTP 200|it sends other parts|it broke off",
@@ -409,7 +414,7 @@ def test_redirects_are_followed(server, tmp_path):
         (lambda handler: whole(handler, b""), "it broke off after 0 of 300,000 bytes"),
         (claims(-5), "it broke off|has another"),
         (chunked(False), "it broke off"),
-        (cut_off(5000, wrong_part), "it sends another part than was asked for"),
+        (cut_off(5000, wrong_part), "it sent a different part than requested"),
         (redirect("/a"), "HTTP 302"),
         (redirect("file:///etc/passwd"), "HTTP 302"),
         (redirect("http://host.invalid/x"), "no such host, or no network"),
@@ -418,15 +423,13 @@ def test_redirects_are_followed(server, tmp_path):
         (lambda handler: None, "without response"),
     ],
 )
-def test_a_server_that_has_not_got_the_file_is_named_with_the_reason(
-    behaviour, reason, server, tmp_path
-):
+def test_a_server_without_the_file_is_named_with_the_reason(behaviour, reason, server, tmp_path):
     line = refused(tmp_path, server.at("/a", behaviour))
     assert re.search(re.escape(server.url.removeprefix("http://")) + rf" \([^)]*({reason})", line)
 
 
 @pytest.mark.parametrize("behaviour", [silent, stalls])
-def test_a_server_that_falls_silent_is_given_up(behaviour, server, tmp_path, monkeypatch):
+def test_a_server_that_falls_silent_is_abandoned(behaviour, server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
     began = time.monotonic()
     get(tmp_path, server.at("/a", behaviour), server.at("/b", whole))
@@ -457,8 +460,8 @@ def test_the_variable_replaces_the_list(monkeypatch):
 @pytest.mark.parametrize(
     "url", ["/tmp/x", "ftp://a.example/x", "file:///etc/passwd", "https://", "http://[x"]
 )
-def test_an_address_that_is_none_is_refused(url, tmp_path):
-    with pytest.raises(InputError, match="mirror: '.*' is no address of a server"):
+def test_an_invalid_address_is_refused(url, tmp_path):
+    with pytest.raises(InputError, match="mirror: '.*' is not a server's address"):
         addresses(remote(), {MIRRORS: url})
 
 
@@ -475,7 +478,7 @@ def test_the_official_lists():
 
 @pytest.mark.parametrize("given", ["variable", "flag"])
 def test_without_a_network_one_line_says_what_to_put_where(given, tmp_path, monkeypatch, capsys):
-    """The flag beats the variable."""
+    """The flag overrides the variable."""
     cache = tmp_path / ("x" * 30)
     monkeypatch.setenv("ONECYCLE_CACHE", str(cache))
     monkeypatch.setattr(download, "PAUSE", 0.0)
@@ -488,14 +491,14 @@ def test_without_a_network_one_line_says_what_to_put_where(given, tmp_path, monk
     assert line == (
         "onecycle: error: data: can't fetch cifar-10-python.tar.gz, MD5 "
         "c58f30108f718f92721af3b95e74349a, from host.invalid (no such host, or no network); get it "
-        f"another way and put it into '{cache}', or go on with --data shapes"
+        f"another way and put it into '{cache}', or use --data shapes instead"
     )
     assert answer.out == ""
     assert os.environ[MIRRORS] == ("http://host.invalid" if given == "variable" else "nonsense")
     assert [path.name for path in cache.iterdir()] == ["cifar-10-python.tar.gz.lock"]
 
 
-def test_the_file_to_fetch_is_used_once_it_lies_in_the_cache(tmp_path):
+def test_a_file_put_into_the_cache_by_hand_is_used(tmp_path):
     made = make(CIFAR10)
     made = made.served(made.tar(tmp_path / "set.tar.gz"), ["http://host.invalid/x"])
     check(cifar.load("cifar10", made.archive, cache_dir=tmp_path), made)
@@ -531,7 +534,7 @@ def test_cifar_is_fetched_verified_decoded_and_kept(server, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "damage", "images.npy labels.npy names.json seal.json cut-off gone".split()
 )
-def test_damaged_kept_images_are_decoded_anew(damage, tmp_path):
+def test_damaged_cached_images_are_decoded_again(damage, tmp_path):
     made = make(CIFAR10)
     made = made.served(made.tar(tmp_path / "set.tar.gz"), [])
     load = partial(cifar.load, "cifar10", made.archive, cache_dir=tmp_path)
@@ -549,7 +552,7 @@ def test_damaged_kept_images_are_decoded_anew(damage, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [kept.name, "set.tar.gz"]
 
 
-def test_kept_images_are_of_one_archive_only(tmp_path):
+def test_cached_images_belong_to_one_archive_only(tmp_path):
     first, second = make(CIFAR10, seed=1), make(CIFAR10, seed=2)
     first = first.served(first.tar(tmp_path / "1.tar.gz"), [])
     second = second.served(second.tar(tmp_path / "2.tar.gz"), [])
@@ -564,7 +567,7 @@ def test_a_path_of_that_name_is_pointed_out(tmp_path, monkeypatch):
     made = made.served(made.tar(tmp_path / "set.tar.gz"), [])
     told = Told()
     cifar.load("cifar10", made.archive, cache_dir=tmp_path, progress=told)
-    assert told.notes == ["data: cifar10 is the official set; for the path here give ./cifar10"]
+    assert told.notes == ["data: cifar10 is the official set; for the local path give ./cifar10"]
 
 
 # -------------------------------------------------------------------- kills, crowds, and full disks
@@ -589,7 +592,7 @@ except InputError as error:
 
 
 def fetching(url: str, folder: Path, prelude: str = "") -> subprocess.Popen[str]:
-    """A process that will fetch when told to."""
+    """A process that fetches on demand."""
     wanted = remote(url)
     arguments = [wanted.name, wanted.md5, str(wanted.size), url, str(folder)]
     process = subprocess.Popen(
@@ -608,7 +611,7 @@ def go(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_killed_download_is_continued(number, server, tmp_path):
+def test_a_killed_download_is_resumed(number, server, tmp_path):
     url = server.at("/a", throttled(6))
     part = tmp_path / f"{NAME}.part"
     process = fetching(url, tmp_path)
@@ -625,7 +628,7 @@ def test_a_killed_download_is_continued(number, server, tmp_path):
     assert server.ranges == ["", f"bytes={left}-"]
 
 
-def test_processes_at_once_fetch_it_once(server, tmp_path):
+def test_simultaneous_processes_fetch_it_once(server, tmp_path):
     url = server.at("/a", throttled(1))
     processes = [fetching(url, tmp_path) for _ in range(3)]
     for process in processes:
@@ -637,7 +640,7 @@ def test_processes_at_once_fetch_it_once(server, tmp_path):
     assert (tmp_path / NAME).read_bytes() == CONTENT
 
 
-def test_whoever_waits_for_another_process_is_told(server, tmp_path):
+def test_waiting_for_another_process_is_reported(server, tmp_path):
     url = server.at("/a", throttled(1.5))
     process = fetching(url, tmp_path)
     go(process)
@@ -664,8 +667,8 @@ def test_a_killed_process_does_not_keep_the_others_waiting(server, tmp_path):
     assert (tmp_path / NAME).read_bytes() == CONTENT
 
 
-def test_a_full_disk_is_told_in_one_line(server, tmp_path):
-    """A limit on a file's length stands for the disk's."""
+def test_a_full_disk_is_reported_in_one_line(server, tmp_path):
+    """A limit on the file size stands in for a full disk."""
     limit = (
         "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -679,13 +682,13 @@ def test_a_full_disk_is_told_in_one_line(server, tmp_path):
     assert process.returncode == 2
 
 
-def test_a_cache_that_is_no_folder_is_told_in_one_line(server, tmp_path):
+def test_a_cache_that_is_not_a_folder_is_reported_in_one_line(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"can't write the cache in '.*/file/x': Not a directory"):
         fetch(remote(server.at("/a", whole)), tmp_path / "file" / "x")
 
 
-def test_images_that_can_not_be_kept_are_used_all_the_same(tmp_path, monkeypatch):
+def test_images_that_cannot_be_cached_are_used_all_the_same(tmp_path, monkeypatch):
     made = make(CIFAR10)
     made = made.served(made.tar(tmp_path / "set.tar.gz"), [])
     monkeypatch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13)))
@@ -693,7 +696,7 @@ def test_images_that_can_not_be_kept_are_used_all_the_same(tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["set.tar.gz"]
 
 
-def test_what_is_fetched_is_read_from_the_first_archive_of_the_name():
+def test_the_first_archive_of_a_name_is_the_one_fetched():
     binary_first = [replace(CIFAR10, form="binary"), CIFAR10]
     assert cifar.recognise("cifar10", binary_first) is binary_first[0]
     assert cifar.recognise("cifar100") is CIFAR100

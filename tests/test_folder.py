@@ -32,7 +32,7 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def test_every_image_is_what_pillow_reads(split_folder, tmp_path, cache):
+def test_every_image_equals_what_pillow_reads(split_folder, tmp_path, cache):
     train, test = load(split_folder, cache)
     assert train.classes == test.classes == CLASSES
     assert (len(train), len(test)) == (12, 12)
@@ -55,7 +55,7 @@ def test_the_second_time_no_image_is_opened(split_folder, tmp_path, cache, monke
     assert isinstance(second[0].images_NHWC, np.memmap)
 
 
-def test_a_changed_file_is_decoded_anew(split_folder, tmp_path, cache):
+def test_a_changed_file_is_decoded_again(split_folder, tmp_path, cache):
     load(split_folder, cache)
     paint(split_folder / "train" / "ant" / "0.png", 999)
     train, _ = load(split_folder, cache)
@@ -81,7 +81,7 @@ def test_a_damaged_cache_is_rebuilt(split_folder, tmp_path, cache, damage):
     assert np.array_equal(load(split_folder, cache)[0].images_NHWC, before)
 
 
-def test_without_a_test_folder_a_seeded_fifth_of_each_class_is_set_aside(tmp_path, cache):
+def test_without_a_test_folder_a_seeded_fifth_of_each_class_is_held_out(tmp_path, cache):
     for label in CLASSES:
         for index in range(10):
             paint(tmp_path / "flat" / label / f"{index}.png", index)
@@ -93,7 +93,7 @@ def test_without_a_test_folder_a_seeded_fifth_of_each_class_is_set_aside(tmp_pat
     assert load(tmp_path / "flat", cache, split_seed=1)[1].names != test.names
 
 
-def test_grey_images_make_one_channel_and_a_single_coloured_one_makes_three(tmp_path, cache):
+def test_grey_images_have_one_channel_and_a_single_coloured_one_makes_it_three(tmp_path, cache):
     for label in CLASSES[:2]:
         for split in ("train", "test"):
             paint(tmp_path / "g" / split / label / "1.png", 1, mode="L")
@@ -116,7 +116,7 @@ def test_limits_are_stratified_exact_and_in_order(split_folder, tmp_path, cache)
 # -------------------------------------------------------------------------------------- the listing
 
 
-def test_folders_in_classes_links_and_endings_in_capitals_are_read(tmp_path, cache):
+def test_folders_in_classes_links_and_extensions_in_capitals_are_read(tmp_path, cache):
     root = make_flat(tmp_path / "photos", 2)
     paint(root / "ant" / "2021" / "May" / "a.PNG", 50)
     paint(root / "ant" / "2021" / "b.Jpg", 51)
@@ -156,7 +156,7 @@ def test_links_in_a_circle_end(tmp_path, cache):
     assert (found.dead_links, found.repeated_folders) == (3, 4)
 
 
-def test_what_is_passed_over_is_counted_told_and_returned(tmp_path, cache):
+def test_skipped_entries_are_counted_reported_and_returned(tmp_path, cache):
     root = make_split(tmp_path / "photos", ["png"])
     for name in ("train/ant/.hidden.png", "train/.git/x.png", "__MACOSX/x.png", ".DS_Store"):
         path = root / name
@@ -188,7 +188,7 @@ def test_what_is_passed_over_is_counted_told_and_returned(tmp_path, cache):
         assert told.notes[-1] == (
             "data: left out: 2 hidden files, 1 hidden folder (.git), 1 folder or file of the "
             "system (__MACOSX), 6 other files (.txt, .md, .png), 1 dead link, 2 images outside the "
-            "class folders, 1 folder beside the splits (extra)"
+            "class folders, 1 folder next to the splits (extra)"
         )
     splits = load_splits(str(root), cache_dir=cache)
     assert splits.left_out == expected
@@ -209,9 +209,7 @@ DOTTED = [
 
 @pytest.mark.parametrize("as_file", [False, True])
 @pytest.mark.parametrize("place", ["", "ant", "ant/2021"])
-def test_what_systems_put_there_is_passed_over_at_any_depth_and_named(
-    place, as_file, tmp_path, cache
-):
+def test_system_entries_are_skipped_at_any_depth_and_named(place, as_file, tmp_path, cache):
     root = make_flat(tmp_path / "photos", 2)
     before = by_name(*load(root, cache)).keys()
     for name in SYSTEMS + DOTTED:
@@ -237,22 +235,22 @@ def test_what_systems_put_there_is_passed_over_at_any_depth_and_named(
     "label", ["@home", "#1 dad", "$100", "lost", "found", "recycled", "thumbs", "SYNO", "eaDir",
               "lost+found 2", "_", "__", "~", "RECYCLE.BIN", "desktop"]
 )  # fmt: skip
-def test_a_class_that_merely_begins_so_is_a_class(label, tmp_path, cache):
+def test_a_class_with_a_similar_beginning_stays_a_class(label, tmp_path, cache):
     root = make_flat(tmp_path / "photos", 2, ("ant", label))
     assert set(load(root, cache)[0].classes) == {"ant", label}
 
 
-def test_a_class_whose_name_begins_with_a_dot_is_named_where_it_is_missed(tmp_path, cache):
+def test_a_class_whose_name_begins_with_a_dot_is_named_if_it_is_missing(tmp_path, cache):
     root = make_flat(tmp_path / "photos", 2, ("ant", "bee", ".net"))
     told = Told()
     load(root, cache, progress=told)
     assert "1 hidden folder (.net)" in told.notes[-1]
     alone = make_flat(tmp_path / "alone", 2, ("java", ".net"))
-    with pytest.raises(InputError, match=r"the one class 'java' \(passed over: .net\)"):
+    with pytest.raises(InputError, match=r"only the class 'java' \(skipped: .net\)"):
         load(alone, cache)
 
 
-def test_nothing_left_out_is_not_told(split_folder, cache):
+def test_without_anything_left_out_there_is_no_note(split_folder, cache):
     told = Told()
     assert not left_out(split_folder, cache, progress=told)
     assert len(told.notes) == 1
@@ -282,8 +280,8 @@ ODD = [
 ]
 
 
-def test_odd_names_go_all_the_way_to_a_finished_run(tmp_path, capsys):
-    """Training, its files and its report; names come back as they were."""
+def test_odd_names_work_up_to_a_finished_run(tmp_path, capsys):
+    """In training, its files and its report; names come back unchanged."""
     root = tmp_path / "photos"
     for number, label in enumerate(ODD[:-1]):
         for split in ("train", "test"):
@@ -317,7 +315,7 @@ def spoil(root: Path, *names: str) -> None:
 
 
 @pytest.mark.parametrize("in_processes", [False, True])
-def test_bad_images_are_skipped_and_told_also_from_the_cache(
+def test_bad_images_are_skipped_and_reported_also_from_the_cache(
     split_folder, cache, monkeypatch, in_processes
 ):
     if in_processes:
@@ -335,7 +333,7 @@ def test_bad_images_are_skipped_and_told_also_from_the_cache(
             split_folder, on_bad_image="skip", cache_dir=cache, progress=told
         )
         assert found.bad_images == tuple(
-            BadImage(name, "not an image of a known format") for name in bad
+            BadImage(name, "not an image in a known format") for name in bad
         )
         assert (len(train_), len(test)) == (10, 11)
         rest = by_name(train_, test)
@@ -343,12 +341,12 @@ def test_bad_images_are_skipped_and_told_also_from_the_cache(
         assert all(np.array_equal(image, whole[name]) for name, image in rest.items())
         assert told.notes[-1] == (
             "data: left out: 3 unreadable images ('train/ant/0.png', 'train/cat/3.webp', "
-            "'test/ant/0.png'): not an image of a known format"
+            "'test/ant/0.png'): not an image in a known format"
         )
         monkeypatch.setattr(kept, "_decode", lambda *_: pytest.fail("it was decoded again"))
 
 
-def test_of_many_bad_images_the_first_hundred_are_in_the_json():
+def test_the_first_hundred_of_many_bad_images_are_in_the_json():
     many = tuple(BadImage(f"{index}.png", "no") for index in range(250))
     told = LeftOut(bad_images=many).to_json()
     assert told["bad_image_count"] == 250
@@ -360,7 +358,7 @@ def test_of_many_bad_images_the_first_hundred_are_in_the_json():
     assert LeftOut(bad_images=many)
 
 
-def test_a_first_image_that_is_bad_does_not_set_the_size(tmp_path, cache):
+def test_a_bad_first_image_does_not_set_the_size(tmp_path, cache):
     root = make_flat(tmp_path / "photos", 4)
     spoil(root, "ant/0.png")
     assert load(root, cache, on_bad_image="skip")[0].image_shape == (10, 12, 3)
@@ -412,7 +410,7 @@ def test_a_colour_after_many_greys_makes_all_have_three_channels(tmp_path, cache
 
 
 @pytest.mark.parametrize("change", ["size", "resize", "bad", "file", "time", "more", "moved"])
-def test_another_set_is_made_when_anything_changes(change, split_folder, cache):
+def test_a_new_set_is_made_when_anything_changes(change, split_folder, cache):
     load(split_folder, cache)
     (first,) = cache.iterdir()
     file = split_folder / "train" / "ant" / "0.png"
@@ -442,7 +440,7 @@ def test_another_set_is_made_when_anything_changes(change, split_folder, cache):
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes also for few images."""
+    """Use two processes even for few images."""
     monkeypatch.setattr(workers, "WORTH_FILES", 2)
     monkeypatch.setattr(workers, "CHUNK", 7)
     monkeypatch.setattr(workers, "cores", lambda: 2)
@@ -456,7 +454,7 @@ def test_worker_processes_decode_the_same(split_folder, cache, tmp_path, eager, 
         assert np.array_equal(first.images_NHWC, second.images_NHWC)
 
 
-def test_without_a_python_to_start_it_goes_on_in_this_process(
+def test_without_a_python_to_start_it_decodes_in_this_process(
     split_folder, cache, eager, monkeypatch
 ):
     for executable in ("/nowhere/python", "/bin/false"):
@@ -465,10 +463,10 @@ def test_without_a_python_to_start_it_goes_on_in_this_process(
 
 
 @pytest.mark.parametrize("how", ["signal 9", "exit code 3"])
-def test_an_image_that_ends_its_process_is_found_and_told(
+def test_an_image_that_ends_its_process_is_identified_and_reported(
     how, split_folder, cache, eager, monkeypatch
 ):
-    """A bug in an image library, or the system's memory killer, takes one image only."""
+    """A bug in an image library, or the system's memory killer, costs one image only."""
     end = "os.kill(os.getpid(), 9)" if "signal" in how else "os._exit(3)"
     monkeypatch.setattr(
         workers,
@@ -489,7 +487,7 @@ def test_an_image_that_ends_its_process_is_found_and_told(
         load(split_folder, cache)
 
 
-def test_pixels_that_can_not_be_written_are_told(split_folder, cache, monkeypatch):
+def test_pixels_that_cannot_be_written_are_reported(split_folder, cache, monkeypatch):
     answer = workers.Answer(failure="No space left on device")
     monkeypatch.setattr(workers, "do", lambda *_: answer)
     with pytest.raises(InputError, match="can't write the cache in .*: No space left on device"):
@@ -511,7 +509,7 @@ print([len(train), len(test)])
 
 
 def test_a_script_needs_no_main_guard(split_folder, cache):
-    """Workers don't import the program that starts them, as those of multiprocessing do."""
+    """Unlike multiprocessing's, workers don't import the program that starts them."""
     script = split_folder.parent / "script.py"
     text = SCRIPT.format(root=str(split_folder), cache=str(cache), more="from pathlib import Path")
     script.write_text(
@@ -523,7 +521,7 @@ def test_a_script_needs_no_main_guard(split_folder, cache):
 
 
 def test_workers_end_with_the_process_that_started_them(split_folder, cache):
-    """Also if that is killed and can tell them nothing."""
+    """Also if it is killed and can't notify them."""
     more = """
 from pathlib import Path
 before = workers._exchange
@@ -563,7 +561,7 @@ def wait_until_gone(pid: int) -> None:
     raise AssertionError("a worker lives on")
 
 
-def test_cores_are_those_that_the_process_may_use(monkeypatch):
+def test_cores_are_those_available_to_the_process(monkeypatch):
     assert workers.cores() == len(os.sched_getaffinity(0))
     monkeypatch.delattr(os, "sched_getaffinity")
     assert workers.cores() == os.cpu_count()

@@ -26,7 +26,7 @@ from onecycle.data.folder import decoding, manifest
 from onecycle.errors import InputError
 
 Spoil = Callable[[Path, pytest.MonkeyPatch], "dict[str, Any] | None"]
-"""Makes the bad input at a path; answers with options for `load_splits`, if any."""
+"""Makes the bad input at a path; returns options for `load_splits`, if any."""
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -96,7 +96,7 @@ def flat(classes: tuple[str, ...], count: int = 2) -> Spoil:
 
 
 def with_file(name: str, content: bytes, **options: Any) -> Spoil:
-    """A whole folder but for one file."""
+    """A good folder except for one file."""
 
     def spoil(root: Path, _: Any) -> dict[str, Any]:
         path = make_split(root, ["png"]) / name
@@ -291,7 +291,7 @@ BAD_FOLDERS: dict[str, Spoil] = {
 
 
 def table(content: str | bytes, **options: Any) -> Spoil:
-    """A table of that content beside images named a.png to f.png."""
+    """A table with that content, next to images named a.png to f.png."""
 
     def spoil(root: Path, _: Any) -> dict[str, Any]:
         for index, name in enumerate("abcdef"):
@@ -353,13 +353,13 @@ DOCUMENTED = dict(
 
 
 def everything(folder: Path) -> set[Path]:
-    """What lies below, found without scandir, which a test has spoiled."""
+    """Everything below the folder, listed without scandir, which a test has patched."""
     here = {folder / name for name in os.listdir(folder)}
     return here.union(*(everything(path) for path in here if path.is_dir()))
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_a_bad_input_is_told_in_one_line_as_documented_and_leaves_nothing(
+def test_a_bad_input_is_refused_in_one_line_as_documented_and_leaves_nothing(
     what, tmp_path, monkeypatch
 ):
     root, kept = tmp_path / "photos", tmp_path / "cache"
@@ -395,7 +395,7 @@ def saved(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def samples() -> dict[str, bytes]:
-    """Whole images of every format and most of their kinds."""
+    """Intact images of every format and most modes."""
     rgb, grey = drawn(1, (20, 24)), drawn(2, (20, 24), "L")
     rgba = Image.merge("RGBA", (*rgb.split(), grey))
     deep = Image.fromarray(np.asarray(grey, np.uint16) * 257)
@@ -442,7 +442,7 @@ WHOLE = samples()
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-def test_the_samples_of_the_fuzz_are_read_when_whole(kind):
+def test_intact_samples_of_the_fuzz_tests_are_read(kind):
     assert decoding.pixels(io.BytesIO(WHOLE[kind])).size > 0
 
 
@@ -450,7 +450,7 @@ def test_the_samples_of_the_fuzz_are_read_when_whole(kind):
 
 
 def most_memory() -> int:
-    """The most bytes that this process has held so far, Pillow's included."""
+    """Peak memory of this process so far in bytes, including Pillow's."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -464,7 +464,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_fuzzed(place: Path, source: Path, **options: Any) -> None:
-    """It loads or is refused, within bounds of time and memory, and writes into the cache only."""
+    """It loads or is refused, within limits of time and memory, and writes only to the cache."""
     before = sorted(path for path in place.rglob("*") if "cache" not in path.parts)
     memory, began = most_memory(), time.process_time()
     outcome(lambda: folder.load(source, cache_dir=place / "cache", **options))
@@ -504,7 +504,7 @@ def test_fuzz_mutated_and_truncated_images(kind, edits, options, place):
 )
 @settings(max_examples=FUZZ)
 def test_fuzz_headers_of_images(kind, head, options, place):
-    """Sizes, offsets and kinds at their extremes, with PNG's checksums made right again."""
+    """Sizes, offsets and types at their extremes, with PNG's checksums corrected."""
     content = bytearray(WHOLE[kind])
     for at, value in head:
         content[at % len(content)] = value
@@ -523,7 +523,7 @@ MAGICS = [b"", PNG, b"\xff\xd8\xff\xe0", b"GIF89a", b"BM",
 
 @given(magic=st.sampled_from(MAGICS), content=st.binary(max_size=500), options=OPTIONS)
 @settings(max_examples=FUZZ)
-def test_fuzz_bytes_that_are_nothing(magic, content, options, place):
+def test_fuzz_random_bytes(magic, content, options, place):
     (place / "photos" / "bee" / "fuzzed.png").write_bytes(magic + content)
     check_fuzzed(place, place / "photos", **options)
 
@@ -540,7 +540,7 @@ NAMES = st.one_of(
 @given(label=NAMES, name=NAMES, inner=NAMES, whole=st.booleans())
 @settings(max_examples=FUZZ)
 def test_fuzz_odd_names(label, name, inner, whole, tmp_path_factory):
-    """Of classes, files and folders in classes."""
+    """Names of classes, files and folders in classes."""
     place = tmp_path_factory.getbasetemp() / "names"
     shutil.rmtree(place, ignore_errors=True)
     make_flat(place / "photos", 2, ("ant", "bee"))

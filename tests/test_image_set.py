@@ -37,7 +37,7 @@ def test_channel_statistics_are_numpys(channels, chunk_bytes, monkeypatch):
     np.testing.assert_allclose(std, scaled.std(axis=(0, 1, 2)), rtol=1e-10)
 
 
-def test_the_fingerprint_changes_with_what_is_trained_on_and_with_nothing_else(monkeypatch):
+def test_the_fingerprint_changes_with_the_training_data_and_with_nothing_else(monkeypatch):
     train, test = random_set(), random_set(seed=1)
     first = image_set.fingerprint(train, test, None)
     monkeypatch.setattr(image_set, "CHUNK_BYTES", 100)
@@ -68,13 +68,13 @@ def test_a_stratified_choice_takes_its_share_of_each_class(counts, fraction, see
         assert chosen[labels == label].sum() == round(fraction * count)
 
 
-def test_seeds_choose_differently():
+def test_different_seeds_choose_differently():
     labels = np.zeros(100, int)
     assert not np.array_equal(stratified(labels, 0.5, 0, "a"), stratified(labels, 0.5, 1, "a"))
     assert not np.array_equal(stratified(labels, 0.5, 0, "a"), stratified(labels, 0.5, 0, "b"))
 
 
-def test_validation_is_cut_from_train_without_overlap():
+def test_validation_is_split_off_train_without_overlap():
     whole = load_splits("shapes", image_size=16, train_limit=200, test_limit=20)
     splits = load_splits("shapes", image_size=16, train_limit=200, test_limit=20, val_fraction=0.25)
     assert splits.val is not None
@@ -97,14 +97,14 @@ def test_a_validation_share_that_empties_a_class_is_refused():
         ("/no/such/folder", "there is no path '/no/such/folder'"),
     ],
 )
-def test_a_source_that_is_not_there_is_refused_in_one_line(source, message):
+def test_a_missing_source_is_refused_in_one_line(source, message):
     with pytest.raises(InputError, match=message) as error:
         load_splits(source)
     assert "\n" not in str(error.value)
 
 
-def test_a_recipes_images_are_those_of_its_settings(monkeypatch):
-    """Every setting of images that a recipe has is handed on."""
+def test_a_recipes_images_follow_its_settings(monkeypatch):
+    """Every setting of a recipe for its images is passed on."""
     recipe = Recipe(
         data="cifar100", label_set="coarse", image_size=16, resize="squash", on_bad_image="skip",
         train_limit=200, test_limit=20, val_fraction=0.25, split_seed=3,

@@ -1,4 +1,4 @@
-"""Which folders are taken for splits and which for classes; all labelled images as one set."""
+"""Folders that count as splits or as classes; all labelled images as one set."""
 
 import shutil
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fill(tmp_path: Path, image: Path):
-    """Makes folders with two images each below a root; or one, of an image's own name."""
+    """Makes folders with two images each below a root; or one, if given an image's name."""
 
     def fill(*folders: str, root: str = "photos") -> Path:
         for folder in folders:
@@ -66,7 +66,7 @@ def under(*splits: str, kinds: Iterable[str] = KINDS) -> list[str]:
         ("trains testament valve evaluate 训练", ""),
     ],
 )
-def test_a_split_is_known_by_a_word_of_its_name(names, role):
+def test_a_split_is_recognised_by_a_word_of_its_name(names, role):
     assert {name: role_of(name) for name in names.split()} == dict.fromkeys(names.split(), role)
     assert role_of("Training Set") == "train"
 
@@ -138,7 +138,7 @@ def test_each_image_of_three_splits_is_its_file(tmp_path):
 
 
 @pytest.mark.parametrize("val", ["val", "valid_data"])
-def test_without_test_a_fifth_of_train_is_set_apart_and_val_is_left_whole(val, fill, tmp_path):
+def test_without_test_a_fifth_of_train_is_held_out_and_val_stays_complete(val, fill, tmp_path):
     root = fill(*under("train_data", val))
     told = Told()
     splits = load_splits(str(root), cache_dir=tmp_path / "cache", progress=told)
@@ -148,13 +148,13 @@ def test_without_test_a_fifth_of_train_is_set_apart_and_val_is_left_whole(val, f
     assert not set(splits.train.names) & set(splits.test.names)
     assert told.notes[-1] == (
         "data: no test split, so 20 % of each class of 'train_data' are set apart; "
-        f"'{val}' is the validation split; to test on it, call it test"
+        f"'{val}' is the validation split; to test on it, rename it to test"
     )
     assert splits.kind.endswith("20 % of each class of train set apart to test")
 
 
 def test_a_train_folder_alone_and_an_unlabelled_test_folder_are_understood(fill, tmp_path):
-    """As the files of competitions come."""
+    """As in the files of competitions."""
     alone = fill(*under("train"), root="alone")
     assert splits_of(alone).keys() == {"train"}
     root = fill(*under("train"), "test/1.png", "test/2.png", "unlabeled/3.png", "notes/a.txt")
@@ -189,7 +189,7 @@ def test_a_class_called_train_stays_a_class(others, fill):
         ["cat/a/b", "cat", "dog"],
     ],
 )
-def test_folders_within_classes_are_no_splits(folders, fill):
+def test_folders_within_classes_are_not_splits(folders, fill):
     assert list_folder(fill(*folders)).classes == ("cat", "dog")
 
 
@@ -209,31 +209,31 @@ def test_folders_within_classes_are_no_splits(folders, fill):
     ],
 )  # fmt: skip
 def test_siblings_with_folders_of_the_same_names_are_refused(folders, fill):
-    with pytest.raises(InputError, match="hold folders of the same names") as error:
+    with pytest.raises(InputError, match="contain folders of the same names") as error:
         list_folder(fill(*folders))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("around", ["archive", "archive/data/set"])
-def test_of_a_folder_around_the_right_one_that_is_told(around, fill):
+def test_for_a_parent_folder_the_message_names_the_right_one(around, fill):
     split = fill(*under(f"{around}/train", f"{around}/test"))
-    with pytest.raises(InputError, match=f"photos/{around}' holds 'train' and 'test', so give"):
+    with pytest.raises(InputError, match=f"photos/{around}' contains 'train' and 'test', so give"):
         list_folder(split)
     flat = fill(*(f"{around}/{kind}" for kind in KINDS), root="flat")
     with pytest.raises(InputError, match=f"the classes, give '.*flat/{around}'"):
         list_folder(flat)
     yolo = fill(*under("images/train", "images/val"), root="yolo")
     (yolo / "labels").mkdir()
-    with pytest.raises(InputError, match="images' holds 'train' and 'val', so give that"):
+    with pytest.raises(InputError, match="images' contains 'train' and 'val', so give that"):
         list_folder(yolo)
 
 
-def test_train_without_class_folders_beside_a_test_folder_that_has_some_is_refused(fill):
-    with pytest.raises(InputError, match="'train' in .* holds images but no class folders; put"):
+def test_train_without_class_folders_next_to_a_test_folder_with_some_is_refused(fill):
+    with pytest.raises(InputError, match="'train' in .* has images but no class folders; put"):
         list_folder(fill("train", *under("test")))
 
 
-def test_empty_folders_beside_splits_are_passed_over_unless_a_split_is_missing(fill):
+def test_empty_folders_next_to_splits_are_skipped_unless_a_split_is_missing(fill):
     root = fill(*under("train", "test"))
     for name in ("test_scripts", "train_logs", "testing", "submission"):
         (root / name).mkdir()
@@ -244,7 +244,7 @@ def test_empty_folders_beside_splits_are_passed_over_unless_a_split_is_missing(f
 
 
 def test_no_advice_leads_to_training_on_the_test_folder(fill):
-    """Whatever is refused, no message has a test folder to give."""
+    """No error message suggests a test folder."""
     for index, folders in enumerate((under("Test"), under("test", "learn"), under("Test", "val"))):
         with pytest.raises(InputError) as error:
             list_folder(fill(*folders, root=f"{index}"))
@@ -265,8 +265,8 @@ NAMES = st.sampled_from(["train", "Train", "test", "val", "eval", "dev", "seg_pr
 
 
 @given(paths=st.lists(st.lists(NAMES, min_size=1, max_size=4).map("/".join), max_size=8))
-def test_any_tree_is_read_whole_or_refused_in_one_line(paths, tmp_path_factory):
-    """No image is in two splits, or in another split than its folder says."""
+def test_any_tree_is_read_completely_or_refused_in_one_line(paths, tmp_path_factory):
+    """No image is in two splits, or in a different split than its folder."""
     root = tmp_path_factory.getbasetemp() / "trees"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
@@ -303,11 +303,11 @@ def test_a_table_has_a_validation_split(fill, tmp_path):
     assert splits.train.names == ("x/ant/0.png", "x/bee/0.png")
     assert splits.val.names == ("x/ant/1.png", "x/bee/1.png")
     assert splits.test.names == ("ant.png", "bee.png")
-    with pytest.raises(InputError, match="val_fraction: .* validation split of its own"):
+    with pytest.raises(InputError, match="val_fraction: .* its own validation split"):
         load_splits(str(table), val_fraction=0.2, cache_dir=tmp_path / "cache")
 
 
-def test_of_a_table_without_test_a_fifth_of_train_is_set_apart(fill, tmp_path):
+def test_in_a_table_without_test_a_fifth_of_train_is_held_out(fill, tmp_path):
     root = fill(*under("x", "y"))
     rows = [(f"{f}/{kind}/{i}.png", kind, "val" if f == "y" else "train")
             for f in "xy" for kind in KINDS for i in (0, 1)]  # fmt: skip
@@ -354,7 +354,7 @@ def test_one_class_and_one_image_are_enough(fill, tmp_path):
         (("test",), "test"),
     ],
 )
-def test_where_there_are_splits_the_one_held_out_is_taken(splits, chosen, fill, tmp_path):
+def test_with_splits_the_one_held_out_is_used(splits, chosen, fill, tmp_path):
     root = fill(*under(*splits))
     found = load_all(str(root), cache_dir=tmp_path / "cache")
     assert found.kind == f"{chosen} split of class folders"
@@ -364,7 +364,7 @@ def test_where_there_are_splits_the_one_held_out_is_taken(splits, chosen, fill, 
     assert not found.left_out
 
 
-def test_a_table_of_test_rows_or_of_any_is_one_set(fill, tmp_path):
+def test_a_table_gives_its_test_rows_or_else_all_rows_as_one_set(fill, tmp_path):
     root = fill("x")
     cache = tmp_path / "cache"
     tests = make_table(root / "a.csv", [("x/0.png", "ant", "test")], "path,label,split")
@@ -396,7 +396,7 @@ def test_bad_images_are_refused_or_left_out_of_one_set_too(fill, tmp_path):
         load_all(str(root), on_bad_image="skip", cache_dir=cache)
 
 
-def test_of_the_built_in_shapes_the_test_split_is_the_set():
+def test_for_the_built_in_shapes_the_set_is_the_test_split():
     found = load_all("shapes", image_size=16)
     assert len(found.images) == 2000
     some = load_splits("shapes", image_size=16, train_limit=10, test_limit=20).test
@@ -405,7 +405,7 @@ def test_of_the_built_in_shapes_the_test_split_is_the_set():
 
 
 @pytest.mark.parametrize("how", ["nothing there", "no classes", "no images", "wrong level"])
-def test_what_holds_no_labelled_images_is_refused(how, fill, tmp_path):
+def test_a_source_without_labelled_images_is_refused(how, fill, tmp_path):
     root = tmp_path / "photos"
     if how == "no classes":
         fill("0.png")

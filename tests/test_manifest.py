@@ -1,4 +1,4 @@
-"""Tables of images: against the csv module and Pillow; every bad table is in the hostile tests."""
+"""Tables of images against the csv module and Pillow; bad tables are in the hostile tests."""
 
 import csv
 import os
@@ -31,7 +31,7 @@ ROWS = [
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with two folders of images, which are no classes."""
+    """A folder with two folders of images, which are not classes."""
     return make_flat(tmp_path / "place", 4, ("a", "b"))
 
 
@@ -52,7 +52,7 @@ def test_images_have_the_tables_labels_splits_and_order(place, cache):
             assert np.array_equal(image, np.asarray(opened))
 
 
-def test_without_splits_a_seeded_fifth_of_each_class_is_set_apart(tmp_path, cache):
+def test_without_splits_a_seeded_fifth_of_each_class_is_held_out(tmp_path, cache):
     root = make_flat(tmp_path / "photos", 10)
     rows = [(path.relative_to(root).as_posix(), path.parent.name) for path in root.glob("*/*")]
     table = make_table(root / "photos.csv", rows)
@@ -65,7 +65,7 @@ def test_without_splits_a_seeded_fifth_of_each_class_is_set_apart(tmp_path, cach
     assert load(empty, cache)[1].names == test.names
 
 
-def test_the_same_images_by_folder_and_by_table_are_the_same(tmp_path, cache):
+def test_the_same_images_are_equal_from_a_folder_and_from_a_table(tmp_path, cache):
     for split in ("train", "test"):
         make_flat(tmp_path / "photos" / split, 3)
     names = sorted(path.relative_to(tmp_path) for path in tmp_path.glob("photos/*/*/*"))
@@ -125,7 +125,7 @@ def test_paths_may_be_absolute_or_lead_out_of_the_folder(place, cache, tmp_path,
         assert np.array_equal(found["../outside.png"], np.asarray(opened))
 
 
-def test_missing_and_unreadable_files_are_skipped_and_told_also_from_the_cache(
+def test_missing_and_unreadable_files_are_skipped_and_reported_also_from_the_cache(
     place, cache, monkeypatch
 ):
     (place / "a" / "2.png").write_bytes(b"no image")
@@ -138,8 +138,8 @@ def test_missing_and_unreadable_files_are_skipped_and_told_also_from_the_cache(
         found = left_out(table, cache, on_bad_image="skip", progress=told)
         assert found.bad_images == (
             BadImage("gone.png", "No such file or directory (line 8)"),
-            BadImage("a", "it is no file (line 9)"),
-            BadImage("a/2.png", "not an image of a known format"),
+            BadImage("a", "it is not a file (line 9)"),
+            BadImage("a/2.png", "not an image in a known format"),
         )
         assert "3 unreadable images ('gone.png', 'a', 'a/2.png')" in told.notes[-1]
         monkeypatch.setattr(kept, "_decode", lambda *_: pytest.fail("it was decoded again"))
@@ -162,11 +162,11 @@ def test_a_pipe_in_a_table_does_not_hang(place, cache):
     os.mkfifo(place / "pipe.png")
     table = make_table(place / "photos.csv", [*ROWS, ("pipe.png", "ant", "train")],
                        "path,label,split")  # fmt: skip
-    with pytest.raises(InputError, match=r"'pipe.png': it is no file \(line 7\)"):
+    with pytest.raises(InputError, match=r"'pipe.png': it is not a file \(line 7\)"):
         load(table, cache)
 
 
-def test_a_row_over_several_lines_is_named_by_its_first(place):
+def test_a_row_over_several_lines_is_named_by_its_first_line(place):
     table = place / "photos.csv"
     table.write_text('path,label\n"a\nb",\n')
     with pytest.raises(InputError, match="line 2: has no label"):
@@ -181,7 +181,7 @@ WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=6)
     more=st.lists(WORDS, min_size=6, max_size=6),
     dialect=st.sampled_from(["excel", "unix"]),
 )
-def test_what_the_csv_module_writes_is_read(labels, more, dialect, tmp_path_factory):
+def test_tables_written_by_the_csv_module_are_read(labels, more, dialect, tmp_path_factory):
     """Against the rows themselves."""
     place = tmp_path_factory.getbasetemp() / "written"
     names = [f"{index}.png" for index in range(6)]

@@ -1,4 +1,4 @@
-"""What is not pixels or orientation refuses no image: against the same image without metadata."""
+"""Faulty metadata never makes an image unreadable: against the same image without metadata."""
 
 import io
 import struct
@@ -87,7 +87,7 @@ def test_a_png_with_odd_chunks_has_its_pixels(what, at):
     assert np.array_equal(read(put(PNG, CHUNKS[what], at)), np.asarray(RGB))
 
 
-def test_these_are_the_pixels_that_pillow_shows_without_its_limits(monkeypatch):
+def test_these_are_pillows_pixels_without_its_limits(monkeypatch):
     content = put(put(PNG, CHUNKS["a large packed text"], AFTER), CHUNKS["much text in sum"])
     monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 2**30)
     monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 2**30)
@@ -122,7 +122,7 @@ def test_every_kind_of_png_keeps_its_transparency_and_palette(kind):
 
 
 @pytest.mark.parametrize("how", ["eXIf", "XMP", "raw profile"])
-def test_the_orientation_stays_beside_text_that_is_passed_over(how):
+def test_the_orientation_is_kept_although_text_is_skipped(how):
     exif = Image.Exif()
     exif[0x0112] = 6
     if how == "eXIf":
@@ -141,7 +141,7 @@ def test_the_orientation_stays_beside_text_that_is_passed_over(how):
         assert np.array_equal(read(put(plain, CHUNKS[what])), expected)
 
 
-def test_damaged_pixels_are_refused_whatever_the_texts():
+def test_damaged_pixels_are_refused_with_any_texts():
     odd = put(PNG, CHUNKS["a large packed text"])
     data = odd.index(b"IDAT")
     for content in (
@@ -154,13 +154,13 @@ def test_damaged_pixels_are_refused_whatever_the_texts():
             read(content)
 
 
-def test_a_png_cut_off_after_its_pixels_or_within_a_text_is_whole():
+def test_a_png_cut_off_after_its_pixels_or_within_a_text_is_complete():
     long = put(PNG, chunk(b"tEXt", b"k\0" + b"x" * 5000), AFTER)
     for content in (PNG[:AFTER], PNG[:-3], long[: AFTER + 300], long[:-5]):
         assert np.array_equal(read(content), np.asarray(RGB))
 
 
-def test_bombs_stay_refused_beside_texts():
+def test_bombs_with_texts_are_still_refused():
     head = b"IHDR" + struct.pack(">IIBBBBB", 2**15, 2**15, 8, 2, 0, 0, 0)
     bomb = PNG[:12] + head + struct.pack(">I", zlib.crc32(head)) + CHUNKS["a large packed text"]
     bomb += chunk(b"IDAT", zlib.compress(bytes(100))) + PNG[-12:]
@@ -169,7 +169,7 @@ def test_bombs_stay_refused_beside_texts():
 
 
 def test_memory_is_bounded_by_the_pixels(tmp_path):
-    """A file of 200 MB, all but the pixels a text, and one that unpacks to as much."""
+    """A file of 200 MB, all text except the pixels, and one that unpacks to as much."""
     path = tmp_path / "a.png"
     size = 200 * 2**20
     with path.open("wb") as file:
@@ -199,7 +199,7 @@ def test_memory_is_bounded_by_the_pixels(tmp_path):
         max_size=5,
     )
 )  # fmt: skip
-def test_no_chunk_beside_the_pixels_changes_them(odd):
+def test_no_other_chunk_changes_the_pixels(odd):
     content = PNG
     for kind, text, right, at in sorted(odd, key=lambda each: -each[3]):
         content = put(content, chunk(kind, text, None if right else 7), at)
@@ -244,7 +244,7 @@ def test_a_jpeg_with_odd_segments_has_its_pixels(what, mode):
         assert np.array_equal(read(put(turned, SEGMENTS[what], 2)), np.rot90(read(plain)))
 
 
-def test_a_damaged_jpeg_stays_refused():
+def test_a_damaged_jpeg_is_still_refused():
     plain = put(saved(RGB, "JPEG"), SEGMENTS["a colour profile cut short"], 2)
     for content in (plain[:200], plain[:3], plain.replace(b"\xff\xda", b"\xff\xd8", 1)):
         with pytest.raises(Unreadable):
@@ -381,7 +381,7 @@ def test_comments_of_a_gif_and_profiles_of_a_bitmap_do_no_harm():
                   max_size=5),
     reads=st.lists(st.tuples(st.integers(-5, 80), st.integers(0, 30)), max_size=6),
 )  # fmt: skip
-def test_spliced_pieces_read_like_the_bytes_put_together(content, cuts, reads):
+def test_spliced_pieces_read_like_the_joined_bytes(content, cuts, reads):
     pieces: list[essentials.Piece] = []
     whole = b""
     for one, other, more in cuts:
@@ -397,7 +397,7 @@ def test_spliced_pieces_read_like_the_bytes_put_together(content, cuts, reads):
 
 
 def test_a_good_image_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Nothing is looked for where nothing is wrong, so speed is Pillow's."""
+    """A good image is not searched for metadata, so reading is as fast as Pillow."""
     refuse: Callable[..., None] = lambda *_, **__: pytest.fail("it was opened again")  # noqa: E731
     monkeypatch.setattr(essentials, "opened", refuse)
     for content in (PNG, saved(RGB, "JPEG"), saved(RGB, "WEBP")):

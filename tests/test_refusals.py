@@ -1,4 +1,4 @@
-"""Sources that can't be taken: one line each, that says what to do."""
+"""Sources that can't be used: one line each, with the remedy."""
 
 import bz2
 import gzip
@@ -27,7 +27,7 @@ PAGE = b"\n<!doctype HTML>\n<html><head><title>404</title></head></html>"
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the command is called: beside photos and photos.csv."""
+    """The working folder, which contains photos and photos.csv."""
     monkeypatch.chdir(tmp_path)
     make_flat(tmp_path / "photos", 2, ("ant", "bee"))
     make_table(tmp_path / "labels.csv", [("photos/ant/0.png", "ant")])
@@ -35,7 +35,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refusal(source: str) -> str:
-    """The same line for whoever loads it."""
+    """The error, which is the same line in every function that loads the source."""
     lines = []
     for load in (load_splits, load_all):
         with pytest.raises(InputError) as error:
@@ -66,7 +66,7 @@ def refusal(source: str) -> str:
         ("~/photos", "{home}/photos"),
     ],
 )
-def test_a_name_that_is_nearly_right_is_told(source, meant, place, monkeypatch):
+def test_a_nearly_right_name_gets_a_suggestion(source, meant, place, monkeypatch):
     monkeypatch.setenv("HOME", str(place))
     line = refusal(source)
     assert line.startswith(f"data: there is no path {source!r}" if "'" not in source else "data: ")
@@ -79,19 +79,19 @@ def test_a_name_that_is_nearly_right_is_told(source, meant, place, monkeypatch):
         ("https://example.com/photos.zip", "is an address; download it first, unpack it, and give"),
         ("s3://bucket/photos", "is an address; download it first"),
         ("gs://bucket/photos", "is an address; download it first"),
-        ("hf://datasets/user/set", "is a set of Hugging Face; save the images as files in class"),
-        ("https://huggingface.co/datasets/user/set", "is a set of Hugging Face; save the images"),
-        ("user/imagenette", "if it is a set of Hugging Face: save the images as files in class"),
+        ("hf://datasets/user/set", "is a Hugging Face data set; save the images as files in class"),
+        ("https://huggingface.co/datasets/user/set", "is a Hugging Face data set; save the images"),
+        ("user/imagenette", "if it is a Hugging Face data set: save the images as files in class"),
         ("file:///tmp", "is an address; give '/tmp'"),
         ("/no/such/folder", "check its spelling, or give its full path"),
         ("gone/inner/deep", "check its spelling, or give its full path"),
         ("gone.csv", "check its spelling, or give its full path"),
         ("mnist", "choose one of cifar10, cifar100, shapes"),
         ("x" * 5000, "File name too long; check the path"),
-        ("a\0b", "no built-in set of that name"),
+        ("a\0b", "no built-in set with that name"),
     ],
 )
-def test_what_is_no_path_is_told_with_what_to_do(source, remedy, place):
+def test_a_source_that_is_not_a_path_gets_a_remedy(source, remedy, place):
     assert remedy in refusal(source)
 
 
@@ -119,45 +119,45 @@ FILES = {
     "photos.zip": (zipped, "is an archive; unpack it first, with unzip 'photos.zip', and give its"),
     "PHOTOS.ZIP": (zipped, "is an archive; unpack it first, with unzip 'PHOTOS.ZIP'"),
     "no ending": (zipped, "is an archive; unpack it first, with unzip 'no ending'"),
-    "a.tar.gz": (lambda: tar("w:gz"), "is an archive, but none of CIFAR's; unpack it, with tar xf"),
-    "a.tgz": (lambda: tar("w:gz"), "is an archive, but none of CIFAR's; unpack it, with tar xf"),
-    "a.tar": (lambda: tar("w"), "is an archive, but none of CIFAR's; unpack it, with tar xf"),
+    "a.tar.gz": (lambda: tar("w:gz"), "is an archive, but not CIFAR's; unpack it, with tar xf"),
+    "a.tgz": (lambda: tar("w:gz"), "is an archive, but not CIFAR's; unpack it, with tar xf"),
+    "a.tar": (lambda: tar("w"), "is an archive, but not CIFAR's; unpack it, with tar xf"),
     "a.tar.bz2": (lambda: tar("w:bz2"), "is an archive; unpack it first, with tar xf 'a.tar.bz2'"),
     "a.tar.xz": (lambda: tar("w:xz"), "is an archive; unpack it first, with tar xf 'a.tar.xz'"),
     "a.bz2": (lambda: bz2.compress(b"x"), "unpack it first, with bunzip2 -k"),
     "a.xz": (lambda: lzma.compress(b"x"), "unpack it first, with unxz -k"),
     "a.7z": (lambda: b"7z\xbc\xaf\x27\x1c..", "unpack it first, with 7z x"),
     "a.rar": (lambda: b"Rar!\x1a\x07\0", "unpack it first, with unrar x"),
-    "a.npz": (lambda: array(np.savez), "holds arrays, which are not read; save the images"),
+    "a.npz": (lambda: array(np.savez), "contains arrays, which are not supported; save the images"),
     "a.npy": (
         lambda: array(np.save),
-        "holds arrays, which are not read; save the images as files in class folders",
+        "contains arrays, which are not supported; save the images as files in class folders",
     ),
-    "a.parquet": (lambda: b"PAR1..PAR1", "holds arrays, which are not read"),
-    "a.h5": (lambda: b"\x89HDF\r\n\x1a\n", "holds arrays, which are not read"),
-    "a.mat": (lambda: b"MATLAB 5.0", "holds arrays, which are not read"),
-    "a.pkl": (lambda: b"\x80\4K\1.", "holds arrays, which are not read"),
+    "a.parquet": (lambda: b"PAR1..PAR1", "contains arrays, which are not supported"),
+    "a.h5": (lambda: b"\x89HDF\r\n\x1a\n", "contains arrays, which are not supported"),
+    "a.mat": (lambda: b"MATLAB 5.0", "contains arrays, which are not supported"),
+    "a.pkl": (lambda: b"\x80\4K\1.", "contains arrays, which are not supported"),
     "a.jpg": (lambda: b"\xff\xd8\xff", "is a single image; give a folder of class folders"),
     "a.tsv": (lambda: b"path\tlabel\n", "save it as .csv with the columns path and label"),
     "a.json": (lambda: b"{}", "save it as .csv with the columns path and label"),
-    "a.zip": (lambda: LFS, "is a Git LFS pointer, not the file itself; fetch that with: git lfs"),
-    "b.zip": (lambda: PAGE, "is a web page, as a failed download leaves it; fetch the file again"),
+    "a.zip": (lambda: LFS, "is a Git LFS pointer, not the file itself; fetch it with: git lfs"),
+    "b.zip": (lambda: PAGE, "is a web page, probably from a failed download; fetch the file again"),
     "c.zip": (lambda: b"", "is empty; fetch it again"),
-    "a.csv": (lambda: LFS, "is a Git LFS pointer, not the file itself; fetch that with: git lfs"),
-    "b.csv": (lambda: PAGE, "is a web page, as a failed download leaves it"),
-    "d.zip": (lambda: b"/annex/objects/SHA256E-s1--0.zip\n", "fetch that with: git annex get"),
+    "a.csv": (lambda: LFS, "is a Git LFS pointer, not the file itself; fetch it with: git lfs"),
+    "b.csv": (lambda: PAGE, "is a web page, probably from a failed download"),
+    "d.zip": (lambda: b"/annex/objects/SHA256E-s1--0.zip\n", "fetch it with: git annex get"),
     "other": (lambda: b"words", "is neither a folder nor a table of images (.csv); give a folder"),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_no_source_is_told_with_what_to_do(name, place):
+def test_a_file_that_is_not_a_source_gets_a_remedy(name, place):
     content, remedy = FILES[name]
     (place / name).write_bytes(content())
     assert remedy in refusal(name)
 
 
-def test_a_pipe_is_not_waited_for(place):
+def test_a_pipe_does_not_block(place):
     os.mkfifo(place / "pipe.zip")
     assert "pipe.zip" in refusal("pipe.zip")
 
@@ -165,15 +165,18 @@ def test_a_pipe_is_not_waited_for(place):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (LFS, "it is a Git LFS pointer, not the file itself; fetch that with: git lfs pull"),
-        (PAGE, "it is a web page, as a failed download leaves it; fetch the file again"),
+        (LFS, "it is a Git LFS pointer, not the file itself; fetch it with: git lfs pull"),
+        (PAGE, "it is a web page, probably from a failed download; fetch the file again"),
         (b"", "it is empty; fetch it again"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is a HEIC image, which is not read; convert"),
+        (
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+            "it is a HEIC image, which is not supported; convert",
+        ),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is an SVG drawing; convert it to PNG"),
-        (b"words", "not an image of a known format"),
+        (b"words", "not an image in a known format"),
     ],
 )
-def test_what_lies_in_the_place_of_an_image_is_named(content, reason, place):
+def test_a_stand_in_for_an_image_is_named(content, reason, place):
     (place / "photos" / "ant" / "1.png").write_bytes(content)
     assert f"can't read image 'ant/1.png': {reason}" in refusal("photos")
     with pytest.raises(Unreadable, match="it is|not an image"):
@@ -189,13 +192,13 @@ def test_a_command_ends_with_2_and_one_line(place, capsys):
 
 
 @given(head=st.binary(max_size=600))
-def test_any_bytes_are_something_or_nothing(head):
+def test_any_bytes_can_be_examined(head):
     assert isinstance(stand_ins.known(head), str)
     assert stand_ins.is_prose(head) in (True, False)
 
 
 @given(name=st.text(max_size=40))
-def test_any_name_is_refused_in_one_line(name, tmp_path_factory):
+def test_any_unknown_name_is_refused_in_one_line(name, tmp_path_factory):
     source = f"{tmp_path_factory.getbasetemp()}/nothing here/{name}"
     with pytest.raises(InputError) as error:
         load_splits(source)
@@ -217,5 +220,5 @@ def test_any_name_is_refused_in_one_line(name, tmp_path_factory):
         (b"", False),
     ],
 )
-def test_prose_is_told_from_pickles_and_archives(head, prose):
+def test_prose_is_distinguished_from_pickles_and_archives(head, prose):
     assert stand_ins.is_prose(head) is prose

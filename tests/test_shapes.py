@@ -33,7 +33,7 @@ def drawn(count: int, split: str) -> ImageSet:
 
 
 @pytest.mark.parametrize(("split", "size"), CHECKSUMS)
-def test_pixels_are_these_on_every_machine(split, size):
+def test_pixels_are_the_same_on_every_machine(split, size):
     images = shapes.draw(100, split, size=size, start=45).images_NHWC
     assert hashlib.sha256(images.tobytes()).hexdigest()[:32] == CHECKSUMS[split, size]
 
@@ -57,7 +57,7 @@ def test_any_start_works(start):
     assert last.names == (f"shapes/test/{start + 2:06d}",)
 
 
-def test_number_drawn_together_changes_nothing(monkeypatch):
+def test_the_number_drawn_together_changes_nothing(monkeypatch):
     expected = drawn(400, "train").images_NHWC[:60]
     monkeypatch.setattr(shapes, "TOGETHER", 7 * 32 * 32)
     np.testing.assert_array_equal(shapes.draw(60, "train").images_NHWC, expected)
@@ -119,7 +119,7 @@ def test_classes_are_balanced():
         lambda: shapes.load(train=100, test=20, size=8),
     ],
 )
-def test_bad_numbers_are_one_clear_line(call):
+def test_bad_numbers_give_one_clear_line(call):
     with pytest.raises(InputError, match=r"^shapes: [^\n]+; [^\n]+$"):
         call()
 
@@ -146,7 +146,7 @@ def test_progress_counts_images():
 
 
 def around(radius: float, turns: float) -> tuple[float, float]:
-    """A corner at `turns` from straight up (v points down)."""
+    """A corner at an angle of `turns` from straight up (v points down)."""
     return radius * math.sin(2 * math.pi * turns), -radius * math.cos(2 * math.pi * turns)
 
 
@@ -180,7 +180,7 @@ def points(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", OUTLINES)
-def test_straight_figures_are_their_polygons(name):
+def test_straight_figures_equal_their_polygons(name):
     points_N2 = points(20_000)
     distance_N = plane(name, points_N2)
     inside_N = Outline(OUTLINES[name]).contains_points(points_N2)
@@ -209,7 +209,7 @@ def test_round_figures_cover_their_areas():
 
 @pytest.mark.parametrize("name", shapes.CLASSES)
 def test_distances_are_never_steep(name):
-    """No steeper than 1 to 1, so that an edge is a pixel wide or wider: anti-aliased."""
+    """The slope is at most 1, so that an edge is at least a pixel wide: anti-aliased."""
     here_N2 = points(20_000)
     there_N2 = here_N2 + np.random.default_rng(1).normal(0, 0.05, here_N2.shape)
     step_N = np.linalg.norm(here_N2 - there_N2, axis=1)
@@ -245,7 +245,7 @@ def nearest_centroid(train_ND: np.ndarray, train: ImageSet, test_ND: np.ndarray)
     return np.linalg.norm(test_ND[:, None] - centroids, axis=2).argmin(axis=1)
 
 
-def test_colour_tells_nothing_about_the_class():
+def test_colour_is_independent_of_the_class():
     train, test = drawn(2000, "train"), drawn(1000, "test")
     colours = [images.images_NHWC.mean(axis=(1, 2)) for images in (train, test)]
     accuracy = (nearest_centroid(colours[0], train, colours[1]) == test.labels_N).mean()
@@ -253,7 +253,7 @@ def test_colour_tells_nothing_about_the_class():
 
 
 def test_linear_model_stays_far_below_a_convolutional_one():
-    """Ridge regression onto the classes, at the best of several penalties."""
+    """Ridge regression to the classes, with the best of several penalties."""
     train, test = drawn(2000, "train"), drawn(1000, "test")
     train_ND, test_ND = (
         images.images_NHWC.reshape(len(images), -1).astype(np.float32) / 255 - 0.5

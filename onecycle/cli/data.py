@@ -30,11 +30,11 @@ def data(call: Call) -> None:
         from onecycle.cli import screens
         from onecycle.data import splits_of
         from onecycle.data.describe import describe_data
-        from onecycle.data.folder.words import in_words
+        from onecycle.data.folder.messages import left_out_line
 
         splits = splits_of(override(Recipe(data=call.operand), **call.given.values), progress)
         found = describe_data(splits, progress=progress).to_json()
-        left_out = in_words(splits.left_out) if splits.left_out else ""
+        left_out = left_out_line(splits.left_out) if splits.left_out else ""
         if sheet:
             _draw(splits, sheet)
             found["contact_sheet"] = str(sheet)
@@ -44,7 +44,7 @@ def data(call: Call) -> None:
 def _draw(splits: "Splits", path: "Path") -> None:
     """The contact sheet of the train split."""
     from onecycle import plots
-    from onecycle.data.examples import examples_of_classes
+    from onecycle.data.class_examples import examples_of_classes
 
     train = splits.train
     figure = plots.contact_sheet(

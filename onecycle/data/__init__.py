@@ -1,4 +1,4 @@
-"""Images by name or path: in splits, `load_splits`, or as one set, `load_all`."""
+"""Images by name or path: as splits (`load_splits`) or as one set (`load_all`)."""
 
 import hashlib
 from pathlib import Path
@@ -40,30 +40,30 @@ def load_splits(
     cache_dir: Path | None = None,
     progress: Progress = IN_NOTEBOOKS,
 ) -> Splits:
-    """The train, test and, if asked for, validation split of `source`.
+    """The train and test split of `source`, and the validation split if there is one.
 
-    Limits and the validation split are stratified: each class gives in proportion to its size. They
-    are functions of `split_seed` alone, and keep the images in their order.
+    Limits and the validation split are stratified: each class contributes in proportion to its
+    size. They depend on `split_seed` alone, and keep the order of the images.
 
     Args:
-        source: `shapes`; `cifar10` or `cifar100`, which are fetched; or a path: an official CIFAR
-            archive, the folder extracted from one, a folder of class folders (see `folder.load`),
-            or a table of images (see `folder.manifest.read`).
+        source: `shapes`; `cifar10` or `cifar100`, which are downloaded; or a path: an official
+            CIFAR archive, the folder extracted from one, a folder of class folders (see
+            `folder.load`), or a table of images (see `folder.manifest.read`).
         label_set: `fine`, or for CIFAR-100 `coarse`: its 20 groups of classes.
         image_size: height and width in pixels; 0: the source's own (shapes: 32).
-        resize: of a folder's images that are not square: `crop` cuts out the middle, `squash`
-            changes their shape.
-        on_bad_image: of a folder's images that can't be read: `error`, or `skip` to leave them out.
-        train_limit, test_limit: images to use; 0: all (shapes: 10,000 and 2,000). For shapes, which
-            are drawn, any number can be asked for.
-        val_fraction: share of the training images set apart for validation, in [0, 1); 0 where
-            the source has a validation split of its own.
-        split_seed: of the choices above.
+        resize: for images in a folder that are not square: `crop` keeps the middle, `squash`
+            changes the aspect ratio.
+        on_bad_image: for unreadable images in a folder: `error`, or `skip` to leave them out.
+        train_limit, test_limit: number of images to use; 0: all (shapes: 10,000 and 2,000). Shapes
+            are drawn, so any number is possible.
+        val_fraction: share of the training images to hold out for validation, in [0, 1); must be 0
+            if the source has its own validation split.
+        split_seed: seed of the limits and of the validation split.
         cache_dir: where downloads and decoded images are kept; None: the user's cache folder.
-        progress: listens.
+        progress: receives progress reports.
 
     Raises:
-        InputError: there is no such source, it can't be used, or a split would lack a class.
+        InputError: the source doesn't exist or can't be used, or a split would lack a class.
     """
     official = cifar.recognise(source)
     if official is None and label_set != "fine":
@@ -97,18 +97,18 @@ def load_all(
     cache_dir: Path | None = None,
     progress: Progress = IN_NOTEBOOKS,
 ) -> Labelled:
-    """All images of `source` that are there to be classified, as one set; none are set apart.
+    """The images of `source` to evaluate a network on, as one set; none are held out.
 
-    Of a folder of class folders, or a table without splits, all images; where there are splits,
-    those of test, without such those of val, else of train. There may be a single class. Of a
-    built-in set and of CIFAR's archives, the test split.
+    For a folder or a table with splits, the test split, else the val split, else the train split;
+    without splits, all images. For a built-in set and CIFAR's archives, the test split. A single
+    class is enough.
 
     Args:
         source, label_set, image_size, resize, on_bad_image, cache_dir, progress: as in
             `load_splits`.
 
     Raises:
-        InputError: there is no such source, or it can't be used.
+        InputError: the source doesn't exist or can't be used.
     """
     official = cifar.recognise(source)
     if official is None and source != "shapes":
@@ -129,7 +129,7 @@ def load_all(
             source,
             label_set=label_set,
             image_size=image_size,
-            train_limit=len(shapes.CLASSES) if source == "shapes" else 0,  # drawn, and not used
+            train_limit=len(shapes.CLASSES) if source == "shapes" else 0,  # drawn but not used
             cache_dir=cache_dir,
             progress=progress,
         )
@@ -138,7 +138,7 @@ def load_all(
 
 
 def splits_of(recipe: Recipe, progress: Progress = SILENT) -> Splits:
-    """The recipe's images: `load_splits` by its settings.
+    """The recipe's images: `load_splits` with its settings.
 
     Raises:
         InputError: as in `load_splits`.
@@ -160,8 +160,8 @@ def splits_of(recipe: Recipe, progress: Progress = SILENT) -> Splits:
 # ----------------------------------------------------------------------------------------- sources
 
 
-class _Found(NamedTuple):
-    """All images of a source, and what it is in words."""
+class _Source(NamedTuple):
+    """All images of a source, with a description of its kind."""
 
     kind: str
     train: ImageSet
@@ -170,12 +170,12 @@ class _Found(NamedTuple):
     left_out: LeftOut = LeftOut()
 
 
-def _drawn(train: int, test: int, image_size: int, progress: Progress) -> _Found:
-    """Shapes, as many as are asked for."""
+def _drawn(train: int, test: int, image_size: int, progress: Progress) -> _Source:
+    """Shapes, in the numbers requested."""
     drawn = shapes.load(
         train=train or 10_000, test=test or 2_000, size=image_size or 32, progress=progress
     )
-    return _Found("drawn shapes", *drawn)
+    return _Source("drawn shapes", *drawn)
 
 
 def _official(
@@ -185,8 +185,8 @@ def _official(
     image_size: int,
     cache_dir: Path | None,
     progress: Progress,
-) -> _Found:
-    """CIFAR, fetched or from an archive."""
+) -> _Source:
+    """CIFAR, downloaded or from an archive."""
     train, test = cifar.load(
         source,
         archive,
@@ -196,7 +196,7 @@ def _official(
         progress=progress,
     )
     kind = f"{archive.title}, official archive, {archive.form.capitalize()} form"
-    return _Found(kind, train, test)
+    return _Source(kind, train, test)
 
 
 def _own(
@@ -208,8 +208,8 @@ def _own(
     split_seed: int,
     cache_dir: Path | None,
     progress: Progress,
-) -> _Found:
-    """A folder or table of one's own images."""
+) -> _Source:
+    """A folder or table of the user's own images."""
     loaded = folder.load(
         source,
         image_size=image_size,
@@ -220,16 +220,16 @@ def _own(
         cache_dir=cache_dir,
         progress=progress,
     )
-    return _Found(loaded.kind, loaded.train, loaded.test, loaded.val, loaded.left_out)
+    return _Source(loaded.kind, loaded.train, loaded.test, loaded.val, loaded.left_out)
 
 
 # ----------------------------------------------------------------------------------------- choices
 
 
 def stratified(labels_N: np.ndarray, fraction: float, seed: int, stream: str) -> np.ndarray:
-    """A choice of about `fraction` of each class: bool N, a function of the arguments alone.
+    """A choice of about `fraction` of each class: bool N, which depends on the arguments alone.
 
-    Of a class of n images, round(fraction * n) are chosen.
+    From a class of n images, round(fraction * n) are chosen.
     """
     key = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
     bits = np.random.PCG64(int.from_bytes(key[:16], "little"))
@@ -243,7 +243,7 @@ def stratified(labels_N: np.ndarray, fraction: float, seed: int, stream: str) ->
 
 
 def _limited(images: ImageSet, limit: int, seed: int, name: str) -> ImageSet:
-    """`limit` images of the set, classes in proportion; all where the limit is 0."""
+    """`limit` images of the set, classes in proportion; all images if the limit is 0."""
     if limit == 0 or limit == len(images):
         return images
     if limit > len(images):
@@ -259,9 +259,9 @@ def _limited(images: ImageSet, limit: int, seed: int, name: str) -> ImageSet:
 
 
 def _exactly(chosen_N: np.ndarray, labels_N: np.ndarray, count: int) -> np.ndarray:
-    """Indices of `count` images: those chosen, evened out over classes where rounding missed."""
+    """Indices of exactly `count` images: those chosen, corrected where rounding missed."""
     chosen_N = chosen_N.copy()
-    for label in np.setdiff1d(labels_N, labels_N[chosen_N]):  # a small class, rounded to nothing
+    for label in np.setdiff1d(labels_N, labels_N[chosen_N]):  # a small class, rounded to 0
         chosen_N[np.flatnonzero(labels_N == label)[0]] = True
     while (excess := int(chosen_N.sum()) - count) != 0:
         kept = np.bincount(labels_N[chosen_N], minlength=int(labels_N.max()) + 1)
@@ -278,7 +278,7 @@ def _exactly(chosen_N: np.ndarray, labels_N: np.ndarray, count: int) -> np.ndarr
 def _validation_apart(
     train: ImageSet, fraction: float, seed: int
 ) -> tuple[ImageSet, ImageSet | None]:
-    """What is left of the train split, and the validation split: None where the share is 0."""
+    """The rest of the train split, and the validation split (None if its share is 0)."""
     if fraction <= 0:
         return train, None
     chosen_N = stratified(train.labels_N, fraction, seed, "validation")
@@ -287,7 +287,7 @@ def _validation_apart(
 
 
 def _check_each_class(train: ImageSet, chosen_N: np.ndarray, name: str) -> None:
-    """Refuse a split that leaves a class without images on either side."""
+    """Reject a split that leaves a class without images on either side."""
     classes = len(train.classes)
     for part in (chosen_N, ~chosen_N):
         counts = np.bincount(train.labels_N[part], minlength=classes)

@@ -1,9 +1,9 @@
-"""The cache: where it lies, decoded images in it, its bound, and cleaning it.
+"""The cache: its location, the decoded images in it, its size limit, and its cleaning.
 
-Everything in it has a name that only this program gives: `folder-<32 hex>`, `cifar10-<16 hex>`,
-the archives by their published names, and what belongs to them (`.part`, `.lock`, `.tmp`); and
-`kernels-<16 hex>.so`, which `kernels.compiling` keeps here. Whatever else lies there is someone
-else's and is left alone. Everything can be made anew.
+Every entry has a name that only this program uses: `folder-<32 hex>`, `cifar10-<16 hex>`, the
+archives by their published names, files that belong to these (`.part`, `.lock`, `.tmp`), and
+`kernels-<16 hex>.so`, which `kernels.compiling` keeps here. Other files are left alone. Every
+entry can be made again.
 """
 
 import errno
@@ -26,14 +26,14 @@ from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 
 LIMIT = "ONECYCLE_CACHE_LIMIT"
-"""Environment variable: gigabytes that the decoded images of folders may take up together."""
+"""Environment variable: the most gigabytes that all decoded folders together may use."""
 
 LIMIT_BYTES = 10 * 10**9
-"""What they may take up where it is not set."""
+"""The limit if the variable is not set."""
 
 _SEAL = "seal.json"
 _FILES = frozenset({"images.npy", "labels.npy", "names.json", "about.json", _SEAL})
-"""All files that a decoded set may consist of."""
+"""All files that a decoded set may contain."""
 
 _DECODED = re.compile(r"folder-[0-9a-f]{32}|cifar100?-[0-9a-f]{16}")
 _TEMPORARY = re.compile(rf"({_DECODED.pattern})\.[0-9a-f]{{8}}\.tmp")
@@ -43,19 +43,19 @@ _KERNELS = re.compile(r"kernels-[0-9a-f]{16}\.so")
 _HALF_COMPILED = re.compile(rf"{_KERNELS.pattern}\.[0-9a-f]{{8}}\.(?:tmp|o)")
 
 _ABANDONED = 120.0
-"""Seconds after which half-compiled kernels are a killed process's: longer than any compiler is
-waited for. They have no lock."""
+"""Age in seconds after which half-compiled kernels count as left by a killed process. They have no
+lock, and no compiler gets that much time."""
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What `clean` did.
+    """The result of `clean`.
 
     Attributes:
-        removed: entries: decoded sets, archives, parts of archives, compiled kernels, remains of
-            killed processes.
-        freed_bytes: what they took up.
-        kept_bytes: what the others take up.
+        removed: number of entries removed: decoded sets, archives, partial archives, compiled
+            kernels, and remains of killed processes.
+        freed_bytes: their size.
+        kept_bytes: size of the entries that were kept.
     """
 
     removed: int
@@ -71,14 +71,14 @@ class _Entry:
 
 
 def cache_folder(cache_dir: Path | None = None) -> Path:
-    """Where files are kept: `cache_dir`, else `$ONECYCLE_CACHE`, else the user's cache folder.
+    """The cache folder: `cache_dir`, else `$ONECYCLE_CACHE`, else the user's cache folder.
 
     Raises:
         InputError: the user has no home directory.
     """
     try:
         return places.cache_folder() if cache_dir is None else cache_dir
-    except RuntimeError:  # neither HOME nor an entry for this user
+    except RuntimeError:  # neither $HOME nor an account entry
         raise InputError(
             "data: there is no home directory to keep decoded images in; set ONECYCLE_CACHE to a "
             "folder"
@@ -87,7 +87,7 @@ def cache_folder(cache_dir: Path | None = None) -> Path:
 
 @contextmanager
 def only_one(place: Path, doing: str, progress: Progress = SILENT) -> Iterator[None]:
-    """Hold the lock of what is to be at `place`; whoever has to wait is told, e.g. `fetching`.
+    """Hold the lock of the entry at `place`; `doing` (e.g. `fetching`) is shown to who has to wait.
 
     Raises:
         OSError: it can't be locked.
@@ -104,8 +104,8 @@ def only_one(place: Path, doing: str, progress: Progress = SILENT) -> Iterator[N
     try:
         yield
     finally:
-        # A download's lock file stays: without it two processes could append to one part. Those
-        # of decoded sets go; a second maker would write beside, and the first one's set stand.
+        # A download's lock file stays: without it two processes could append to the same partial
+        # file. Those of decoded sets go: a second process would write to a folder of its own.
         if _DECODED.fullmatch(place.name):
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
@@ -116,7 +116,7 @@ def _lock(place: Path) -> FileLock:
 
 
 def unwritable(folder: Path, error: OSError) -> InputError:
-    """The line for a cache that can't be written."""
+    """The error for a cache that can't be written."""
     return InputError(
         f"data: can't write the cache in '{folder}': {error.strerror or error}; set ONECYCLE_CACHE "
         "to a folder with room"
@@ -127,7 +127,7 @@ def unwritable(folder: Path, error: OSError) -> InputError:
 
 
 def is_whole(place: Path, names: Collection[str]) -> bool:
-    """Whether the decoded set at `place` has exactly these files, undamaged; it counts as used."""
+    """Whether the decoded set at `place` has exactly these files, undamaged; marks it as used."""
     try:
         seal = json.loads((place / _SEAL).read_text(encoding="utf-8"))
         whole = seal == {name: _checksum(place / name) for name in names}
@@ -139,16 +139,16 @@ def is_whole(place: Path, names: Collection[str]) -> bool:
 
 
 def touch(path: Path) -> None:
-    """Have a file count as used now."""
-    with suppress(OSError):  # someone else's, or not to be written
+    """Mark a file as used now."""
+    with suppress(OSError):  # it belongs to another user, or is read-only
         os.utime(path)
 
 
 @contextmanager
 def making(place: Path) -> Iterator[Path]:
-    """A folder to write a set's files into; sealed and put at `place` if the block ends well.
+    """A folder to write a set's files into; if the block succeeds, it is sealed and put at `place`.
 
-    Remains of killed attempts at it are removed. To be used while holding `only_one`.
+    Remains of killed attempts are removed. Use it while holding `only_one`.
 
     Raises:
         OSError: it can't be written.
@@ -161,20 +161,20 @@ def making(place: Path) -> Iterator[Path]:
         yield temporary
         sums = {path.name: _checksum(path) for path in temporary.iterdir()}
         (temporary / _SEAL).write_text(json.dumps(sums), encoding="utf-8")
-        shutil.rmtree(place, ignore_errors=True)  # a damaged one
+        shutil.rmtree(place, ignore_errors=True)  # a damaged set
         temporary.rename(place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Refuse what won't fit, before hours of work have gone into it.
+    """Reject data that won't fit, before hours of work.
 
     Raises:
         OSError: the disk of `folder` has fewer than `needed` bytes left.
     """
     if shutil.disk_usage(folder).free < needed:
-        raise OSError(errno.ENOSPC, f"{needed / 1e9:.3g} GB are needed, and the disk has less")
+        raise OSError(errno.ENOSPC, f"{needed / 1e9:.3g} GB are needed, but the disk has less")
 
 
 def _checksum(path: Path) -> str:
@@ -186,16 +186,16 @@ def _checksum(path: Path) -> str:
 
 
 def clean(cache_dir: Path | None = None, *, keep_bytes: int = 0) -> Cleaned:
-    """Remove what was used least recently, until what remains takes up `keep_bytes` at most.
+    """Remove the least recently used entries until at most `keep_bytes` remain.
 
-    Entries are decoded sets, downloaded archives and parts of them, and compiled kernels, which
-    count as used when they were compiled. Remains of killed processes go in any case. What another
-    process is fetching, decoding or compiling stays, and so does everything that this program has
-    not made. A process that has a removed set or kernels open keeps them.
+    Entries are decoded sets, downloaded archives and partial ones, and compiled kernels (which
+    count as used when they were compiled). Remains of killed processes are always removed. What
+    another process is fetching, decoding or compiling stays, and so do files that this program has
+    not made. A process that has a removed entry open can go on using it.
 
     Args:
         cache_dir: the cache; None: the user's.
-        keep_bytes: how much may stay; 0: nothing.
+        keep_bytes: bytes to keep at most; 0: remove everything.
     """
     folder = cache_folder(cache_dir)
     remains = _entries(folder, _TEMPORARY, _HALF_COMPILED)
@@ -210,21 +210,21 @@ def clean(cache_dir: Path | None = None, *, keep_bytes: int = 0) -> Cleaned:
 
 
 def limit_bytes() -> int:
-    """What decoded folders may take up together: `$ONECYCLE_CACHE_LIMIT` GB, else 10 GB.
+    """The most bytes for all decoded folders: `$ONECYCLE_CACHE_LIMIT` GB, else 10 GB.
 
     Raises:
-        InputError: the variable is no number of gigabytes.
+        InputError: the variable is not a number of gigabytes.
     """
     given = os.environ.get(LIMIT, "").strip()
     if not given:
         return LIMIT_BYTES
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?", given, re.ASCII):
-        raise InputError(f"{LIMIT}: '{given}' is no number of gigabytes; give one, such as 10")
+        raise InputError(f"{LIMIT}: '{given}' is not a number of gigabytes; set one, such as 10")
     return int(float(given) * 10**9)
 
 
 def make_room(newest: Path) -> None:
-    """Keep the decoded folders beside `newest`, which stays, and it together below the limit."""
+    """Remove old decoded folders until all of them are below the limit; `newest` stays."""
     _sweep(newest.parent)
     entries = _entries(newest.parent, re.compile(r"folder-[0-9a-f]{32}"))
     size = sum(entry.size for entry in entries if entry.path == newest)
@@ -233,7 +233,7 @@ def make_room(newest: Path) -> None:
 
 
 def _sweep(folder: Path) -> list[_Entry]:
-    """Remove what killed processes left: the half-made, which is answered, and locks."""
+    """Remove what killed processes left: locks, and half-made entries, which are returned."""
     gone = [entry for entry in _entries(folder, _TEMPORARY) if _remove_unless_in_use(entry.path)]
     for entry in _entries(folder, _HALF_COMPILED):
         if time.time() - entry.used > _ABANDONED and _remove(entry.path):
@@ -244,7 +244,7 @@ def _sweep(folder: Path) -> list[_Entry]:
 
 
 def _reduce(entries: list[_Entry], keep_bytes: int) -> list[_Entry]:
-    """Remove the least recently used ones until `keep_bytes` remain at most; which went."""
+    """Remove the least recently used entries until at most `keep_bytes` remain; return these."""
     total = sum(entry.size for entry in entries)
     gone = []
     for entry in sorted(entries, key=lambda entry: entry.used):
@@ -257,7 +257,7 @@ def _reduce(entries: list[_Entry], keep_bytes: int) -> list[_Entry]:
 
 
 def _entries(folder: Path, *names: re.Pattern[str]) -> list[_Entry]:
-    """What lies in the cache under such names; links are not ours."""
+    """The entries of the cache whose names match; links are ignored."""
     found = []
     with suppress(OSError):
         for path in folder.iterdir():
@@ -272,7 +272,7 @@ def _matches(path: Path, names: Iterable[re.Pattern[str]]) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    """A decoded set is a folder of such files as it consists of; all else are files."""
+    """Whether it is a decoded set (a folder with nothing but a set's files) or a regular file."""
     if not _matches(path, (_DECODED, _TEMPORARY)):
         return path.is_file()
     return path.is_dir() and {file.name for file in path.iterdir()} <= _FILES
@@ -280,15 +280,15 @@ def _is_ours(path: Path) -> bool:
 
 def _entry(path: Path) -> _Entry:
     if path.is_file():
-        told = path.stat()
-        return _Entry(path, told.st_size, told.st_mtime)
+        status = path.stat()
+        return _Entry(path, status.st_size, status.st_mtime)
     size = sum(file.lstat().st_size for file in path.iterdir())
     seal = path / _SEAL
     return _Entry(path, size, (seal if seal.exists() else path).stat().st_mtime)
 
 
 def _remove_unless_in_use(path: Path) -> bool:
-    """Whether it is gone now: it stays while a process holds the lock of its place."""
+    """Remove an entry unless a process holds its lock, and return whether it is gone."""
     names = (_TEMPORARY, _LOCK, _DOWNLOAD)
     match = next((match for name in names if (match := name.fullmatch(path.name))), None)
     place = path.with_name(match[1] if match else path.name)

@@ -1,4 +1,4 @@
-"""What one wants to know about images before training on them. No torch.
+"""A description of an image source, for use before a training. No torch.
 
 Shapes: C channels, K classes.
 """
@@ -14,15 +14,15 @@ from onecycle.nouns import counted
 from onecycle.progress import IN_NOTEBOOKS, Progress
 
 UNEVEN = 2.0
-"""Ratio of the largest to the smallest class from which on a split is warned about."""
+"""Ratio of the largest to the smallest class at which a split gets a warning."""
 
 REMEDY = "train with --class-weights balanced"
-"""Against uneven classes of the train split."""
+"""The remedy for uneven classes in the train split."""
 
 
 @dataclass(frozen=True)
 class SplitDescription:
-    """How one split is made up.
+    """The images of one split, by class.
 
     Attributes:
         class_counts: images of each of the K classes.
@@ -32,7 +32,7 @@ class SplitDescription:
 
     @property
     def images(self) -> int:
-        """How many there are."""
+        """Number of images."""
         return sum(self.class_counts)
 
     @property
@@ -43,22 +43,22 @@ class SplitDescription:
 
     @property
     def largest(self) -> int:
-        """The class with the most images; the first of several."""
+        """The class with the most images; the first if there are several."""
         return self.class_counts.index(max(self.class_counts))
 
     @property
     def smallest(self) -> int:
-        """The class with the fewest images; the first of several."""
+        """The class with the fewest images; the first if there are several."""
         return self.class_counts.index(min(self.class_counts))
 
     @property
     def imbalance(self) -> float | None:
-        """The largest class over the smallest, at least 1; None where a class has no images."""
+        """Ratio of the largest class to the smallest, at least 1; None if a class has no images."""
         fewest = min(self.class_counts)
         return max(self.class_counts) / fewest if fewest else None
 
     def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Everything above as JSON knows it, with the classes by name."""
+        """All of the above as a JSON object, with classes by name."""
         return {
             "images": self.images,
             "class_counts": list(self.class_counts),
@@ -71,19 +71,19 @@ class SplitDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class DataDescription:
-    """What a source of images holds.
+    """The contents of an image source.
 
     Attributes:
-        source: the name or path that was asked for.
-        kind: what that is, in words; empty if nobody said.
+        source: its name or path, as requested.
+        kind: a short description of it; empty if not known.
         fingerprint: 16 hex digits that identify the images, labels and class names.
         image_shape: (H, W, C) of every image, after decoding.
-        bytes: of all pixels of all splits.
-        mean, std: of each channel of the train split, of pixels scaled to [0, 1].
+        bytes: size of all pixels of all splits.
+        mean, std: of each channel of the train split, for pixels scaled to [0, 1].
         classes: names of the K classes.
-        splits: by name: train, val where there is one, test.
+        splits: by name: train, val if there is one, test.
         duplicates: equal images, see `duplicates.find`.
-        left_out: what the source has that is in no split.
+        left_out: files and folders of the source that are in no split.
     """
 
     source: str
@@ -100,11 +100,11 @@ class DataDescription:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A line for each thing that makes a training or its figures worse, with its remedy."""
+        """A line for each problem that harms a training or its figures, with its remedy."""
         return (*self._uneven_splits(), *self._equal_images())
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, `warnings` among it, as JSON knows it."""
+        """All of it, including `warnings`, as a JSON object."""
         return {
             "source": self.source,
             "kind": self.kind,
@@ -125,15 +125,15 @@ class DataDescription:
             ratio = split.imbalance
             if ratio is not None and ratio < UNEVEN:
                 continue
-            remedy = REMEDY if name == "train" else "its accuracy is mostly that of large classes"
+            remedy = REMEDY if name == "train" else "large classes dominate its accuracy"
             yield f"{name}: {self._extremes(split)}; {remedy}"
 
     def _extremes(self, split: SplitDescription) -> str:
-        """The largest class beside the smallest."""
+        """The largest class compared with the smallest."""
         largest, smallest = self.classes[split.largest], self.classes[split.smallest]
         most, fewest = max(split.class_counts), min(split.class_counts)
         if split.imbalance is None:
-            return f"class '{largest}' has {counted(most, 'image')} and '{smallest}' none"
+            return f"class '{largest}' has {counted(most, 'image')}, but '{smallest}' has none"
         return (
             f"class '{largest}' has {split.imbalance:,.1f} times as many images as '{smallest}' "
             f"({most:,} and {fewest:,})"
@@ -144,12 +144,12 @@ class DataDescription:
             one, _, other = name.partition("_")
             unlike = found.conflicting_labels
             if other and found.images:
-                told = f", {unlike:,} of them under another class" if unlike else ""
+                classes = f", {unlike:,} of them under another class" if unlike else ""
                 images = counted(self.splits[other].images, "image")
                 verb = "is" if found.images == 1 else "are"
                 yield (
                     f"{other}: {found.images:,} of {images} {verb} in "
-                    f"{one} too{told}; remove the copies, or its accuracy misleads"
+                    f"{one} too{classes}; remove the copies, or its accuracy is misleading"
                 )
             elif unlike:
                 images = "image repeats" if unlike == 1 else "images repeat"
@@ -160,13 +160,13 @@ class DataDescription:
 
 
 def describe_data(splits: Splits, *, progress: Progress = IN_NOTEBOOKS) -> DataDescription:
-    """What `splits` hold: counts, evenness, channel statistics, and images that are equal.
+    """Describe `splits`: counts, class balance, channel statistics, and equal images.
 
-    Images are read in pieces, so memory-mapped ones are never held whole.
+    Images are read in pieces, so memory-mapped sets are never held in memory as a whole.
 
     Args:
-        splits: what `load_splits` gives.
-        progress: listens.
+        splits: from `load_splits`.
+        progress: receives progress reports.
     """
     sets = _sets(splits)
     mean, std = splits.train.channel_statistics()
@@ -189,6 +189,6 @@ def describe_data(splits: Splits, *, progress: Progress = IN_NOTEBOOKS) -> DataD
 
 
 def _sets(splits: Splits) -> dict[str, ImageSet]:
-    """The image sets that there are, by name."""
+    """The image sets of the splits, by name."""
     sets = {"train": splits.train, "val": splits.val, "test": splits.test}
     return {name: images for name, images in sets.items() if images is not None}

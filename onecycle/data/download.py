@@ -1,8 +1,8 @@
-"""Files from the internet: mirrors in order, continued where broken off, verified, shared.
+"""Downloads: from mirrors in order, resumed after an interruption, verified, shared by processes.
 
-A file lies in the cache under its own name, there only once its checksum is right. What has come
-of it so far lies beside it as `NAME.part`, also after a kill, and the next attempt goes on from
-there. A lock lets one process at a time write; the others wait and find the file.
+A file appears in the cache under its own name once its checksum is right. Until then its bytes are
+in `NAME.part` next to it, also after a kill, and the next attempt resumes from there. A lock lets
+one process at a time write; the others wait, and then use the file.
 """
 
 import hashlib
@@ -27,30 +27,30 @@ MIRRORS = "ONECYCLE_MIRRORS"
 """Environment variable that replaces every file's list of mirrors."""
 
 TIMEOUT = 30.0
-"""Seconds without a byte after which a server is given up."""
+"""Seconds without a byte after which a connection is closed."""
 
 PAUSE = 1.0
-"""Seconds before a broken connection is taken up again."""
+"""Seconds before reconnecting after a broken connection."""
 
 FRUITLESS = 2
-"""Connections to a mirror, one after the other, that may bring nothing new."""
+"""Consecutive connections to a mirror that may bring nothing new."""
 
 CONNECTIONS = 50
-"""Connections to one mirror at most."""
+"""Most connections to one mirror."""
 
 CHUNK = 2**18
-"""Bytes read at a time, at most."""
+"""Most bytes read at a time."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file that can be fetched.
+    """A file that can be downloaded.
 
     Attributes:
         name: its file name.
         md5: its checksum, 32 hex digits.
-        size: its length in bytes; no more is read, and progress is measured against it.
-        mirrors: addresses of the file (http or https), in the order in which they are tried.
+        size: its length in bytes. No more is read, and progress is measured against it.
+        mirrors: addresses of the file (http or https), in the order in which to try them.
     """
 
     name: str
@@ -60,15 +60,15 @@ class Remote:
 
 
 class _Failed(Exception):
-    """This mirror won't do; the message says why, in a few words."""
+    """This mirror can't be used; the message gives the reason in a few words."""
 
 
 def fetch(remote: Remote, folder: Path, progress: Progress = SILENT) -> Path:
-    """The file in `folder`, fetched if it is not there, verified in either case.
+    """The file in `folder`, downloaded if it is not there, and verified in either case.
 
     Raises:
-        InputError: no mirror gave it, an address is not http or https, or it can't be written; the
-            message says which file to put where, and with which checksum.
+        InputError: no mirror has it, an address is not http or https, or it can't be written. The
+            message says which file with which checksum to put where.
     """
     target = folder / remote.name
     if _is_there(target, remote):
@@ -77,7 +77,7 @@ def fetch(remote: Remote, folder: Path, progress: Progress = SILENT) -> Path:
     urls = addresses(remote, os.environ)
     try:
         with cache.only_one(target, "fetching", progress):
-            if not _is_there(target, remote):  # no other process has fetched it meanwhile
+            if not _is_there(target, remote):  # else another process has fetched it meanwhile
                 _fetch_from_any(urls, remote, target, progress)
     except OSError as error:
         raise cache.unwritable(folder, error) from None
@@ -85,10 +85,10 @@ def fetch(remote: Remote, folder: Path, progress: Progress = SILENT) -> Path:
 
 
 def addresses(remote: Remote, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The addresses to try: the file's own, or those that `ONECYCLE_MIRRORS` gives.
+    """The addresses to try: the file's own, or those in `ONECYCLE_MIRRORS`.
 
-    There they are separated by blanks or commas. One that does not end with the file's name is a
-    folder of files of these names.
+    These are separated by spaces or commas. An address that does not end with the file's name
+    stands for a folder that has the file.
 
     Raises:
         InputError: one is not an http or https address.
@@ -103,13 +103,13 @@ def addresses(remote: Remote, environment: Mapping[str, str]) -> tuple[str, ...]
             usable = False
         if not usable:
             raise InputError(
-                f"mirror: '{url}' is no address of a server; give one that begins with https://"
+                f"mirror: '{url}' is not a server's address; give one that begins with https://"
             )
     return tuple(urls) or remote.mirrors
 
 
 def _address(url: str, name: str) -> str:
-    """The address of the file, given it or that of its folder."""
+    """The address of the file, from its own or its folder's."""
     if url.partition("?")[0].rpartition("/")[2] == name:
         return url
     return f"{url.rstrip('/')}/{name}"
@@ -123,7 +123,7 @@ def _is_there(target: Path, remote: Remote) -> bool:
 
 
 def md5(path: Path) -> str:
-    """The MD5 of a file, in hex: it tells published files apart, and secures nothing."""
+    """The MD5 of a file, in hex. It identifies published files; it is not a security measure."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -131,9 +131,9 @@ def md5(path: Path) -> str:
 def _fetch_from_any(
     urls: tuple[str, ...], remote: Remote, target: Path, progress: Progress
 ) -> None:
-    """Go through the mirrors until one has given the file; it is put in place."""
+    """Try the mirrors until one provides the file, and move it into place."""
     if target.exists():
-        progress.note(f"{target} is not the published file (MD5 {remote.md5}); fetching that")
+        progress.note(f"{target} is not the published file (MD5 {remote.md5}); fetching it again")
     part = target.with_name(f"{remote.name}.part")
     reasons: dict[str, str] = {}
     progress.start(f"downloading {remote.name}", remote.size, "bytes")
@@ -149,18 +149,18 @@ def _fetch_from_any(
             os.replace(part, target)
             progress.finish()
             return
-    told = ", ".join(f"{host} ({reason})" for host, reason in reasons.items())
+    tried = ", ".join(f"{host} ({reason})" for host, reason in reasons.items())
     raise InputError(
-        f"data: can't fetch {remote.name}, MD5 {remote.md5}, from {told}; get it another way and "
-        f"put it into '{target.parent}', or go on with --data shapes"
+        f"data: can't fetch {remote.name}, MD5 {remote.md5}, from {tried}; get it another way and "
+        f"put it into '{target.parent}', or use --data shapes instead"
     )
 
 
 def _fetch_from(url: str, remote: Remote, part: Path, progress: Progress) -> None:
-    """Complete `part` from one mirror and verify it; begin anew once if what was there is wrong.
+    """Complete `part` from one mirror and verify it; if its old bytes are wrong, start over once.
 
     Raises:
-        _Failed: the mirror refuses, has another file, or breaks off again and again.
+        _Failed: the mirror refuses, has a different file, or keeps breaking off.
     """
     inherited = _size(part) > 0  # from an earlier run or another mirror
     fruitless = 0
@@ -172,7 +172,7 @@ def _fetch_from(url: str, remote: Remote, part: Path, progress: Progress) -> Non
                 return
             _discard(part, progress)
             if not inherited:
-                raise _Failed("it has another file: the MD5 is wrong")
+                raise _Failed("it has a different file: the MD5 is wrong")
             inherited = False
             continue
         fruitless = 0 if _size(part) > before else fruitless + 1
@@ -183,14 +183,14 @@ def _fetch_from(url: str, remote: Remote, part: Path, progress: Progress) -> Non
 
 
 def _receive(url: str, remote: Remote, part: Path, progress: Progress) -> str:
-    """Append what one connection gives, up to the file's size; why it ended, in a few words."""
+    """Append the bytes of one connection, up to the file's size; return why it ended, briefly."""
     offset = _size(part)
     try:
         with _open(url, offset) as answer:
-            if offset and answer.status == 200:  # it gives the file from its beginning only
+            if offset and answer.status == 200:  # it always sends the file from the beginning
                 _skip(answer, offset, progress)
             elif offset and not _continues(answer, offset):
-                return "it sends another part than was asked for"
+                return "it sent a different part than requested"
             while offset < remote.size and (chunk := answer.read1(CHUNK)):
                 chunk = chunk[: remote.size - offset]
                 _append(part, chunk)
@@ -212,13 +212,13 @@ def _open(url: str, offset: int) -> HTTPResponse:
 
 
 def _continues(answer: HTTPResponse, offset: int) -> bool:
-    """Whether the server goes on where it was asked to."""
+    """Whether the server continues from the requested byte."""
     begins = (answer.headers.get("Content-Range") or "").strip().lower()
     return answer.status == 206 and begins.startswith(f"bytes {offset}-")
 
 
 def _skip(answer: HTTPResponse, count: int, progress: Progress) -> None:
-    """Pass over what is there already, which stays there if the connection breaks meanwhile."""
+    """Skip the bytes already present; they stay on disk if the connection breaks meanwhile."""
     left = count
     progress.advance(-count)
     try:
@@ -234,7 +234,7 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, URLError) and isinstance(error.reason, Exception):
         error = error.reason
     if isinstance(error, TimeoutError):
-        return f"nothing came for {TIMEOUT:g} s"
+        return f"no data for {TIMEOUT:g} s"
     if isinstance(error, socket.gaierror):
         return "no such host, or no network"
     if isinstance(error, IncompleteRead):
@@ -251,7 +251,7 @@ def _append(part: Path, chunk: bytes) -> None:
     try:
         with part.open("ab") as file:
             file.write(chunk)
-    except OSError as error:  # not to be taken for one of the network
+    except OSError as error:  # must not count as a network error
         raise cache.unwritable(part.parent, error) from None
 
 

@@ -1,7 +1,7 @@
-"""Images that are the same, pixel by pixel, between splits and within them. No torch.
+"""Images with identical pixels, between splits and within them. No torch.
 
-Images are compared by a hash of their decoded pixels: equal ones are found whatever their files are
-called and however they were packed; resized or compressed copies are not.
+Images are compared by a hash of their decoded pixels. So file names and lossless formats don't
+matter, but resized or recompressed copies are not detected.
 """
 
 import hashlib
@@ -16,10 +16,10 @@ from onecycle.data.image_set import ImageSet
 from onecycle.progress import SILENT, Progress
 
 EXAMPLES = 5
-"""Equal images named at the most, of each kind."""
+"""Most equal images to name, of each kind."""
 
 HASH_BYTES = 16
-"""Of the SHA-256. That any two of a billion images agree by chance has a probability of 1e-21."""
+"""Bytes kept of a SHA-256. Among a billion images, a chance collision has probability 1e-21."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class EqualImages:
     """Two images with the same pixels.
 
     Attributes:
-        first, second: their names. The second is the repeated one: of the later split, or later in
+        first, second: their names. The second is the copy: it is in the later split, or later in
             the same split.
-        first_class, second_class: what they are labelled as.
+        first_class, second_class: their labels.
     """
 
     first: str
@@ -40,12 +40,12 @@ class EqualImages:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """The images of a split that repeat one of another split, or an earlier one of their own.
+    """The images of a split that repeat one of another split, or an earlier one of the same split.
 
     Attributes:
-        images: how many do.
-        conflicting_labels: how many of these repeat an image of another class, which is worse.
-        examples: a few, those with conflicting labels first.
+        images: number of such images.
+        conflicting_labels: number of those that repeat an image of another class.
+        examples: a few of them, those with conflicting labels first.
     """
 
     images: int
@@ -53,22 +53,22 @@ class Duplicates:
     examples: tuple[EqualImages, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The attributes as JSON knows them."""
+        """The attributes as a JSON object."""
         return asdict(self) | {"examples": [asdict(example) for example in self.examples]}
 
 
 def find(sets: Mapping[str, ImageSet], progress: Progress = SILENT) -> dict[str, Duplicates]:
-    """Equal images of every two splits, and within each.
+    """Equal images between every two splits, and within each split.
 
-    Every image is read once, in pieces, and 16 bytes are kept of it.
+    Every image is read once, and 16 bytes are kept for it.
 
     Args:
-        sets: the splits by name, in the order in which the first of two equal images is meant.
-        progress: listens.
+        sets: the splits by name; of two equal images, the one in the earlier split is the first.
+        progress: receives progress reports.
 
     Returns:
-        By `train_test` for the images of test that are in train too, and by `train` for those that
-        repeat an earlier image of train; so for all names.
+        Under `train_test`, the images of test that are also in train; under `train`, those that
+        repeat an earlier image of train; likewise for all names.
     """
     groups = _groups(sets, progress)
     found = {}
@@ -83,7 +83,7 @@ def find(sets: Mapping[str, ImageSet], progress: Progress = SILENT) -> dict[str,
 
 @dataclass(frozen=True)
 class _Labelled:
-    """An image set, and for each image the number of its pixels' hash."""
+    """An image set, and for each image the number of its group of equal images."""
 
     images: ImageSet
     groups_N: np.ndarray
@@ -95,11 +95,13 @@ class _Labelled:
         yield from zip(*(numbers.tolist() for numbers in picked), strict=True)
 
 
-_Repeat = tuple[int, int, bool]  # the first image's index, the second's, are their classes unlike?
+_Repeat = tuple[
+    int, int, bool
+]  # index of the first image, of the second, whether their classes differ
 
 
 def _groups(sets: Mapping[str, ImageSet], progress: Progress) -> dict[str, np.ndarray]:
-    """int64 N for each set: equal numbers for equal pixels, in all sets."""
+    """int64 N for each set: equal numbers for equal pixels, across all sets."""
     progress.start("looking for equal images", sum(map(len, sets.values())), "images")
     hashes = b"".join(_hashes(images, progress) for images in sets.values())
     progress.finish()
@@ -120,9 +122,9 @@ def _hashes(images: ImageSet, progress: Progress) -> bytes:
 
 
 def _between(first: _Labelled, second: _Labelled) -> Iterator[_Repeat]:
-    """The images of `second` that are in `first` too."""
+    """The images of `second` that are also in `first`."""
     common = np.intersect1d(first.groups_N, second.groups_N)
-    known: dict[int, dict[int, int]] = {}  # of a group: the first image of each label
+    known: dict[int, dict[int, int]] = {}  # for each group: the first image of each label
     for index, group, label in first.only(common):
         known.setdefault(group, {}).setdefault(label, index)
     for index, group, label in second.only(common):
@@ -140,13 +142,13 @@ def _within(labelled: _Labelled) -> Iterator[_Repeat]:
 
 
 def _repeat(known: Mapping[int, int], index: int, label: int) -> _Repeat:
-    """Whom image `index` repeats: one of another class where there is one."""
+    """The image that image `index` repeats: one of another class if there is one."""
     unlike = next((first for other, first in known.items() if other != label), None)
     return (known[label], index, False) if unlike is None else (unlike, index, True)
 
 
 def _collected(repeats: Iterator[_Repeat], first: _Labelled, second: _Labelled) -> Duplicates:
-    """Count them and name a few."""
+    """Count the repeats and name a few."""
     found = list(repeats)
     unlike = [repeat for repeat in found if repeat[2]]
     alike = (repeat for repeat in found if not repeat[2])

@@ -1,4 +1,4 @@
-"""Images with their labels, classes and origins. No torch.
+"""Images with their labels, classes and names. No torch.
 
 Shapes: N images, H height, W width, C channels, K classes.
 """
@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 
 CHUNK_BYTES = 32 * 2**20
-"""Pixels are read in pieces of this size, so that a memory-mapped set is never held whole."""
+"""Pixels are read in pieces of this size, so a memory-mapped set is never in memory as a whole."""
 
 MOST_NAMED = 100
-"""Bad images named in JSON; all are counted."""
+"""Most bad images named in JSON; all are counted."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one split. Two sets are equal if they are the same object.
+    """The images of one split. Two sets are equal if they are the same object.
 
     Attributes:
         images_NHWC: uint8; in RAM or memory-mapped.
         labels_N: int64, in [0, K).
         classes: names of the K classes.
-        names: where each image came from: a relative file name, or `shapes/train/000123`.
+        names: the origin of each image: a relative file name, or `shapes/train/000123`.
     """
 
     images_NHWC: np.ndarray
@@ -37,7 +37,7 @@ class ImageSet:
         if self.images_NHWC.dtype != np.uint8 or self.images_NHWC.ndim != 4:
             raise TypeError("images_NHWC must be uint8 with four axes")
         if not len(self.images_NHWC) == len(self.labels_N) == len(self.names):
-            raise ValueError("images, labels and names must be equally many")
+            raise ValueError("images, labels and names must have the same length")
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -49,7 +49,7 @@ class ImageSet:
         return height, width, channels
 
     def take(self, indices: np.ndarray) -> "ImageSet":
-        """The images at `indices`, in that order, in RAM."""
+        """A set of the images at `indices`, in that order, in RAM."""
         return replace(
             self,
             images_NHWC=np.asarray(self.images_NHWC[indices]),
@@ -62,11 +62,10 @@ class ImageSet:
         return np.bincount(self.labels_N, minlength=len(self.classes))
 
     def balanced_weights(self) -> np.ndarray:
-        """A weight for each class, float64 K, with which every class counts the same in a sum.
+        """A weight for each class, float64 K, that makes every class count the same in a sum.
 
-        N / (K * images of the class), so that the mean over all images is 1: the weights that
-        scikit-learn calls `class_weight="balanced"`, after King and Zeng (2001). 0 for a class
-        without images.
+        N / (K * images of the class), so the mean over all images is 1. These are scikit-learn's
+        `class_weight="balanced"`, after King and Zeng (2001). 0 for a class without images.
         """
         counts_K = self.class_counts()
         present_K = counts_K > 0
@@ -82,9 +81,10 @@ class ImageSet:
             yield self.images_NHWC[start : start + count]
 
     def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel, of pixels scaled to [0, 1].
+        """Mean and standard deviation of each channel, for pixels scaled to [0, 1].
 
-        Exact up to the last rounding: both come from the counts of the 256 pixel values.
+        Both are computed from the counts of the 256 pixel values, so they are exact up to the last
+        rounding.
         """
         channels = self.image_shape[2]
         counts_CV = np.zeros((channels, 256), dtype=np.int64)
@@ -101,7 +101,7 @@ class ImageSet:
         return tuple(map(float, means)), tuple(variance**0.5 for variance in variances)
 
     def digest(self) -> bytes:
-        """SHA-256 of the pixels, labels, class names and image size. Image names do not count."""
+        """SHA-256 of the pixels, labels, class names and image size, but not of image names."""
         sha = hashlib.sha256()
         sha.update(repr((self.images_NHWC.shape, self.classes)).encode())
         sha.update(np.ascontiguousarray(self.labels_N, dtype="<i8").tobytes())
@@ -112,7 +112,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class BadImage:
-    """An image that can't be used: its name, and why, in a few words that can be printed."""
+    """An image that can't be used: its name, and the reason in a few printable words."""
 
     name: str
     reason: str
@@ -120,23 +120,23 @@ class BadImage:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What a folder or a table of images has that is no part of the splits.
+    """The parts of a folder or a table of images that are in no split.
 
     Attributes:
-        hidden_files: files and folders whose names begin with a dot.
-        hidden_folders: how many of these are folders.
+        hidden_files: number of files and folders whose names begin with a dot.
+        hidden_folders: number of folders among these.
         hidden_folder_names: their names, five at most.
-        system_entries: folders and files that systems put beside one's own, such as `@eaDir`.
+        system_entries: number of folders and files that systems create, such as `@eaDir`.
         system_names: their names, the most frequent first, five at most.
-        other_files: files that are no images by their ending, and pipes and the like.
-        other_endings: the endings of these, the most frequent first, five at most.
-        dead_links: links to nothing.
-        repeated_folders: links to a folder of the same class that has been visited already.
-        stray_images: images outside the class folders.
-        other_folders: folders beside those of the splits.
+        other_files: number of files without an image's extension, and of pipes and the like.
+        other_endings: their extensions, the most frequent first, five at most.
+        dead_links: number of broken links.
+        repeated_folders: number of links to a folder of the same class that was visited already.
+        stray_images: number of images outside the class folders.
+        other_folders: number of folders next to those of the splits.
         other_folder_names: their names, five at most.
-        unlabelled_folders: folders of splits that hold images, but no class folders.
-        bad_images: those that can't be read, in order; only where they are skipped.
+        unlabelled_folders: names of split folders that have images but no class folders.
+        bad_images: the unreadable images, in order; only if they are skipped.
     """
 
     hidden_files: int = 0
@@ -159,7 +159,7 @@ class LeftOut:
         return self != LeftOut()
 
     def to_json(self) -> dict[str, Any]:
-        """The attributes, and of bad images their count and the first `MOST_NAMED`."""
+        """The attributes as a JSON object; bad images as a count and the first `MOST_NAMED`."""
         named = [asdict(image) for image in self.bad_images[:MOST_NAMED]]
         lists = {name: list(each) for name, each in vars(self).items() if isinstance(each, tuple)}
         return (
@@ -177,12 +177,12 @@ class Splits:
     """The splits of one source.
 
     Attributes:
-        train, test: always there.
-        val: cut from train, or the source's own; or None.
-        source: the name or path that was asked for.
-        fingerprint: 16 hex digits that identify what was trained and tested on.
-        kind: what the source is, in words; empty where nobody said.
-        left_out: what the source has beside them.
+        train, test: always present.
+        val: split off train, or the source's own; None if there is none.
+        source: its name or path, as requested.
+        fingerprint: 16 hex digits that identify the images, labels and class names.
+        kind: a short description of the source; empty if not known.
+        left_out: the parts of the source that are in no split.
     """
 
     train: ImageSet
@@ -196,14 +196,14 @@ class Splits:
 
 @dataclass(frozen=True)
 class Labelled:
-    """All images of one source that are there to be classified, as one set.
+    """The images of one source to evaluate a network on, as one set.
 
     Attributes:
         images: the images; `classes` are those that occur, which may be a single one.
-        source: the name or path that was asked for.
+        source: its name or path, as requested.
         fingerprint: 16 hex digits that identify the images, labels and class names.
-        kind: what they are, in words, such as `class folders`, or `test split of class folders`.
-        left_out: what the source has beside them.
+        kind: a short description, such as `class folders`, or `test split of class folders`.
+        left_out: the other parts of the source.
     """
 
     images: ImageSet

@@ -1,4 +1,4 @@
-"""What to do about a source that can't be taken: an address, an archive, arrays, a wrong name."""
+"""Errors for sources that can't be used: addresses, archives, arrays, wrong names."""
 
 import difflib
 import os
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from onecycle.config.names import nearest_or_all
 from onecycle.data import stand_ins
+from onecycle.data.folder.messages import quoted
 from onecycle.data.folder.walking import ENDINGS
-from onecycle.data.folder.words import quoted
 from onecycle.errors import InputError
 
 BUILT_IN = ("cifar10", "cifar100", "shapes")
 """Names that need no path."""
 
 MOST_NEIGHBOURS = 10_000
-"""Names in a folder that are compared with one that is not there."""
+"""Most names in a folder to compare with a missing one."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}")
 _HUB = re.compile(r"hf:/|https?://(www\.)?(huggingface\.co|hf\.co)/", re.IGNORECASE)
@@ -27,7 +27,7 @@ _ARCHIVES = {
     ".gz": "gunzip -k", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zst": "unzstd", ".7z": "7z x",
     ".rar": "unrar x",
 }  # fmt: skip
-"""By ending: what unpacks it."""
+"""By extension: the command that unpacks it."""
 
 _ARCHIVE_STARTS = {
     b"PK\3\4": "unzip", b"PK\5\6": "unzip", b"7z\xbc\xaf\x27\x1c": "7z x",
@@ -41,14 +41,14 @@ _ARRAYS = frozenset(
 )
 _TABLES = frozenset(".tsv .txt .xlsx .xls .ods .json .jsonl .ndjson .xml .yaml .yml".split())
 
-_TO_FOLDERS = "save the images as files in class folders, and give the folder around these"
+_TO_FOLDERS = "save the images as files in class folders, and give their parent folder"
 
 
 def no_such(source: str) -> InputError:
-    """The line for a source that is neither a built-in name nor a path that exists."""
+    """The error for a source that is neither a built-in name nor an existing path."""
     shown = quoted(source)
     if _HUB.match(source):
-        return InputError(f"data: {shown} is a set of Hugging Face; {_TO_FOLDERS}")
+        return InputError(f"data: {shown} is a Hugging Face data set; {_TO_FOLDERS}")
     if source.startswith("file://") and Path(source.removeprefix("file://")).exists():
         return InputError(f"data: {shown} is an address; give {source.removeprefix('file://')!a}")
     if _ADDRESS.match(source):
@@ -61,22 +61,22 @@ def no_such(source: str) -> InputError:
     if near := _near(source):
         return InputError(f"{missing}; did you mean {quoted(near)}?")
     if _HUB_NAME.fullmatch(source) and not Path(source).parent.exists():
-        return InputError(f"{missing}; if it is a set of Hugging Face: {_TO_FOLDERS}")
+        return InputError(f"{missing}; if it is a Hugging Face data set: {_TO_FOLDERS}")
     if os.sep in source or Path(source).suffix:
         return InputError(f"{missing}; check its spelling, or give its full path")
     return InputError(
-        f"{missing}, and no built-in set of that name; {nearest_or_all(source, BUILT_IN)}"
+        f"{missing}, and no built-in set with that name; {nearest_or_all(source, BUILT_IN)}"
     )
 
 
 def _built_in(source: str) -> str:
-    """The built-in set that is meant by another spelling, such as CIFAR-10 or uoft-cs/cifar10."""
+    """The built-in set that another spelling stands for, such as CIFAR-10 or uoft-cs/cifar10."""
     plain = re.sub(r"[\W_]", "", source.rpartition("/")[2]).casefold()
     return plain if plain in BUILT_IN else ""
 
 
 def _near(source: str) -> str:
-    """A path that is there and differs little: its last part, or a home that was not put in."""
+    """An existing path that differs little: in its last part, or by an unexpanded home folder."""
     if source.startswith("~") and Path(source).expanduser().exists():
         return str(Path(source).expanduser())
     if (trimmed := source.strip().strip("'\"")) != source and trimmed and Path(trimmed).exists():
@@ -96,14 +96,14 @@ def _near(source: str) -> str:
 
 
 def _may_be(entry: "os.DirEntry[str]") -> bool:
-    """Whether it could be a source: a visible folder, table or archive."""
+    """Whether an entry could be a source: a visible folder, table or archive."""
     if entry.name.startswith("."):
         return False
     return entry.is_dir() or os.path.splitext(entry.name)[1].lower() in (".csv", ".gz", ".tar")
 
 
 def no_images(path: Path) -> InputError:
-    """The line for a file that is neither a table of images nor an archive that can be read."""
+    """The error for a file that is neither a table of images nor a readable archive."""
     shown = f"data: {quoted(path)}"
     head = _head(path)
     if head is not None and (named := stand_ins.known(head)):
@@ -116,7 +116,7 @@ def no_images(path: Path) -> InputError:
             "its folder"
         )
     if last in _ARRAYS or (head or b"").startswith((b"\x93NUMPY", b"\x89HDF", b"PAR1", b"\x80")):
-        return InputError(f"{shown} holds arrays, which are not read; {_TO_FOLDERS}")
+        return InputError(f"{shown} contains arrays, which are not supported; {_TO_FOLDERS}")
     if last in ENDINGS:
         return InputError(
             f"{shown} is a single image; give a folder of class folders, or a table of images "
@@ -124,7 +124,7 @@ def no_images(path: Path) -> InputError:
         )
     if last in _TABLES:
         return InputError(
-            f"{shown} is no table that is read; save it as .csv with the columns path and label, "
+            f"{shown} is not a supported table; save it as .csv with the columns path and label, "
             "separated by commas"
         )
     return InputError(
@@ -133,19 +133,19 @@ def no_images(path: Path) -> InputError:
 
 
 def unpacking(path: Path, head: bytes) -> str:
-    """What unpacks an archive, going by its first bytes, else by its ending; empty: it is none."""
+    """The command to unpack an archive, by its first bytes or extension; empty: not an archive."""
     lower = path.name.lower()
     if re.search(r"\.tar\.(gz|bz2|xz|zst)$", lower):
         return "tar xf"
-    arrays = path.suffix.lower() in _ARRAYS  # some are archives, too
+    arrays = path.suffix.lower() in _ARRAYS  # some are also archives
     found = [how for start, how in _ARCHIVE_STARTS.items() if head.startswith(start)]
     return "" if arrays else next(iter(found), "") or _ARCHIVES.get(path.suffix.lower(), "")
 
 
 def _head(path: Path) -> bytes | None:
-    """The first bytes of a regular file; None where it can't be read."""
+    """The first bytes of a regular file; None if it can't be read."""
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             return None
         with path.open("rb") as file:
             return file.read(stand_ins.HEAD)

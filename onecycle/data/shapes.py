@@ -1,12 +1,12 @@
-"""`shapes`: the embedded data set. Ten figures, drawn; any number of them, always the same.
+"""`shapes`: the built-in data set of ten drawn figures; any number of images, always the same.
 
-Each image shows one figure of a random place, size, turn and colour on a lit background, among
-clutter that belongs to no class, partly covered, with noise. Colour says nothing about the class,
-and mirroring never changes it. docs/shapes.md tells how hard the set is, and how that was measured.
+Each image shows one figure at a random place, size, rotation and colour on a lit background, among
+clutter that belongs to no class, partly covered, with noise. The colour is independent of the
+class, and mirroring never changes the class. docs/shapes.md reports how hard the set is.
 
-Image i is a function of (seed, split, size, i) alone, to the byte: the random numbers are raw
-output of PCG64, which NumPy keeps the same in all versions, and the pixels come from them by
-float32 operations that IEEE 754 rounds in one way only. docs/shapes.md has the details.
+Image i depends on (seed, split, size, i) alone, to the byte. The random numbers are raw output of
+PCG64, which is the same in all versions of NumPy, and the pixels follow from them by float32
+operations that IEEE 754 rounds in one way only. docs/shapes.md has the details.
 
 Shapes: B images drawn together, S side in pixels. A plane is B S S, a canvas 3 B S S.
 """
@@ -27,23 +27,23 @@ CLASSES = (
 )  # fmt: skip
 
 SMALLEST = 16
-"""Fewest pixels a side at which the figures can be told apart."""
+"""The smallest side in pixels at which the figures can be distinguished."""
 TOGETHER = 2**16
-"""Pixels drawn at once: few enough for a core's cache, enough to make the calls' cost small."""
+"""Pixels drawn at once: few enough for a core's cache, enough to make calls cheap."""
 NUMBERS = 80
-"""Uniform random numbers set aside for an image, beside its noise."""
+"""Uniform random numbers reserved for each image, besides its noise."""
 
 # How hard the set is. Lengths are in halves of the image's side, angles in radians.
 REACH = 0.25
-"""Farthest place of a figure's centre from the middle, both across and down."""
+"""Largest distance of a figure's centre from the middle, horizontally and vertically."""
 TURN = 0.5
-"""Largest turn of a figure."""
+"""Largest rotation of a figure."""
 SCALES = (0.52, 0.8)
 """Size of a figure: about half its width."""
 CONTRAST = 0.28
-"""Least difference of figure and background in one of the channels, before light and noise."""
+"""Smallest difference between figure and background in one channel, before light and noise."""
 NOISE = (0.02, 0.12)
-"""Largest deviation that noise brings to an image."""
+"""Amplitude of an image's noise."""
 
 Plane = np.ndarray
 
@@ -51,14 +51,14 @@ Plane = np.ndarray
 def load(
     *, train: int = 10_000, test: int = 2_000, size: int = 32, progress: Progress = SILENT
 ) -> tuple[ImageSet, ImageSet]:
-    """The train and test split, of `train` and `test` images.
+    """The train split and the test split, with `train` and `test` images.
 
-    More images of a split only add to it: the first 1,000 of 10,000 are the 1,000.
+    A larger split begins with the images of a smaller one.
 
     Args:
         train, test: number of images, at least 10, so that each class has one.
         size: height and width in pixels, at least 16.
-        progress: listens.
+        progress: receives progress reports.
 
     Raises:
         InputError: a number or the size is too small.
@@ -66,8 +66,8 @@ def load(
     for name, count in (("train", train), ("test", test)):
         if count < len(CLASSES):
             raise InputError(
-                f"shapes: {counted(count, f'{name} image')} can't hold {len(CLASSES)} classes; ask "
-                f"for {len(CLASSES)} or more"
+                f"shapes: {counted(count, f'{name} image')} can't hold {len(CLASSES)} classes; "
+                f"ask for {len(CLASSES)} or more"
             )
     return (
         draw(train, "train", size=size, progress=progress),
@@ -83,10 +83,9 @@ def draw(
     start: int = 0,
     progress: Progress = SILENT,
 ) -> ImageSet:
-    """Images `start` to `start + count` of a split. Classes take turns, so they are balanced.
+    """Images `start` to `start + count` of a split. Classes alternate, so they are balanced.
 
-    Neither `count` nor `start` changes what image i looks like, so a set of any number of images
-    can be drawn in parts.
+    Image i is the same for every `count` and `start`, so a set of any size can be drawn in parts.
 
     Args:
         count: number of images, at least 1.
@@ -94,7 +93,7 @@ def draw(
         size: height and width in pixels, at least 16.
         seed: another seed gives other images.
         start: number of the first image, at least 0.
-        progress: listens.
+        progress: receives progress reports.
 
     Raises:
         InputError: one of these is out of its range.
@@ -123,15 +122,15 @@ def _check(count: int, split: str, size: int, start: int) -> None:
         raise InputError(f"shapes: there is no image {start}; start at 0 or later")
     if size < SMALLEST:
         raise InputError(
-            f"shapes: {counted(size, 'pixel')} a side can't show figures; give {SMALLEST} or more"
+            f"shapes: {counted(size, 'pixel')} per side are too few; give {SMALLEST} or more"
         )
 
 
 class _Numbers:
-    """The random numbers of images `first` to `first + count`, which lie at fixed places.
+    """The random numbers of images `first` to `first + count`, at fixed positions of two streams.
 
-    There are two streams, and either can be entered at any image at once. The one for the scene
-    does not know the size, so image i shows the same scene at every size.
+    Both streams can start at any image directly. The scene's stream does not depend on the size,
+    so image i shows the same scene at every size.
     """
 
     def __init__(self, seed: int, split: str, size: int, first: int, count: int) -> None:
@@ -158,7 +157,7 @@ class _Numbers:
 
 
 def _raw(stream: str, first: int, count: int, words: int) -> np.ndarray:
-    """uint64 count x words: what `stream` holds for images `first` to `first + count`."""
+    """uint64 count x words: the numbers of `stream` for images `first` to `first + count`."""
     key = hashlib.sha256(stream.encode()).digest()
     bits = np.random.PCG64(int.from_bytes(key[:16], "little"))
     bits.advance(first * words)
@@ -169,7 +168,7 @@ def _raw(stream: str, first: int, count: int, words: int) -> np.ndarray:
 
 
 def _draw(numbers: _Numbers) -> np.ndarray:
-    """uint8 B S S 3, from back to front: background, clutter, figure, cover, light, noise."""
+    """uint8 B S S 3, drawn back to front: background, clutter, figure, cover, light, noise."""
     size = numbers.size
     axis = (2 * np.arange(size, dtype=np.float32) + 1 - size) / np.float32(size)
     x, y = axis[None, None, :], axis[None, :, None]
@@ -186,14 +185,14 @@ def _draw(numbers: _Numbers) -> np.ndarray:
 
 
 def _paint(canvas: np.ndarray, distance: Plane, colour: np.ndarray, opacity: float) -> None:
-    """Lay a colour over all where the signed distance is negative, with an edge a pixel wide."""
+    """Paint a colour where the signed distance is negative, with an edge one pixel wide."""
     pixels = np.float32(canvas.shape[-1] / 2)
     cover = np.clip(np.float32(0.5) - distance * pixels, 0, 1) * np.float32(opacity)
     canvas += cover * (colour - canvas)
 
 
 def _background(numbers: _Numbers, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A bent gradient between two colours of near hue, and the colour between them: 3 B 1 1."""
+    """A curved gradient between two colours of similar hue, and their mean: 3 B 1 1."""
     hue, value = numbers.take(0, 1), numbers.take(0.25, 0.95)
     one = _hsv(hue, numbers.take(0.2, 0.85), value)
     hue, value = hue + numbers.take(-0.15, 0.15), value + numbers.take(-0.2, 0.2)
@@ -209,7 +208,7 @@ def _colour(numbers: _Numbers) -> np.ndarray:
 
 
 def _contrasting(numbers: _Numbers, tone: np.ndarray) -> np.ndarray:
-    """A colour per image, made lighter or darker where it is too near `tone`: float32 3 B 1 1."""
+    """A colour per image, lightened or darkened if too close to `tone`: float32 3 B 1 1."""
     colour = _colour(numbers)
     aside = colour + np.where(tone[1] > 0.5, np.float32(-0.45), np.float32(0.45))
     distance = np.abs(colour - tone).max(axis=0)
@@ -217,7 +216,7 @@ def _contrasting(numbers: _Numbers, tone: np.ndarray) -> np.ndarray:
 
 
 def _hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Red, green and blue, float32 3 B 1 1, of a hue in turns, a saturation and a value."""
+    """Red, green and blue, float32 3 B 1 1, for a hue in turns, a saturation and a value."""
     thirds = np.array([0, 2 / 3, 1 / 3], dtype=np.float32)[:, None, None, None] + hue
     ramp = np.abs((thirds - np.floor(thirds)) * 6 - 3) - 1
     return value * (1 - saturation + saturation * np.clip(ramp, 0, 1))
@@ -226,7 +225,7 @@ def _hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarr
 def _placed(
     numbers: _Numbers, x: np.ndarray, y: np.ndarray, reach: float, turn: float
 ) -> tuple[Plane, Plane]:
-    """Coordinates about a random centre within `reach`, turned by up to `turn` radians."""
+    """Coordinates around a random centre within `reach`, rotated by up to `turn` radians."""
     dx, dy = x - numbers.take(-reach, reach), y - numbers.take(-reach, reach)
     # In float64: machines differ in a sine's last bit, which rounding to float32 hides.
     angle = numbers.take(-turn, turn).astype(np.float64)
@@ -234,7 +233,7 @@ def _placed(
     return cos * dx + sin * dy, cos * dy - sin * dx
 
 
-# -------------- signed distances of what is drawn: negative within, of slope about 1 at the edge
+# ------------ signed distances of what is drawn: negative inside, with a slope of about 1 at edges
 
 
 def _length(a: Plane, b: Plane) -> Plane:
@@ -242,13 +241,13 @@ def _length(a: Plane, b: Plane) -> Plane:
 
 
 def _bar(numbers: _Numbers, x: np.ndarray, y: np.ndarray, thin: float, thick: float) -> Plane:
-    """A bar of random place, direction, length and width."""
+    """A bar at a random place, with a random direction, length and width."""
     u, v = _placed(numbers, x, y, 0.9, np.pi)
     return np.maximum(np.abs(u) - numbers.take(0.2, 0.9), np.abs(v) - numbers.take(thin, thick))
 
 
 def _arc(numbers: _Numbers, x: np.ndarray, y: np.ndarray) -> Plane:
-    """Half of a circle's line or less, at a random place."""
+    """An arc of a half circle or less, at a random place."""
     u, v = _placed(numbers, x, y, 0.95, np.pi)
     line = np.abs(_length(u, v) - numbers.take(0.2, 0.6)) - numbers.take(0.03, 0.09)
     return np.maximum(line, v)
@@ -261,7 +260,7 @@ def _spot(numbers: _Numbers, x: np.ndarray, y: np.ndarray) -> Plane:
 
 
 def _figure(numbers: _Numbers, x: np.ndarray, y: np.ndarray) -> Plane:
-    """Each image's own figure, stretched and perhaps mirrored; image i has class i mod K."""
+    """Each image's figure, stretched and possibly mirrored; image i has class i mod K."""
     u, v = _placed(numbers, x, y, REACH, TURN)
     scale, stretch = numbers.take(*SCALES), numbers.take(0.85, 1.18)
     mirror = np.where(numbers.take(-1, 1) < 0, np.float32(-1), np.float32(1))
@@ -319,7 +318,7 @@ def _star(u: Plane, v: Plane) -> Plane:
 
 
 def _heart(u: Plane, v: Plane) -> Plane:
-    """A square on its tip, with half disks on its upper sides."""
+    """A square on its corner, with half disks on its upper sides."""
     a = np.abs(u)
     tip = (a + np.abs(v - 0.08)) * 0.707107 - 0.551543
     lobe = _length(a - 0.39, v + 0.31) - 0.551543

@@ -1,9 +1,9 @@
-"""What lies in the place of a file that was not fetched, by its first bytes."""
+"""Recognise files that stand in for one that was not fetched, by their first bytes."""
 
 import re
 
 HEAD = 512
-"""Bytes that are looked at."""
+"""Number of bytes examined."""
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _WEB_PAGE = re.compile(
@@ -13,24 +13,24 @@ _PROSE = re.compile(r"\W*\w+[,:;]? +[a-z]\w*\b")
 
 
 def known(head: bytes) -> str:
-    """What a file is that stands in for another one, and what to do; empty: it seems no such thing.
+    """What kind of stand-in a file is, and the remedy; empty if it doesn't seem to be one.
 
     Args:
-        head: the first `HEAD` bytes; all, if there are fewer.
+        head: the first `HEAD` bytes, or all if there are fewer.
     """
     if not head:
         return "is empty; fetch it again"
     if head.startswith(_LFS):
-        return "is a Git LFS pointer, not the file itself; fetch that with: git lfs pull"
+        return "is a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
     if head.startswith((b"/annex/objects/", b"../.git/annex/", b".git/annex/")):
-        return "is a git-annex pointer, not the file itself; fetch that with: git annex get"
+        return "is a git-annex pointer, not the file itself; fetch it with: git annex get"
     if _WEB_PAGE.match(head):
-        return "is a web page, as a failed download leaves it; fetch the file again"
+        return "is a web page, probably from a failed download; fetch the file again"
     return ""
 
 
 def is_prose(head: bytes) -> bool:
-    """Whether a file begins with words, as no archive, array or pickle does."""
+    """Whether a file begins with words; no archive, array or pickle does."""
     try:
         text = head[:HEAD].decode("utf-8")
     except UnicodeDecodeError as error:

@@ -12,7 +12,7 @@ from torch import nn
 from onecycle import runtime
 from onecycle.config import Recipe, override
 from onecycle.data import BUILT_IN, ImageSet, cifar, load_all, splits_of
-from onecycle.data.folder.words import quoted
+from onecycle.data.folder.messages import quoted
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
 from onecycle.nouns import counted

@@ -7,7 +7,7 @@ from unicodedata import normalize
 import numpy as np
 
 from onecycle.data import ImageSet
-from onecycle.data.folder.words import printable, quoted, some
+from onecycle.data.folder.messages import printable, quoted, some
 from onecycle.errors import InputError
 from onecycle.nouns import counted
 

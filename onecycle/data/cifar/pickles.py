@@ -1,11 +1,11 @@
-"""Pickles of plain data, read without Python's unpickler, so that a hostile one can do nothing.
+"""Read pickles of plain data without Python's unpickler, so that a hostile one can do no harm.
 
 A pickle is a program for a stack machine. Python's unpickler with a list of permitted names runs
-no foreign code, yet a short file can still have it fill the memory (a memo's index, a claimed
-length) or never end (a dictionary's key of tuples in tuples). This machine knows only the
-instructions that dictionaries, lists, tuples, numbers, texts and NumPy arrays need (protocols 0 to
-5, so pickles of Python 2 and of any NumPy), calls nothing, and takes a number of steps at most.
-An array stays what was said about it: its shape, its type and its bytes.
+no foreign code, but a short file can still make it fill the memory (a memo's index, a claimed
+length) or never end (a dictionary key of nested tuples). This machine knows only the instructions
+for dictionaries, lists, tuples, numbers, texts and NumPy arrays (protocols 0 to 5, so pickles of
+Python 2 and of any NumPy). It calls nothing, and takes a limited number of steps. Arrays are not
+built, only described: by shape, type and bytes.
 """
 
 import struct
@@ -17,16 +17,16 @@ from onecycle.nouns import counted
 
 
 class UnreadablePickle(ValueError):
-    """What is wrong with a pickle, as the rest of a sentence that begins with its name."""
+    """What is wrong with a pickle, as the end of a sentence that begins with its name."""
 
 
 @dataclass
 class Array:
-    """What a pickle says about a NumPy array; nothing of it has been checked.
+    """A pickle's description of a NumPy array; nothing has been checked.
 
     Attributes:
-        shape: its lengths.
-        dtype: its type, as NumPy abbreviates it.
+        shape: its shape.
+        dtype: its type, in NumPy's abbreviation.
         fortran: whether the first index moves fastest.
         content: its bytes: bytes or `Encoded`.
     """
@@ -39,7 +39,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Many bytes, pickled as text as Python 3 does for Python 2; made only when asked for."""
+    """Many bytes that Python 3 pickled as text for Python 2; encoded only on demand."""
 
     text: str
 
@@ -49,7 +49,7 @@ class Encoded:
 
 @dataclass
 class _Name:
-    """What one of the admitted names stands for."""
+    """One of the permitted names, by its meaning."""
 
     meaning: str
 
@@ -67,26 +67,26 @@ _ADMITTED = {
     ("_codecs", "encode"): "encode",
     **{
         (f"numpy.{core}.{module}", name): meaning
-        for core in ("core", "_core")  # before and since NumPy 2
+        for core in ("core", "_core")  # before NumPy 2, and since
         for module, name, meaning in (
             ("multiarray", "_reconstruct", "empty array"),
             ("numeric", "_frombuffer", "array of bytes"),
         )
     },
 }
-"""All names that a pickle may use, as (module, name); none of them is looked up."""
+"""All names that a pickle may use, as (module, name); none of them is ever looked up."""
 
 SHORT = 256
-"""Characters of a text that is made bytes at once; a long one could be asked for endlessly."""
+"""Most characters of a text that is encoded at once; a long one could be requested endlessly."""
 
 LONGEST_NUMBER = 100
-"""Digits of a number that is written out; reading very many would take long."""
+"""Most digits of a number in text form; reading very many would take long."""
 
 _MARK = object()
 
 
 def load(content: bytes, most_steps: int) -> Any:
-    """The value that a pickle describes, arrays as `Array`, Python 2's texts as bytes.
+    """The value of a pickle, with arrays as `Array` and Python 2's texts as bytes.
 
     Raises:
         UnreadablePickle: it is damaged, asks for anything but plain data, or takes more than
@@ -110,7 +110,7 @@ def load(content: bytes, most_steps: int) -> Any:
 
 
 class _Machine:
-    """The stack machine: what it has read, its stack, its memory."""
+    """The stack machine: its position in the pickle, its stack, its memory."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -137,7 +137,7 @@ class _Machine:
         return taken
 
     def digits(self) -> bytes:
-        """The number that is written out up to the end of the line."""
+        """The digits up to the end of the line."""
         line = self.line().removesuffix(b"L")
         if len(line) > LONGEST_NUMBER:
             raise ValueError
@@ -156,7 +156,7 @@ class _Machine:
         return value
 
     def pop_to_mark(self) -> list[Any]:
-        """Everything above the topmost mark, which goes too."""
+        """Remove everything down to the topmost mark; return the values above it."""
         values = []
         while (value := self.stack.pop()) is not _MARK:
             values.append(value)
@@ -180,17 +180,17 @@ def _push(read: Callable[[_Machine], Any]) -> Callable[[_Machine], None]:
 
 
 def _text(layout: str) -> Callable[[_Machine], None]:
-    """An instruction that pushes a text of UTF-8 after its length."""
+    """An instruction that pushes a UTF-8 text, which follows its length."""
     return _push(lambda m: str(m.take(m.number(layout)), "utf-8", "surrogatepass"))
 
 
 def _bytes(layout: str) -> Callable[[_Machine], None]:
-    """An instruction that pushes bytes after their length."""
+    """An instruction that pushes bytes, which follow their length."""
     return _push(lambda m: m.take(m.number(layout)))
 
 
 def _quoted(machine: _Machine) -> None:
-    """A text as Python 2 writes it in source code."""
+    """A text as a Python 2 literal."""
     line = machine.line().strip()
     if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
         raise ValueError
@@ -203,7 +203,7 @@ def _whole_number(machine: _Machine) -> None:
 
 
 def _tuple(count: int) -> Callable[[_Machine], None]:
-    """An instruction that makes the topmost values a tuple."""
+    """An instruction that turns the topmost values into a tuple."""
     return _push(lambda m: tuple(reversed([m.pop() for _ in range(count)])))
 
 
@@ -232,7 +232,7 @@ def _set_items(machine: _Machine, pairs: list[Any]) -> None:
 
 
 def _dictionary(pairs: list[Any]) -> dict[str, Any]:
-    """Keys are texts, which Python 2 pickles as bytes. Others could take forever to compare."""
+    """A dictionary with text keys (Python 2: bytes); comparing other keys could take forever."""
     keys, values = pairs[::2], pairs[1::2]
     if not all(isinstance(key, str | bytes) for key in keys):
         raise TypeError
@@ -249,7 +249,7 @@ def _recall(machine: _Machine, index: int) -> None:
 
 
 def _name(machine: _Machine, module: str, name: str) -> None:
-    """A name, if it is an admitted one."""
+    """Push a name, if it is permitted."""
     if (module, name) not in _ADMITTED:
         asked = f"{module[:40]}.{name[:40]}"
         shown = "".join(letter if letter.isprintable() else "?" for letter in asked)
@@ -269,7 +269,7 @@ def _name_on_stack(machine: _Machine) -> None:
 
 
 def _call(machine: _Machine) -> None:
-    """A call of an admitted name: its meaning is noted down, and nothing is called."""
+    """Handle a call of a permitted name by its meaning; nothing is called."""
     arguments, function = machine.pop(), machine.pop()
     if not (isinstance(function, _Name) and isinstance(arguments, tuple)):
         raise TypeError
@@ -288,7 +288,7 @@ def _call(machine: _Machine) -> None:
 
 
 def _build(machine: _Machine) -> None:
-    """What an array holds; a type needs nothing besides its code."""
+    """Set an array's contents; a type needs only its code."""
     state, target = machine.pop(), machine.stack[-1]
     if isinstance(target, Array):
         target.shape, kind, target.fortran, target.content = _checked(state, tuple)[-4:]

@@ -1,8 +1,8 @@
-"""Folders and tables of one's own images, decoded once into a memory-mapped cache.
+"""Folders and tables of the user's own images, decoded once into a memory-mapped cache.
 
-`PATH/train/<class>/*` with `PATH/test/<class>/*` and, if wanted, `PATH/val/<class>/*`; or
-`PATH/<class>/*`, or a table of paths and labels. Where there is no test split, a seeded fifth of
-each class of train becomes it.
+The layout is `PATH/train/<class>/*` with `PATH/test/<class>/*` and optionally
+`PATH/val/<class>/*`; or `PATH/<class>/*`; or a table of paths and labels. Without a test split, a
+seeded fifth of each class of train becomes the test split.
 """
 
 import hashlib
@@ -19,23 +19,23 @@ from onecycle.data.folder.checks import good_files, refuse_bad
 from onecycle.data.folder.decoding import Resize
 from onecycle.data.folder.layout import SPLITS
 from onecycle.data.folder.listing import File, Listing
-from onecycle.data.folder.words import in_words, quoted
+from onecycle.data.folder.messages import left_out_line, quoted
 from onecycle.data.image_set import BadImage, ImageSet, LeftOut
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 
 TEST_FRACTION = 0.2
-"""Share of each class that becomes the test split where none is given."""
+"""Share of each class that becomes the test split if the source has none."""
 
 
 class Loaded(NamedTuple):
-    """What a folder or a table holds.
+    """The contents of a folder or a table.
 
     Attributes:
-        train, test: their images.
-        val: those of the validation split, or None where the source has none.
-        left_out: what is in no split.
-        kind: what the source is, in words.
+        train, test: the images of these splits.
+        val: the images of the validation split; None if the source has none.
+        left_out: the parts of the source that are in no split.
+        kind: a short description of the source.
     """
 
     train: ImageSet
@@ -46,7 +46,7 @@ class Loaded(NamedTuple):
 
 
 class LoadedAsOne(NamedTuple):
-    """Images that are there to be classified: all of them, what was left out, and what they are."""
+    """Images to evaluate a network on: as one set, what was left out, and a short description."""
 
     images: ImageSet
     left_out: LeftOut
@@ -66,32 +66,32 @@ def load(
 ) -> Loaded:
     """The train, validation and test images under `path`, memory-mapped, and what was left out.
 
-    Classes are the folder names in code point order, and so are the files of a class. Images keep
-    their file names, relative to `path`. All grey images give one channel; otherwise all become
-    RGB, transparent parts on white; EXIF rotation is applied; of an animation the first frame
-    counts.
+    Classes are the folder names in code point order; the files of a class are in the same order.
+    Images keep their file names, relative to `path`. If all images are grey, they have one
+    channel; otherwise all become RGB. Transparent parts become white, EXIF rotation is applied,
+    and of an animation the first frame is used.
 
     Args:
         path: the folder, or a table of images (see `manifest.read`).
         image_size: height and width of all images; 0: their own, if all have the same.
-        resize: of images that are not square: `crop` scales the short side to `image_size` and
+        resize: for images that are not square: `crop` scales the short side to `image_size` and
             keeps the middle; `squash` scales both sides to it.
-        on_bad_image: `error`, or `skip`: leave images out that can't be read.
-        val_fraction: what is to be set apart of train later; refused where there is a val split.
-        split_seed: of the test split where none is given.
+        on_bad_image: `error`, or `skip` to leave unreadable images out.
+        val_fraction: share of train to hold out later; must be 0 if there is a val split.
+        split_seed: seed of the test split if the source has none.
         cache_dir: where decoded images are kept; None: the user's cache.
-        progress: listens; it is told what is left out, and how splits were understood.
+        progress: receives progress reports, and notes on what is left out and which folders
+            were taken for which splits.
 
     Raises:
-        InputError: nothing there, no images, a class without images, fewer than two classes,
-            splits with different classes, images of different sizes, or an unreadable one.
+        InputError: there is nothing at `path`, no images, a class without images, fewer than two
+            classes, splits with different classes, images of different sizes, or an unreadable one.
     """
     settings = kept.Settings(image_size, resize, on_bad_image)
     listed = _listed(Path(path), listing.list_folder, manifest.read)
     if val_fraction and "val" in dict(listed.named):
         raise InputError(
-            f"val_fraction: {quoted(path)} has a validation split of its own; leave val_fraction "
-            "away"
+            f"val_fraction: {quoted(path)} has its own validation split; leave val_fraction away"
         )
     whole, splits, left_out = _opened(listed, settings, cache_dir, progress)
     _note_splits(listed, progress)
@@ -108,13 +108,14 @@ def load_labelled(
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> LoadedAsOne:
-    """All images under `path` that are there to be classified, as one set; none are set apart.
+    """The images under `path` to evaluate a network on, as one set; none are held out.
 
-    Where there are splits, those of test; without such, of val; else of train. There may be a
-    single class; class folders without images count as not there. The rest is as in `load`.
+    With splits, the test split, else the val split, else the train split. A single class is
+    enough; class folders without images are ignored. The rest is as in `load`.
 
     Raises:
-        InputError: nothing there, no images, images of different sizes, or an unreadable one.
+        InputError: there is nothing at `path`, no images, images of different sizes, or an
+            unreadable one.
     """
     settings = kept.Settings(image_size, resize, on_bad_image)
     listed = _listed(Path(path), listing.list_labelled, manifest.read_labelled)
@@ -147,7 +148,7 @@ def _opened(
     listed: Listing, settings: kept.Settings, cache_dir: Path | None, progress: Progress
 ) -> tuple[ImageSet, list[str], LeftOut]:
     """The images of a listing in its order, the split of each, and what was left out."""
-    cache.limit_bytes()  # a wrong limit is told before the work, not after
+    cache.limit_bytes()  # report an invalid limit before the work, not after
     missing = tuple(BadImage(file.name, reason) for file, reason in listed.missing)
     if settings.on_bad_image == "error":
         refuse_bad(missing)
@@ -159,7 +160,7 @@ def _opened(
     files = good_files(listed, missing + unreadable)
     left_out = replace(listed.left_out, bad_images=missing + unreadable)
     if left_out:
-        progress.note(in_words(left_out))
+        progress.note(left_out_line(left_out))
     return _as_set(images_NHWC, files), [file.split for file in files], left_out
 
 
@@ -178,7 +179,7 @@ def _form(path: Path) -> str:
 
 
 def _kind(path: Path, listed: Listing) -> str:
-    """What the source is, and where its splits come from."""
+    """A short description of the source, and of the origin of its splits."""
     own = ", ".join(f"{split} in {quoted(name)}" for split, name in listed.named if name != split)
     kind = f"{_form(path)}, {own}" if own else _form(path)
     if listed.has_test or (path.is_file() and not listed.named):
@@ -191,19 +192,18 @@ _PERCENT = f"{100 * TEST_FRACTION:.0f}"
 
 
 def _note_splits(listed: Listing, progress: Progress) -> None:
-    """Say which folders were taken for which split, and what is tested on where there is no test.
+    """Note which folders were taken for which splits, and how the test split is made without one.
 
-    Nothing is said of folders with the very names, nor of classes without splits, as all is as
-    asked for.
+    Folders named exactly like splits, and classes without splits, need no note.
     """
     if own := [f"{quoted(name)} as {split}" for split, name in listed.named if name != split]:
-        progress.note(f"data: taking {', '.join(own)}")
+        progress.note(f"data: using {', '.join(own)}")
     if not listed.named or listed.has_test:
         return
     names = {split: quoted(name) for split, name in listed.named}
     line = f"data: no test split, so {_PERCENT} % of each class of {names['train']} are set apart"
     if "val" in names:
-        line += f"; {names['val']} is the validation split; to test on it, call it test"
+        line += f"; {names['val']} is the validation split; to test on it, rename it to test"
     progress.note(line)
 
 
@@ -213,7 +213,7 @@ def _note_splits(listed: Listing, progress: Progress) -> None:
 def _splits(
     whole: ImageSet, splits: Sequence[str], has_test: bool, split_seed: int
 ) -> tuple[ImageSet, ImageSet | None, ImageSet]:
-    """Files are ordered train, val, test, so that all are slices of the map."""
+    """Files are ordered train, val, test, so all splits are slices of the memory map."""
     counts = [splits.count(split) for split in SPLITS]
     if not any(counts):
         counts[0] = len(whole)
@@ -238,7 +238,7 @@ def _cut(images: ImageSet, start: int, stop: int) -> ImageSet:
 
 
 def _stratified_test(labels_N: np.ndarray, seed: int) -> np.ndarray:
-    """Bool N: a seeded fifth of each class, at least one image and not all."""
+    """Bool N: a seeded fifth of each class, at least one image but not all."""
     key = hashlib.sha256(f"{seed}/test split".encode()).digest()
     rank_N = np.random.PCG64(int.from_bytes(key[:16], "little")).random_raw(len(labels_N))
     in_test_N = np.zeros(len(labels_N), dtype=bool)

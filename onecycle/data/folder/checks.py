@@ -1,4 +1,4 @@
-"""What a listing of images must hold: classes on the right level, in all splits, with images."""
+"""Checks of a listing: classes are on the right level, the same in all splits, and have images."""
 
 import re
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from onecycle.data.folder import layout, walking
-from onecycle.data.folder.words import NAMED, quoted, some
+from onecycle.data.folder.messages import NAMED, quoted, some
 from onecycle.data.image_set import BadImage, LeftOut
 from onecycle.errors import InputError
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from onecycle.data.folder.listing import File, Listing
 
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d){0,2}")
-"""Folders of photos are often called so; classes are not."""
+"""Folders of photos often have such names; classes don't."""
 
 DEEPEST = 5
-"""Folders around the right one that are looked into."""
+"""Most levels of folders above the right one that are searched."""
 
 _SHARED = 2
-"""Folders of the same names in two classes, from which on these are taken for splits."""
+"""If two classes share at least this many folder names, the classes are taken for splits."""
 
 
 def check_classes(
     classes: Mapping[str, Sequence["File"]], folder: Path, split: str, left_out: LeftOut
 ) -> None:
-    """Refuse a folder without classes, with a single one, or with an empty one.
+    """Reject a folder without classes, with a single class, or with an empty class.
 
     Raises:
-        InputError: naming the folder to give, where there is one.
+        InputError: it names the right folder, if there is one.
     """
     if not classes:
         raise InputError(
@@ -47,28 +47,28 @@ def check_classes(
             f"data: {some('class', empty, 'classes')} in {quoted(folder)} without images{kinds}; "
             f"add some or remove the folder{_splits_within(folder, classes)}"
         )
-    if len(classes) < 2 and split in ("", "train"):  # the others are compared with train
+    if len(classes) < 2 and split in ("", "train"):  # other splits are compared with train
         label = next(iter(classes))
         raise InputError(
-            f"data: {quoted(folder)} has the one class {quoted(label)}"
+            f"data: {quoted(folder)} has only the class {quoted(label)}"
             f"{passed_over(left_out)}; at least 2 are needed{_inner(folder, label, split)}"
         )
 
 
 def _kinds(left_out: LeftOut) -> str:
-    """The endings that were met instead of those of images, in brackets."""
+    """The extensions of the files that are not images, in brackets."""
     endings = ", ".join(left_out.other_endings)
-    return f" (files of other kinds: {endings})" if endings else ""
+    return f" (other files: {endings})" if endings else ""
 
 
 def passed_over(left_out: LeftOut) -> str:
-    """The folders that were passed over for their names, in brackets."""
+    """The folders that were skipped because of their names, in brackets."""
     names = [*left_out.hidden_folder_names, *left_out.system_names]
-    return f" (passed over: {', '.join(names)})" if names else ""
+    return f" (skipped: {', '.join(names)})" if names else ""
 
 
 def _inner(folder: Path, label: str, split: str) -> str:
-    """A hint for those who gave the folder around the right one, or around that."""
+    """A hint for users who gave a parent folder of the right one."""
     while len(deeper := walking.folders(folder / label)) == 1:
         label = f"{label}/{deeper[0]}"
         if label.count("/") > DEEPEST:
@@ -78,12 +78,12 @@ def _inner(folder: Path, label: str, split: str) -> str:
     if len(walking.folders(folder / label)) < 2:
         return ""
     if split:
-        return f"; if the folders in it are the classes, move them into {quoted(folder)}"
+        return f"; if its folders are the classes, move them into {quoted(folder)}"
     return f"; if its folders are the classes, give {quoted(folder / label)}"
 
 
 def _splits_within(folder: Path, labels: Iterable[str]) -> str:
-    """A hint where a class is a folder with splits in it."""
+    """A hint if a class is a folder that contains splits."""
     for label in list(labels)[:20]:
         try:
             inner = layout.find(folder / label, walking.Passed()).named
@@ -91,7 +91,7 @@ def _splits_within(folder: Path, labels: Iterable[str]) -> str:
             continue
         if "train" in inner:
             named = " and ".join(quoted(name) for name in inner.values())
-            return f"; {quoted(folder / label)} holds {named}, so give that"
+            return f"; {quoted(folder / label)} contains {named}, so give that folder"
     return ""
 
 
@@ -101,15 +101,15 @@ def _splits_within(folder: Path, labels: Iterable[str]) -> str:
 def check_level(
     classes: Mapping[str, Sequence["File"]], starts: Mapping[str, str], folder: Path
 ) -> None:
-    """Refuse classes that hold folders of the same names: those are the classes, or splits.
+    """Reject classes that contain folders with the same names: these are the classes, or splits.
 
     Args:
         classes: the files by class.
-        starts: what the names of a class's files begin with.
-        folder: that holds the classes.
+        starts: the prefix of the names of a class's files.
+        folder: the parent folder of the classes.
 
     Raises:
-        InputError: naming them, with the ways to write it.
+        InputError: it names the folders and the possible layouts.
     """
     inner = {label: _folders_of(files, starts[label]) for label, files in classes.items()}
     counts = Counter(name for names in inner.values() for name in names)
@@ -125,7 +125,7 @@ def check_level(
     common.sort(key=lambda name: layout.role_of(name) != "train")
     named = ", ".join(map(quoted, common[:NAMED])) + (", …" if len(common) > NAMED else "")
     held = (
-        f"{some('folder', alike, 'folders')} in {quoted(folder)} hold folders of the same names "
+        f"{some('folder', alike, 'folders')} in {quoted(folder)} contain folders of the same names "
         f"({named})"
     )
     if any(layout.role_of(name) for name in common):
@@ -134,14 +134,14 @@ def check_level(
             f"{quoted(folder / common[0] / alike[0])}"
         )
     raise InputError(
-        f"data: {held}; if those are the classes, call the folders around them train and test "
+        f"data: {held}; if those are the classes, name their parent folders train and test "
         f"({quoted(folder / 'train' / common[0] / '<image>')}); if not, put the images of each "
         f"class directly into its folder ({quoted(folder / alike[0] / '<image>')})"
     )
 
 
 def _folders_of(files: Iterable["File"], start: str) -> set[str]:
-    """The folders in a class's folder that have images; empty where images lie beside them."""
+    """The folders with images in a class's folder; none if that folder has images itself."""
     found = set()
     for file in files:
         name, slash, _ = file.name[len(start) + 1 :].partition("/")
@@ -156,13 +156,13 @@ def _folders_of(files: Iterable["File"], start: str) -> set[str]:
 
 
 def check_same_classes(splits: Mapping[str, Collection[str]]) -> None:
-    """Refuse splits with different classes.
+    """Reject splits with different classes.
 
     Args:
-        splits: the classes of each; train among them.
+        splits: the classes of each split, including train.
 
     Raises:
-        InputError: naming those that one of them lacks.
+        InputError: it names the missing classes.
     """
     train = splits["train"]
     for split, classes in splits.items():
@@ -180,27 +180,27 @@ def check_same_classes(splits: Mapping[str, Collection[str]]) -> None:
 
 
 def _plain(label: str) -> str:
-    """What two spellings of the same word have in common."""
+    """A label without the differences between spellings of the same word."""
     return normalize("NFKC", label).casefold().strip()
 
 
 def check_counts(files: Iterable["File"], *, test: bool) -> None:
-    """Refuse a class with too few images to train and to test.
+    """Reject a class with too few images to train and test on.
 
     Args:
-        files: all of them.
-        test: whether there is a test split, so that none are set apart.
+        files: all files.
+        test: whether there is a test split, so that none has to be held out.
 
     Raises:
-        InputError: naming those with a single image where one is to be set apart.
+        InputError: it names the classes with a single image, if one has to be held out.
     """
     if test:
         return
     counts = Counter(file.label for file in files if file.split in ("", "train"))
     if short := sorted(label for label, count in counts.items() if count < 2):
         raise InputError(
-            f"data: {some('class', short, 'classes')} with a single image, but one is needed to "
-            "train and one to test; add images"
+            f"data: {some('class', short, 'classes')} with a single image, but training and "
+            "testing need one each; add images"
         )
 
 
@@ -208,16 +208,16 @@ def check_counts(files: Iterable["File"], *, test: bool) -> None:
 
 
 def refuse_bad(bad: Sequence[BadImage]) -> None:
-    """Refuse images that can't be read, if there are any.
+    """Reject unreadable images, if there are any.
 
     Raises:
-        InputError: naming the first of them and their number.
+        InputError: it names the first images and gives their number.
     """
     if bad:
         names = [image.name for image in bad]
         raise InputError(
             f"data: can't read {some('image', names, 'images')}: {bad[0].reason}; repair or "
-            "remove, or leave such images out with --on-bad-image skip"
+            "remove them, or leave unreadable images out with --on-bad-image skip"
         )
 
 
@@ -225,8 +225,8 @@ def good_files(listing: "Listing", bad: Sequence[BadImage]) -> "list[File]":
     """The files without the bad ones.
 
     Raises:
-        InputError: a class has lost all its images, or all but one where two are needed; of
-            images that are only classified, none is left.
+        InputError: a class has lost all its images, or all but one where two are needed; or no
+            image to evaluate on is left.
     """
     reasons = {image.name: image.reason for image in bad}
     files = [file for file in listing.files if file.name not in reasons]

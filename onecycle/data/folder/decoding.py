@@ -1,8 +1,8 @@
-"""One image file to pixels: whatever its kind, grey or RGB, 8 bit, upright, on white, first frame.
+"""Decode an image file of any kind to pixels: grey or RGB, 8 bit, upright, on white, first frame.
 
-Only the formats named here are opened. Pillow knows more, and some of them run programs
-(Ghostscript for EPS), have no signature so that anything passes for them (TGA), or are hardly ever
-met; a file of such a format is refused whatever its ending.
+Only the formats listed here are opened. Pillow knows more, but some of them run programs
+(Ghostscript for EPS), have no signature, so that any file may pass for them (TGA), or are very
+rare. Files of such formats are rejected, whatever their extension.
 """
 
 import logging
@@ -17,37 +17,37 @@ from PIL import Image, UnidentifiedImageError
 
 from onecycle.data import stand_ins
 from onecycle.data.folder import essentials
-from onecycle.data.folder.words import printable
+from onecycle.data.folder.messages import printable
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "ICO", "AVIF")
-"""What is opened, as Pillow calls it; a file's content tells, not its ending."""
+"""The formats to open, by Pillow's names. A file's content decides, not its extension."""
 
 MOST_PIXELS = 2**27
-"""Images with more pixels are refused, from the header alone."""
+"""Images with more pixels are rejected, judging by the header alone."""
 
 LONGEST_SIDE = 2**16
-"""Images with a longer side are refused too: resizing takes memory in proportion to it."""
+"""Images with a longer side are rejected too: resizing takes memory in proportion to it."""
 
 FORMAT = 3
-"""Raised whenever decoding changes, so that older caches are not taken for the same."""
+"""Increased whenever decoding changes, so that older caches are not reused."""
 
 LONGEST_REASON = 120
 
 DRAFT = 3
-"""Large JPEGs are decoded at 1/2, 1/4 or 1/8, as long as that is this many times `side`."""
+"""Large JPEGs are decoded at 1/2, 1/4 or 1/8 size, if that is at least this many times `side`."""
 
 STRIP_PIXELS = 2**20
-"""Pixels converted at a time where that takes several copies."""
+"""Pixels converted at a time if the conversion makes several copies."""
 
 LARGE = 2**24
-"""Bytes of a file from which on its metadata are not even tried: they may be all of it."""
+"""Files of at least this many bytes are read without their metadata, which may be most of them."""
 
 Resize = Literal["crop", "squash"]
 
 Source = str | os.PathLike[str] | IO[bytes]
 """A path, or an open file."""
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else some damage is told twice
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else some damage is reported twice
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -58,36 +58,36 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each value of EXIF's Orientation."""
+"""The transposition that undoes each value of EXIF's Orientation."""
 
 _HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")}
 
 _ORIENTATION = 0x0112
 _ROTATING = {"exif", "xmp"}
-"""What a JPEG may tell it in."""
+"""Metadata that can contain a JPEG's orientation."""
 
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-"""Grey with more than 8 bits; whole numbers are taken for 16 bits, as PNG, PGM and TIFF have."""
+"""Grey modes with more than 8 bits; integers count as 16 bits, as in PNG, PGM and TIFF."""
 
 
 class Unreadable(Exception):
-    """An image that can't be used; the message says why, in a few words that can be printed."""
+    """An image that can't be used; the message is the reason in a few printable words."""
 
 
 def pixels(path: Source, side: int = 0, resize: Resize = "crop") -> np.ndarray:
     """The image in a file.
 
     Args:
-        path: the file, of one of `FORMATS`, or one that is open for reading.
-        side: height and width to give it (bilinear, with antialiasing); 0: its own.
-        resize: of one that is not square: `crop` scales the short side to `side` and keeps the
-            middle; `squash` scales both sides to it.
+        path: the file, in one of `FORMATS`, or a file open for reading.
+        side: height and width to resize it to (bilinear, with antialiasing); 0: its own.
+        resize: if it is not square: `crop` scales the short side to `side` and keeps the middle;
+            `squash` scales both sides to it.
 
     Returns:
-        uint8, `H W 1` if the file's kind is grey, else `H W 3`.
+        uint8, `H W 1` if the file's mode is grey, else `H W 3`.
 
     Raises:
-        Unreadable: it is missing, damaged, too large, or of another kind.
+        Unreadable: it is missing, damaged, too large, or in another format.
     """
     first = None
     try:
@@ -101,20 +101,20 @@ def pixels(path: Source, side: int = 0, resize: Resize = "crop") -> np.ndarray:
 
 
 def _size(file: Source) -> int:
-    """Bytes of a file that has a path, 0 of another."""
+    """Bytes of a file, if it has a path; 0 otherwise."""
     try:
         return os.stat(file).st_size if isinstance(file, str | os.PathLike) else 0
     except OSError:
-        return 0  # what is wrong shows when it is opened
+        return 0  # opening it will report the error
 
 
 def _without_metadata(
     source: Source, side: int, resize: Resize, first: Unreadable | None
 ) -> np.ndarray:
-    """The image in a file whose metadata may not be readable, or may be very large.
+    """The image in a file whose metadata may be unreadable or very large.
 
     Raises:
-        Unreadable: the pixels can't be read either.
+        Unreadable: the pixels are unreadable, too.
     """
     with _opened(source) as file:
         for orientation in (True, False):
@@ -131,12 +131,12 @@ def _without_metadata(
 
 
 def _what_else(source: Source) -> str:
-    """What a file is that is no image; empty: nobody knows."""
+    """What a file is if it is not an image; empty if not known."""
     with _opened(source) as file:
         file.seek(0)
         head = file.read(stand_ins.HEAD)
     if head[4:12] in _HEIC:
-        return "it is a HEIC image, which is not read; convert it to JPEG or PNG"
+        return "it is a HEIC image, which is not supported; convert it to JPEG or PNG"
     if head.lstrip()[:5].lower() == b"<svg ":
         return "it is an SVG drawing; convert it to PNG"
     named = stand_ins.known(head)
@@ -146,21 +146,21 @@ def _what_else(source: Source) -> str:
 @contextmanager
 def _opened(source: Source) -> Iterator[IO[bytes]]:
     if isinstance(source, str | os.PathLike):
-        with _told_as_unreadable(), open(source, "rb") as file:
+        with _failures_as_unreadable(), open(source, "rb") as file:
             yield file
     else:
         yield source
 
 
 def _decoded(source: Source, side: int, resize: Resize) -> np.ndarray:
-    """The image in a file, read by Pillow as it is."""
-    with _told_as_unreadable(), Image.open(source, formats=FORMATS) as image:
+    """The image in a file, read by Pillow as a whole."""
+    with _failures_as_unreadable(), Image.open(source, formats=FORMATS) as image:
         _check_size(image.size)
         drafted = image.draft(None, (DRAFT * side, DRAFT * side)) if side else None
         with _mute() if image.format == "TIFF" else nullcontext():
             image.load()
         _check_size(image.size)  # an icon's frame may be larger than the header says
-        # Of a JPEG decoded at a fraction, the last row and column may be there in part only.
+        # If a JPEG is decoded at a fraction, its last row and column may be incomplete.
         width, height = drafted[1][2:] if drafted else image.size
         resized = _resized(_plain(image), (width, height), side, resize)
         turn = _TURNS.get(_orientation(image))
@@ -169,16 +169,16 @@ def _decoded(source: Source, side: int, resize: Resize) -> np.ndarray:
 
 
 class _Unknown(Unreadable):
-    """No image of the formats that are read."""
+    """The file is not an image in one of the supported formats."""
 
 
 class TooLarge(Unreadable):
-    """An image with more pixels than are read."""
+    """An image with too many pixels."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings: what Pillow warns of is either harmless here or checked."""
+    """Suppress warnings: what Pillow warns about is harmless here, or checked."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -186,7 +186,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _mute() -> Iterator[None]:
-    """Standard error goes nowhere: libtiff writes there what Pillow raises anyway."""
+    """Suppress standard error: libtiff writes to it what Pillow raises anyway."""
     try:
         before = os.dup(2)
     except OSError:  # there is none
@@ -202,18 +202,18 @@ def _mute() -> Iterator[None]:
 
 
 @contextmanager
-def _told_as_unreadable() -> Iterator[None]:
-    """Have every failure be one that the user can read.
+def _failures_as_unreadable() -> Iterator[None]:
+    """Turn every failure into an `Unreadable` with a clear reason.
 
-    Damaged files have Pillow's readers fail with whatever their parsing trips over: struct.error,
-    IndexError, KeyError, SyntaxError, ZeroDivisionError and more.
+    On damaged files Pillow's readers raise all kinds of errors: struct.error, IndexError,
+    KeyError, SyntaxError, ZeroDivisionError and more.
     """
     try:
         yield
     except Unreadable:
         raise
     except UnidentifiedImageError:
-        raise _Unknown("not an image of a known format") from None
+        raise _Unknown("not an image in a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise TooLarge(_TOO_LARGE) from None
     except MemoryError:
@@ -224,7 +224,7 @@ def _told_as_unreadable() -> Iterator[None]:
         raise Unreadable(_in_words(f"damaged ({type(error).__name__}: {error})")) from None
 
 
-_TOO_LARGE = f"it has more than {MOST_PIXELS:,} pixels, or {LONGEST_SIDE:,} a side"
+_TOO_LARGE = f"it has more than {MOST_PIXELS:,} pixels, or more than {LONGEST_SIDE:,} per side"
 
 
 def _in_words(reason: str) -> str:
@@ -240,17 +240,17 @@ def _check_size(size: tuple[int, int]) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's Orientation, 1 where it is not told or damaged; of TIFF files Pillow has undone it."""
+    """EXIF's Orientation; 1 if missing or damaged, and for TIFF files, which Pillow has rotated."""
     if image.format == "JPEG" and not _ROTATING & image.info.keys():
-        return 1  # looking for it would take a tenth of the time that a small image takes
+        return 1  # searching for it would take a tenth of a small image's time
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # the pixels are there all the same
+    except Exception:  # the pixels can be used all the same
         return 1
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """Grey or RGB, 8 bit, transparent parts laid on white; a strip at a time, to save memory."""
+    """Grey or RGB, 8 bit, transparent parts on white; made strip by strip to save memory."""
     grey = _is_grey(image)
     kind = "L" if grey else "RGB"
     if image.mode not in _DEEP and not image.has_transparency_data:
@@ -266,14 +266,14 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """RGB, of an image with transparent parts."""
+    """An image with transparent parts as RGB on white."""
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image).convert("RGB")
 
 
 def _is_grey(image: Image.Image) -> bool:
-    """Whether the kind of image has grey values only; a palette counts by its colours."""
+    """Whether the image's mode has grey values only; for a palette, its colours decide."""
     if image.mode in ("P", "PA"):
         palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
@@ -281,14 +281,14 @@ def _is_grey(image: Image.Image) -> bool:
 
 
 def _scale(image: Image.Image) -> float:
-    """What to multiply deep values by: 16 bits to 8; floats up to 1 are shares of white."""
+    """The factor for deep values: from 16 to 8 bits; floats up to 1 are shares of white."""
     if image.mode != "F":
         return 1 / 257
     return 255.0 if np.nanmax(np.asarray(image), initial=0) <= 1 else 1.0
 
 
 def _eight_bits(image: Image.Image, scale: float) -> Image.Image:
-    """Grey, of values of more bits; those that are no number become black."""
+    """Grey values of more bits, reduced to 8; NaN becomes black."""
     values_HW = np.asarray(image)
     scaled_HW = np.nan_to_num(values_HW * scale, nan=0.0, posinf=255, neginf=0)
     scaled_HW = np.clip(np.rint(scaled_HW), 0, 255).astype(np.uint8)
@@ -301,12 +301,12 @@ def _eight_bits(image: Image.Image, scale: float) -> Image.Image:
 def _resized(
     image: Image.Image, size: tuple[float, float], side: int, resize: Resize
 ) -> Image.Image:
-    """The whole image or its middle square at `side` pixels; as it is where `side` is 0."""
+    """The whole image or its middle square at `side` pixels; unchanged if `side` is 0."""
     if side == 0 or image.size == (side, side):
         return image
     width, height = size
     short = min(width, height)
     left, top = ((width - short) / 2, (height - short) / 2) if resize == "crop" else (0, 0)
-    # As if the whole were scaled and then cut: at the edges of the box its surroundings count.
+    # As if the whole were scaled and then cropped: pixels around the box count at its edges.
     box = (left, top, width - left, height - top)
     return image.resize((side, side), Image.Resampling.BILINEAR, box=box)

@@ -1,10 +1,9 @@
-"""An image file without its metadata: what makes its pixels and says which way up they are.
+"""An image file without its metadata: only its pixels and their orientation.
 
-Pillow refuses an image for what lies beside its pixels: a text that is large when unpacked, a
-wrong checksum of a comment, a colour profile cut short. Such a file is read once more through
-`opened`, which shows it without those parts. Nothing is copied: what remains are stretches of the
-file. Damage of the pixels themselves stays what it is, and where the parts can't be told apart
-nothing is left out.
+Pillow rejects an image for faults outside its pixels: a text that is large when unpacked, a wrong
+checksum of a comment, a truncated colour profile. Such a file is read again through `opened`,
+which hides those parts. Nothing is copied: what remains are ranges of the file. Damage to the
+pixels themselves is kept, and if the file's parts can't be identified, nothing is hidden.
 """
 
 import io
@@ -17,17 +16,17 @@ from itertools import accumulate
 from typing import IO
 
 LONGEST_ORIENTATION = 2**20
-"""Bytes of metadata, packed or unpacked, that are read for the orientation in them."""
+"""Most bytes of metadata, packed or unpacked, that are read for the orientation."""
 
 Piece = bytes | tuple[int, int]
-"""Bytes to put in, or a stretch of the file: from, to."""
+"""Bytes to insert, or a range of the file: (start, stop)."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _IEND = b"\0\0\0\0IEND\xae\x42\x60\x82"
 
 
 class Spliced(io.RawIOBase):
-    """Pieces of a file one after the other, as one file. It is read, and not written."""
+    """Pieces of a file, joined to one read-only file."""
 
     def __init__(self, file: IO[bytes], pieces: list[Piece]) -> None:
         super().__init__()
@@ -52,7 +51,7 @@ class Spliced(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: "memoryview") -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """As much as one piece has."""
+        """Read into `buffer`, at most to the end of a piece."""
         which = bisect_right(self._ends, self._at)
         if which == len(self._pieces):
             return 0
@@ -74,11 +73,11 @@ def _length(piece: Piece) -> int:
 
 
 def opened(file: IO[bytes], *, orientation: bool) -> "io.BufferedReader | None":
-    """The file without its metadata; None where nothing of it can be left out.
+    """The file without its metadata; None if nothing can be left out.
 
     Args:
-        file: that can be sought in.
-        orientation: whether to keep what may say which way up the image is.
+        file: a seekable file.
+        orientation: whether to keep metadata that may contain the orientation.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -101,7 +100,7 @@ def opened(file: IO[bytes], *, orientation: bool) -> "io.BufferedReader | None":
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
-    """Neighbouring stretches as one."""
+    """The pieces with adjacent ranges merged."""
     joined: list[Piece] = []
     for piece in pieces:
         last = joined[-1] if joined else b""
@@ -116,9 +115,9 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
 
 
 def _png(file: IO[bytes], size: int, orientation: bool) -> list[Piece]:
-    """Critical chunks, whose names begin with a capital; the transparent colour; the orientation.
+    """Critical chunks (names that begin with a capital), transparent colour, and orientation.
 
-    A file that is cut off within its metadata, or after its pixels, is ended.
+    If the file is cut off within its metadata, or after its pixels, an end is added.
     """
     pieces: list[Piece] = [(0, 8)]
     known: set[bytes] = set()
@@ -140,7 +139,7 @@ def _png(file: IO[bytes], size: int, orientation: bool) -> list[Piece]:
 
 
 def _turns(file: IO[bytes], kind: bytes, length: int, known: set[bytes]) -> bool:
-    """Whether a chunk is whole and may say the orientation; the file stands at its content."""
+    """Whether a chunk is intact and may contain the orientation; the file is at its content."""
     if kind not in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") or length > LONGEST_ORIENTATION:
         return False
     content = file.read(length)
@@ -154,7 +153,7 @@ def _turns(file: IO[bytes], kind: bytes, length: int, known: set[bytes]) -> bool
 
 
 def _named(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
-    """The kind of orientation that a chunk may have, or nothing; and what is packed in it."""
+    """The kind of metadata with an orientation in a chunk, if any, and its packed content."""
     name, _, text = content.partition(b"\0")
     if kind == b"eXIf":
         return kind, b""
@@ -166,7 +165,7 @@ def _named(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
 
 
 def _unpacks(packed: bytes) -> bool:
-    """Whether it is whole and short."""
+    """Whether it unpacks completely and is short."""
     unpacking = zlib.decompressobj()
     try:
         unpacking.decompress(packed, LONGEST_ORIENTATION)
@@ -179,10 +178,10 @@ def _unpacks(packed: bytes) -> bool:
 
 
 def _jpeg(file: IO[bytes], size: int, orientation: bool) -> list[Piece]:
-    """All segments up to the pixels but the applications' own and comments.
+    """All segments up to the pixels, except application segments and comments.
 
-    Kept are JFIF's and Adobe's, by which colours are told, and EXIF and XMP. Stray bytes between
-    segments are passed over, as libjpeg does.
+    JFIF's and Adobe's are kept because they define the colours, and so are EXIF and XMP. Stray
+    bytes between segments are skipped, as libjpeg does.
     """
     pieces: list[Piece] = [(0, 2)]
     at = 2
@@ -204,7 +203,7 @@ def _jpeg(file: IO[bytes], size: int, orientation: bool) -> list[Piece]:
 
 
 def _segments(file: IO[bytes], size: int) -> Iterator[tuple[int, int, int]]:
-    """Where each segment begins, its marker, its length; none after the first that can't be."""
+    """Start, marker and length of each segment, up to the first invalid one."""
     at = 2
     while at < size:
         file.seek(at)
@@ -229,11 +228,11 @@ def _segments(file: IO[bytes], size: int) -> Iterator[tuple[int, int, int]]:
 
 _PICTURES = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
 _FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
-"""Bits of VP8X that say what else there is."""
+"""Bits of VP8X that announce other chunks."""
 
 
 def _webp(file: IO[bytes], size: int, orientation: bool) -> list[Piece]:
-    """The chunks of pictures, and EXIF and XMP if they are whole; the lengths made right again."""
+    """The chunks with pixels, and EXIF and XMP if intact; lengths are corrected."""
     kept: list[Piece] = []
     flags, at = 0, 12
     while at + 8 <= size:
@@ -259,13 +258,13 @@ def _webp(file: IO[bytes], size: int, orientation: bool) -> list[Piece]:
 # -------------------------------------------------------------------------------------------- AVIF
 
 _DIRECTORY = 2**16
-"""Bytes of an AVIF in which its list of items is looked for."""
+"""Bytes of an AVIF that are searched for its list of items."""
 
 
 def _avif(file: IO[bytes], size: int) -> list[Piece]:
-    """The file with its EXIF and XMP items called something that readers pass over.
+    """The file with its EXIF and XMP items renamed, so that readers skip them.
 
-    Which way up the image is stands in boxes of its own.
+    The orientation is stored in separate boxes.
     """
     file.seek(0)
     head = file.read(_DIRECTORY)
@@ -283,7 +282,7 @@ def _avif(file: IO[bytes], size: int) -> list[Piece]:
 
 _TIFF = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True),
          b"MM\0+": (">", True)}  # fmt: skip
-"""First bytes: order of bytes, and whether offsets have 64 bits."""
+"""First bytes, mapped to the byte order and whether offsets have 64 bits."""
 
 _PIXEL_TAGS = frozenset(
     [
@@ -305,11 +304,11 @@ _PIXEL_TAGS = frozenset(
         ),
     ]
 )
-"""Sizes, strips and tiles, kinds of values and colours, packing, palettes; and the orientation."""
+"""Sizes, strips and tiles, value types, colours, compression, palettes, and the orientation."""
 
 
 def _tiff(file: IO[bytes], size: int, start: bytes) -> list[Piece]:
-    """The file with the other tags of its first page taken out of the directory."""
+    """The file with all other tags removed from the directory of its first page."""
     order, big = _TIFF[start[:4]]
     (at,) = struct.unpack(order + ("Q" if big else "I"), start[8:16] if big else start[4:8])
     before, entry, after = (8, 20, 8) if big else (2, 12, 4)

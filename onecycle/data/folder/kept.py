@@ -1,4 +1,4 @@
-"""The decoded images of a folder in the cache: made once, memory-mapped from then on."""
+"""The decoded images of a folder in the cache: made once, then memory-mapped."""
 
 import hashlib
 import json
@@ -23,25 +23,25 @@ from onecycle.data.folder.decoding import (
     quiet,
 )
 from onecycle.data.folder.listing import File, Listing
-from onecycle.data.folder.words import quoted
+from onecycle.data.folder.messages import quoted
 from onecycle.data.image_set import BadImage
 from onecycle.errors import InputError
 from onecycle.nouns import counted
 from onecycle.progress import Progress
 
 SAMPLED = 16
-"""Images looked at to guess whether all are grey."""
+"""Images examined to guess whether all are grey."""
 
 KEPT = ("images.npy", "about.json")
 """The files of a decoded set."""
 
 _BLOCK = 2**24
-"""Bytes moved at a time where unreadable images have left gaps."""
+"""Bytes moved at a time to close the gaps of unreadable images."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the decoded images depend on beside the files."""
+    """What the decoded images depend on besides the files."""
 
     image_size: int
     resize: Resize
@@ -49,23 +49,23 @@ class Settings:
 
 
 class _Coloured(Exception):
-    """An image has colours, and the ones before it were grey."""
+    """An image has colours, but the ones before it were grey."""
 
 
 def key(listing: Listing, settings: Settings) -> str:
-    """The decoded set's name: changes with any file's path, size or time, or the settings."""
+    """The decoded set's name; it changes with any file's path, size or time, and the settings."""
     root = os.path.abspath(listing.root)
     files = [(file.name, file.size, *file.times) for file in listing.files]
-    told = [FORMAT, MOST_PIXELS, LONGEST_SIDE, astuple(settings), root, files]
-    return "folder-" + hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+    parts = [FORMAT, MOST_PIXELS, LONGEST_SIDE, astuple(settings), root, files]
+    return "folder-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 Opened = tuple[np.ndarray, tuple[BadImage, ...]]
-"""Images of the files that can be read, memory-mapped, and the other files."""
+"""Images of the readable files, memory-mapped, and the unreadable files."""
 
 
 def opened(place: Path, listing: Listing) -> Opened | None:
-    """The decoded set, or None where there is no undamaged one."""
+    """The decoded set; None if there is no intact one."""
     if not cache.is_whole(place, KEPT):
         return None
     try:
@@ -78,7 +78,7 @@ def opened(place: Path, listing: Listing) -> Opened | None:
 
 
 def make(place: Path, listing: Listing, settings: Settings, progress: Progress) -> Opened:
-    """Decode all files into the cache, unless another process does it, and open the set."""
+    """Decode all files into the cache, unless another process does so, and open the set."""
     try:
         with cache.only_one(place, "decoding", progress):
             if made := opened(place, listing):  # by another process meanwhile
@@ -120,12 +120,12 @@ def _decode(listing: Listing, settings: Settings, folder: Path, progress: Progre
 
 
 def _expected(listing: Listing, settings: Settings) -> tuple[str, tuple[int, int, int]]:
-    """The first image that can be read, and the shape (H, W, C) that all seem to have."""
+    """The first readable image, and the shape (H, W, C) that all seem to have."""
     found = ((file.name, _pixels(listing, file, settings)) for file in listing.files)
     first, image_HWC = next(
         ((name, image_HWC) for name, image_HWC in found if image_HWC is not None), ("", None)
     )
-    if image_HWC is None:  # none can be read, as will be told; any shape does
+    if image_HWC is None:  # none is readable, which is reported later; any shape will do
         return first, (8, 8, 1)
     height, width, channels = image_HWC.shape
     if not settings.image_size and (min(width, height) < 8 or max(width, height) > 1024):
@@ -141,7 +141,7 @@ def _expected(listing: Listing, settings: Settings) -> tuple[str, tuple[int, int
 
 
 def _pixels(listing: Listing, file: File, settings: Settings) -> np.ndarray | None:
-    """The image in a file, or None where it can't be read."""
+    """The image in a file; None if it is unreadable."""
     try:
         with quiet():
             path = os.path.join(listing.root, file.name)
@@ -158,7 +158,7 @@ def _decode_as(
     target: Path,
     progress: Progress,
 ) -> tuple[BadImage, ...]:
-    """Write an array of all images, in their order; the places of those answered stay empty."""
+    """Write an array of all images in order; return the bad ones, whose places stay empty."""
     names = [file.name for file in listing.files]
     whole = (len(names), *shape)
     cache.check_room(target.parent, int(np.prod(whole)))
@@ -193,7 +193,7 @@ def _refuse_odd(
 
 
 def _close_gaps(target: Path, listing: Listing, bad: Sequence[BadImage]) -> None:
-    """Leave the empty places out of the array."""
+    """Remove the empty places from the array."""
     gaps = {image.name for image in bad}
     kept = np.array([i for i, file in enumerate(listing.files) if file.name not in gaps], dtype=int)
     gappy_NHWC = np.load(target, mmap_mode="r", allow_pickle=False)

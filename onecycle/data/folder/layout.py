@@ -1,8 +1,8 @@
-"""Which folders hold the class folders: the one that was given, or those of its splits.
+"""Find the folders that contain the class folders: the user's folder, or those of its splits.
 
-A split is known by its name (`train`, `Training`, `seg_test`, `valid_data`) and by its structure:
-it holds folders, and those of the other splits have the same names. A class may be called `train`
-too: it holds images, or lies beside folders that do.
+A split is recognised by its name (`train`, `Training`, `seg_test`, `valid_data`) and by its
+structure: it contains folders, and those of the other splits have the same names. A class may also
+be called `train`: it contains images, or lies next to folders that do.
 """
 
 import re
@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Literal
 
 from onecycle.data.folder import walking
+from onecycle.data.folder.messages import quoted, some
 from onecycle.data.folder.walking import Passed
-from onecycle.data.folder.words import quoted, some
 from onecycle.errors import InputError
 
 Split = Literal["train", "val", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-"""In the order in which their images are kept."""
+"""The splits, in the order of their images."""
 
 _ROLES = {
     "train": r"train(?:ing)?",
     "val": r"val|valid(?:ation)?|dev(?:el(?:opment)?)?",
     "test": r"test(?:ing)?",
-    "eval": r"eval(?:uation)?",  # the test split, or where there is one the validation split
+    "eval": r"eval(?:uation)?",  # the test split; if there is one, the validation split
     "unlabelled": r"unlabell?ed|pred(?:ict(?:ion)?s?)?|submissions?",
 }
 _ROLE = re.compile(
@@ -35,19 +35,19 @@ _ROLE = re.compile(
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
 _MORE = re.compile(r"(?:sets?|data|imgs?|images?|splits?)$", re.IGNORECASE)
 _AROUND = frozenset("class classes data dataset images image imgs img photos pictures".split())
-"""What a folder may be called that holds the class folders of a split."""
+"""Names of a folder between a split and its class folders."""
 
 _DEEPEST = 3
-"""Folders around the class folders of a split, at most."""
+"""Most levels of folders between a split and its class folders."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the class folders lie.
+    """The location of the class folders.
 
     Attributes:
-        folders: the folder that holds them, by split; by `""` where there are no splits.
-        named: the folder of each split as it stands in the root.
+        folders: their parent folder, by split; under `""` if there are no splits.
+        named: the name of each split's folder in the root.
     """
 
     folders: Mapping[str, Path]
@@ -56,7 +56,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Look:
-    """A folder from outside: where its class folders are, their names, and if it has images."""
+    """A folder: where its class folders are, their names, and whether it contains images."""
 
     path: Path
     classes: frozenset[str]
@@ -64,9 +64,9 @@ class _Look:
 
 
 def role_of(name: str) -> str:
-    """What a folder's name says that it is: a split, `eval`, `unlabelled`, or nothing.
+    """The role that a folder's name implies: a split, `eval`, `unlabelled`, or none.
 
-    One word of the name says so, whatever its case, and no other word something else.
+    One word of the name must imply it, in any case, and no other word a different role.
     """
     found = {
         role.lastgroup or ""
@@ -77,14 +77,14 @@ def role_of(name: str) -> str:
 
 
 def find(root: Path, passed: Passed) -> Layout:
-    """Where the class folders of `root` lie. What lies beside splits is noted in `passed`.
+    """Find the class folders of `root`. Entries next to the splits are noted in `passed`.
 
     Raises:
-        InputError: there are splits without class folders, or two folders for one split.
+        InputError: a split has no class folders, or two folders match the same split.
     """
     within = Passed()
     found = walking.entries(root, within)
-    beside = [entry.name for entry, told in found if stat.S_ISDIR(told.st_mode)]
+    beside = [entry.name for entry, status in found if stat.S_ISDIR(status.st_mode)]
     looks = {name: _look(root / name) for name in beside if role_of(name)}
     named = _splits_among(root, beside, looks)
     if not named:
@@ -93,15 +93,15 @@ def find(root: Path, passed: Passed) -> Layout:
     passed.dead += within.dead
     passed.hidden_folders += within.hidden_folders
     passed.systems += within.systems
-    for entry, told in found:
-        if not stat.S_ISDIR(told.st_mode):
+    for entry, status in found:
+        if not stat.S_ISDIR(status.st_mode):
             passed.file(entry.name)
     _note_rest(set(beside) - set(named.values()), looks, passed)
     return Layout({split: looks[name].path for split, name in named.items()}, named)
 
 
 def _look(folder: Path) -> _Look:
-    """The folder's classes, or those of the one folder in it that has its name or a general one."""
+    """The folder's classes, or those of its only folder if that has its name or a general one."""
     look = _glance(folder)
     for _ in range(_DEEPEST):
         if look.images or len(look.classes) != 1:
@@ -115,8 +115,10 @@ def _look(folder: Path) -> _Look:
 
 def _glance(folder: Path) -> _Look:
     found = walking.entries(folder, Passed())
-    inner = frozenset(entry.name for entry, told in found if stat.S_ISDIR(told.st_mode))
-    return _Look(folder, inner, any(walking.is_image(entry.name, told) for entry, told in found))
+    inner = frozenset(entry.name for entry, status in found if stat.S_ISDIR(status.st_mode))
+    return _Look(
+        folder, inner, any(walking.is_image(entry.name, status) for entry, status in found)
+    )
 
 
 def _is_around(inner: str, outer: str) -> bool:
@@ -127,7 +129,7 @@ def _is_around(inner: str, outer: str) -> bool:
 
 
 def _splits_among(root: Path, beside: list[str], looks: Mapping[str, _Look]) -> dict[str, str]:
-    """The folder of each split by its name; empty where the folders of `root` are classes."""
+    """The folder of each split, by split; empty if the folders of `root` are classes."""
     roles = _roles(name for name in looks if looks[name].classes)
     bare = _roles(name for name in looks if looks[name].images and not looks[name].classes)
     others = [name for name in beside if name not in looks]
@@ -140,7 +142,7 @@ def _splits_among(root: Path, beside: list[str], looks: Mapping[str, _Look]) -> 
 
 
 def _roles(names: Iterable[str]) -> dict[str, list[str]]:
-    """Folders by the split that they are of."""
+    """Folders by the role that their names imply."""
     roles: dict[str, list[str]] = {}
     for name in names:
         roles.setdefault(role_of(name), []).append(name)
@@ -158,7 +160,7 @@ def _meant_as_splits(
     others: list[str],
     looks: Mapping[str, _Look],
 ) -> bool:
-    """Whether folders with the names of splits, which hold folders, are no classes."""
+    """Whether folders that have names of splits and contain folders are splits, not classes."""
     if not others or (len(roles) > 1 and _all_plain(roles)):
         return True
     if len(roles) > 1:
@@ -177,12 +179,12 @@ def _has_images(folder: Path) -> bool:
 
 
 def _all_plain(roles: Mapping[str, list[str]]) -> bool:
-    """Whether each split has a folder of one word."""
+    """Whether each split has a folder whose name is a single word."""
     return all(any(_strangeness(name, split) < 2 for name in roles[split]) for split in roles)
 
 
 def _check_filled(root: Path, looks: Mapping[str, _Look], roles: Mapping[str, list[str]]) -> None:
-    """Refuse a split that is empty: its images may have been forgotten."""
+    """Reject an empty split: its images may have been forgotten."""
     for name, look in looks.items():
         empty = not look.classes and not look.images and _ROLE.fullmatch(name)
         if empty and role_of(name) in {"train", "val", "test"} - roles.keys():
@@ -193,7 +195,7 @@ def _check_filled(root: Path, looks: Mapping[str, _Look], roles: Mapping[str, li
 
 
 def _check_not_bare(root: Path, bare: Mapping[str, list[str]], others: list[str]) -> None:
-    """Refuse a folder for training that holds images directly, if there is one for testing too."""
+    """Reject a train folder that contains images directly, if there is a test folder too."""
     if "train" not in bare:
         return
     if others and not _all_plain(bare):
@@ -202,18 +204,18 @@ def _check_not_bare(root: Path, bare: Mapping[str, list[str]], others: list[str]
     place = quoted(root / bare["train"][0] / "<class>")
     raise InputError(
         f"data: {some('folder', names, 'folders')} in {quoted(root)} "
-        f"hold{'s' if len(names) == 1 else ''} images but no class folders; put them into {place}, "
+        f"ha{'s' if len(names) == 1 else 've'} images but no class folders; put them into {place}, "
         "or list them in a table of images (.csv) with the columns path and label"
     )
 
 
 def _the_one(root: Path, split: str, names: list[str]) -> str:
-    """The folder of a split: that with its very name, else one with a single word, else another."""
+    """The folder of a split: the one with its exact name, else with a single word, else another."""
     ranked = sorted(names, key=lambda name: _strangeness(name, split))
     if len(ranked) > 1 and len({_strangeness(name, split) for name in ranked[:2]}) == 1:
         raise InputError(
             f"data: {quoted(root)} has {some('folder', ranked, 'folders')} that may be the {split} "
-            f"split; call one of them {split}, or move the others away"
+            f"split; rename one of them to {split}, or move the others away"
         )
     return ranked[0]
 
@@ -223,7 +225,7 @@ def _strangeness(name: str, split: str) -> int:
 
 
 def _note_rest(names: set[str], looks: Mapping[str, _Look], passed: Passed) -> None:
-    """Count the folders beside those of the splits."""
+    """Count the folders next to those of the splits."""
     unlabelled = []
     for name in sorted(names):
         look = looks.get(name)

@@ -1,4 +1,4 @@
-"""Which files a folder of images has, and what of it is passed over."""
+"""The files in a folder of images, and what is skipped."""
 
 import os
 import stat
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onecycle.data.folder import checks, layout, walking
+from onecycle.data.folder.messages import quoted
 from onecycle.data.folder.walking import Passed
-from onecycle.data.folder.words import quoted
 from onecycle.data.image_set import LeftOut
 from onecycle.errors import InputError
 
@@ -17,11 +17,11 @@ class File:
     """An image file.
 
     Attributes:
-        name: its path relative to the root, or absolute; what `ImageSet.names` gives.
-        split: `train`, `val` or `test`; empty: to be chosen.
+        name: its path, relative to the root or absolute, as in `ImageSet.names`.
+        split: `train`, `val` or `test`; empty if not decided yet.
         label: its class.
         size: in bytes.
-        times: when its content, and anything about it, was changed last, in ns.
+        times: when its content, and its metadata, was last changed, in ns.
     """
 
     name: str
@@ -31,23 +31,23 @@ class File:
     times: tuple[int, int]
 
     @classmethod
-    def of(cls, name: str, split: str, label: str, told: os.stat_result) -> "File":
-        """From what the system tells about it."""
-        return cls(name, split, label, told.st_size, (told.st_mtime_ns, told.st_ctime_ns))
+    def of(cls, name: str, split: str, label: str, status: os.stat_result) -> "File":
+        """A file with the size and times of its stat result."""
+        return cls(name, split, label, status.st_size, (status.st_mtime_ns, status.st_ctime_ns))
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Files that are to be read.
+    """The files to read.
 
     Attributes:
         root: the folder that names are relative to.
         files: train before val before test.
         classes: in code point order.
-        left_out: what was passed over.
-        missing: those that a table of images names but that can't be used, with the reason.
-        named: where there are splits: what each of them is called there.
-        whole: whether all files are one set, of which none are set apart.
+        left_out: what was skipped.
+        missing: files that a table of images lists but that can't be used, with the reason.
+        named: each split with the name of its folder, if there are splits.
+        whole: whether all files form one set, from which none are held out.
     """
 
     root: Path
@@ -60,27 +60,27 @@ class Listing:
 
     @property
     def has_test(self) -> bool:
-        """Whether there is a test split, so that no images need to be set apart for one."""
+        """Whether there is a test split, so that no images have to be held out for one."""
         return any(split == "test" for split, _ in self.named)
 
 
 def list_folder(root: Path) -> Listing:
     """Every image below the class folders of `root`, by split, class and name.
 
-    A class has the images of its folder and of the folders in it, at any depth and through links,
-    each folder once.
+    A class has the images of its folder and of the folders in it, at any depth and through links;
+    each folder is visited once.
 
     Raises:
-        InputError: no classes, fewer than two, one without images, classes that seem to be splits,
-            splits without train, or with different classes, or a folder that can't be read.
+        InputError: there are fewer than two classes, a class without images, classes that seem to
+            be splits, splits without train or with different classes, or an unreadable folder.
     """
     passed = Passed()
     found = layout.find(root, passed)
     if found.named and "train" not in found.named:
         held = " and ".join(map(quoted, found.named.values()))
         raise InputError(
-            f"data: {quoted(root)} holds {held}, but no images to train on; call the folder of "
-            "those train"
+            f"data: {quoted(root)} contains {held}, but no images to train on; name their folder "
+            "train"
         )
     listed: dict[str, dict[str, list[File]]] = {}
     for split, folder in found.folders.items():
@@ -98,14 +98,14 @@ def list_folder(root: Path) -> Listing:
 
 
 def list_labelled(root: Path) -> Listing:
-    """Every image that is there to be classified, by class and name, as one set.
+    """Every image to evaluate a network on, by class and name, as one set.
 
-    Where `root` holds splits, those of test; without such, of val; else of train. Class folders
-    without images count as not there.
+    If `root` contains splits, the test split, else the val split, else the train split. Class
+    folders without images are ignored.
 
     Raises:
-        InputError: no class folders, no images in them, classes that seem to be splits, or a
-            folder that can't be read.
+        InputError: there are no class folders, no images in them, classes that seem to be splits,
+            or an unreadable folder.
     """
     passed = Passed()
     found = layout.find(root, passed)
@@ -124,19 +124,19 @@ def _list_classes(root: Path, folder: Path, split: str, passed: Passed) -> dict[
     """The images of each folder in `folder`, by name.
 
     Raises:
-        InputError: the folders seem to be splits.
+        InputError: the classes seem to be splits.
     """
     classes: dict[str, list[File]] = {}
     starts = {}
     above = "".join(f"{part}/" for part in folder.relative_to(root).parts)
-    for entry, told in walking.entries(folder, passed):
-        if not stat.S_ISDIR(told.st_mode):
+    for entry, status in walking.entries(folder, passed):
+        if not stat.S_ISDIR(status.st_mode):
             passed.file(entry.name)
             continue
         start = starts[entry.name] = above + entry.name
         files = [
-            File.of(start + path.replace(os.sep, "/"), split, entry.name, told)
-            for path, told in walking.images_below(entry.path, passed)
+            File.of(start + path.replace(os.sep, "/"), split, entry.name, status)
+            for path, status in walking.images_below(entry.path, passed)
         ]
         classes[entry.name] = sorted(files, key=lambda file: file.name)
     checks.check_level(classes, starts, folder)

@@ -1,4 +1,4 @@
-"""A table of images: a CSV file with the columns path, label and, if wanted, split."""
+"""A table of images: a CSV file with the columns path, label and optionally split."""
 
 import csv
 import os
@@ -11,22 +11,22 @@ from onecycle.data import stand_ins
 from onecycle.data.folder.checks import check_counts, check_same_classes
 from onecycle.data.folder.layout import SPLITS
 from onecycle.data.folder.listing import File, Listing
-from onecycle.data.folder.words import printable, quoted
+from onecycle.data.folder.messages import printable, quoted
 from onecycle.errors import InputError
 
 REQUIRED = ("path", "label")
 CALLED = {
     "training": "train", "testing": "test", "valid": "val", "validation": "val", "dev": "val",
 }  # fmt: skip
-"""Other words for splits, in lower case."""
+"""Other names of splits, in lower case."""
 
 LONGEST_LINE = 2**16
-"""Characters; a longer line is no row of such a table."""
+"""Most characters in a line; a longer one can't be a row of such a table."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row, and the line on which it begins."""
+    """A row, and the line where it begins."""
 
     line: int
     path: str
@@ -35,26 +35,26 @@ class _Row:
 
 
 def read(path: Path) -> Listing:
-    """The images that a table names, those of train first, then val and test, else in its order.
+    """The images listed in a table: first train, then val and test; otherwise in the table's order.
 
-    Its first line names the columns: `path`, relative to the table's folder or absolute; `label`;
-    and, if it is there, `split`: train, val or test, in every row or in none. Other columns are
-    passed over. It is UTF-8, separated by commas, quoted as usual.
+    The first line names the columns: `path`, relative to the table's folder or absolute; `label`;
+    and optionally `split`: train, val or test, in every row or in none. Other columns are ignored.
+    The file is UTF-8, with commas as separators and the usual quotes.
 
     Args:
         path: the table.
 
     Returns:
-        The files, named as in the table; `missing` are those that are not there.
+        The files, named as in the table; `missing` are those that don't exist.
 
     Raises:
-        InputError: it is no such table, or a row can't be used; the message names the line.
+        InputError: it is not such a table, or a row can't be used; the message names the line.
     """
     rows = _all_rows(path)
     if rows[0].split and not any(row.split == "train" for row in rows):
         raise InputError(
-            f"data: {quoted(path)} has no rows with the split train; add some, or leave the split "
-            "away to have a fifth set apart to test"
+            f"data: {quoted(path)} has no rows with the split train; add some, or remove the split "
+            "column to have a fifth of the images held out as test split"
         )
     _check_labels(path, rows)
     files, missing = _files(path, rows)
@@ -64,12 +64,12 @@ def read(path: Path) -> Listing:
 
 
 def read_labelled(path: Path) -> Listing:
-    """The images of a table that are there to be classified, as one set, in its order.
+    """The images of a table to evaluate a network on, as one set, in the table's order.
 
-    Where the rows have splits, those of test; without such, of val; else of train.
+    If the rows have splits, the test split, else the val split, else the train split.
 
     Raises:
-        InputError: it is no such table, or a row can't be used; the message names the line.
+        InputError: it is not such a table, or a row can't be used; the message names the line.
     """
     rows = _all_rows(path)
     split = next(s for s in ("test", "val", "train", "") if any(row.split == s for row in rows))
@@ -78,7 +78,7 @@ def read_labelled(path: Path) -> Listing:
 
 
 def _all_rows(path: Path) -> list[_Row]:
-    """The rows, of which there is one at least; splits are told in all or in none."""
+    """The rows, at least one; either all of them have a split or none."""
     rows = list(_rows(path))
     if not rows:
         raise InputError(f"data: {quoted(path)} has no rows below the header; add images")
@@ -86,7 +86,7 @@ def _all_rows(path: Path) -> list[_Row]:
         for row in rows:
             if not row.split:
                 raise _wrong(
-                    path, row.line, "has no split, but others have; give it or none at all"
+                    path, row.line, "has no split, but other rows have one; fill in all or none"
                 )
     return rows
 
@@ -115,14 +115,14 @@ def _rows(path: Path) -> Iterator[_Row]:
     for line, fields in records:
         if len(fields) not in (0, len(header)):
             had = f"has {len(fields)} field{'s' if len(fields) > 1 else ''}"
-            remedy = "put quotation marks around commas"
-            raise _wrong(path, line, f"{had}, and the header {len(header)}; {remedy}")
+            remedy = "put fields with commas in quotation marks"
+            raise _wrong(path, line, f"{had}, but the header has {len(header)}; {remedy}")
         if fields:
             yield _row(path, line, fields, columns)
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The line on which each record begins, and its fields; none of a blank line."""
+    """The line where each record begins, and its fields; blank lines are skipped."""
     reader = csv.reader(_lines(path), strict=True)
     line = 1
     try:
@@ -156,31 +156,31 @@ def _columns(path: Path, header: list[str]) -> dict[str, int]:
             raise _wrong(path, 1, f"has no column {name}; begin with the line path,label")
     for name in (*REQUIRED, "split"):
         if names.count(name) > 1:
-            raise _wrong(path, 1, f"has {names.count(name)} columns {name}; leave one")
+            raise _wrong(path, 1, f"has {names.count(name)} columns {name}; keep one")
     return {name: names.index(name) for name in (*REQUIRED, "split") if name in names}
 
 
 def _row(path: Path, line: int, fields: list[str], columns: dict[str, int]) -> _Row:
-    told = {name: fields[place] for name, place in columns.items()}
-    label, split = told["label"].strip(), told.get("split", "").strip().casefold()
-    if not told["path"].strip():
+    values = {name: fields[place] for name, place in columns.items()}
+    label, split = values["label"].strip(), values.get("split", "").strip().casefold()
+    if not values["path"].strip():
         raise _wrong(path, line, "has no path; give one or remove the line")
-    if "\0" in told["path"]:
-        raise _wrong(path, line, "has a path with a zero byte, which no file has")
+    if "\0" in values["path"]:
+        raise _wrong(path, line, "has a path with a zero byte; remove it")
     if not label:
         raise _wrong(path, line, "has no label; give one or remove the line")
     split = CALLED.get(split, split)
     if split not in ("", *SPLITS):
         raise _wrong(path, line, f"has the split '{printable(split)}'; give train, val or test")
-    return _Row(line, told["path"], label, split)
+    return _Row(line, values["path"], label, split)
 
 
 def _check_labels(path: Path, rows: list[_Row]) -> None:
-    """There are two labels at least, all of them in every split."""
+    """Check that there are at least two labels, and that every split has all of them."""
     labels = {row.label for row in rows}
     if len(labels) < 2:
         raise InputError(
-            f"data: {quoted(path)} has the one label {quoted(*labels)}; at least 2 are needed"
+            f"data: {quoted(path)} has only the label {quoted(*labels)}; at least 2 are needed"
         )
     if rows[0].split:
         found = {split: {row.label for row in rows if row.split == split} for split in SPLITS}
@@ -188,7 +188,7 @@ def _check_labels(path: Path, rows: list[_Row]) -> None:
 
 
 def _files(path: Path, rows: list[_Row]) -> tuple[list[File], list[tuple[File, str]]]:
-    """The files that are there; and those that are not, with the reason."""
+    """The files that can be used; and those that can't, with the reason."""
     files, missing = [], []
     known: dict[str, int] = {}
     for row in rows:
@@ -197,7 +197,7 @@ def _files(path: Path, rows: list[_Row]) -> tuple[list[File], list[tuple[File, s
             raise _wrong(
                 path,
                 row.line,
-                f"has {quoted(row.path)} again, after line {known[place]}; leave one",
+                f"has {quoted(row.path)} again, after line {known[place]}; keep one",
             )
         known[place] = row.line
         file, reason = _file(path.parent, row)
@@ -209,14 +209,14 @@ def _files(path: Path, rows: list[_Row]) -> tuple[list[File], list[tuple[File, s
 
 
 def _file(folder: Path, row: _Row) -> tuple[File, str]:
-    """The file of a row; and why it can't be used, or nothing."""
+    """The file of a row, and the reason if it can't be used."""
     try:
-        told = os.stat(os.path.join(folder, row.path))
+        status = os.stat(os.path.join(folder, row.path))
     except OSError as error:
         reason = error.strerror or str(error)
         return File(row.path, row.split, row.label, 0, (0, 0)), reason
-    reason = "" if stat.S_ISREG(told.st_mode) else "it is no file"
-    return File.of(row.path, row.split, row.label, told), reason
+    reason = "" if stat.S_ISREG(status.st_mode) else "it is not a file"
+    return File.of(row.path, row.split, row.label, status), reason
 
 
 def _wrong(path: Path, line: int, what: str) -> InputError:

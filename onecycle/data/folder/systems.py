@@ -1,4 +1,4 @@
-"""Names of what systems, servers and programs put beside one's own files: never one's images."""
+"""Names of files that systems, servers and programs create next to the user's own."""
 
 import re
 
@@ -16,15 +16,15 @@ _WITH_SPACES = (
 )  # fmt: skip
 
 NAMES = frozenset(map(str.casefold, (*_STORAGE, *_WINDOWS, *_OTHERS, *_WITH_SPACES)))
-"""In lower case. Names that begin with a dot are not among them: all of those are passed over."""
+"""In lower case. Names that begin with a dot are not listed, because all of these are skipped."""
 
 _FAMILIES = re.compile(
     r"SYNO(PHOTO|FILE|VIDEO|INDEX)[_:](THUMB|FILM|MEDIA).*|.+@Syno(EAStream|Resource)|FOUND\.\d{3}",
     re.IGNORECASE | re.DOTALL,
 )
-"""Names that go on differently each time."""
+"""Names with a variable ending."""
 
 
 def is_systems(name: str) -> bool:
-    """Whether a file or folder of this name is the system's, in whatever case it is written."""
+    """Whether a file or folder of this name belongs to the system; case doesn't matter."""
     return name.casefold() in NAMES or _FAMILIES.fullmatch(name) is not None

@@ -1,4 +1,4 @@
-"""Looking through folders: what of them is passed over, and the images below one."""
+"""Walking through folders: the images below a folder, and what is skipped."""
 
 import errno
 import os
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onecycle.data.folder.messages import printable, quoted
 from onecycle.data.folder.systems import is_systems
-from onecycle.data.folder.words import printable, quoted
 from onecycle.data.image_set import LeftOut
 from onecycle.errors import InputError
 
@@ -17,18 +17,18 @@ ENDINGS = frozenset(
     ".apng .avif .avifs .bmp .gif .ico .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .pbm "
     ".pfm .pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
-"""Endings of the formats that are read, in lower case."""
+"""Extensions of the supported formats, in lower case."""
 
 MOST_NAMED = 5
-"""Names kept of each kind of thing that is passed over."""
+"""Most names kept of each kind of entry that is skipped."""
 
 Entry = tuple["os.DirEntry[str]", os.stat_result]
-"""What lies in a folder, and what the system says about it, links followed."""
+"""The name and path of an entry of a folder, and its stat result (links followed)."""
 
 
 @dataclass
 class Passed:
-    """What a walk has passed over so far."""
+    """What a walk has skipped so far."""
 
     hidden: int = 0
     dead: int = 0
@@ -48,7 +48,7 @@ class Passed:
             self.endings[ending(name)] += 1
 
     def left_out(self) -> LeftOut:
-        """The same as a record."""
+        """The same as a `LeftOut`."""
         return LeftOut(
             hidden_files=self.hidden,
             hidden_folders=self.hidden_folders.total(),
@@ -67,16 +67,16 @@ class Passed:
 
 
 def _frequent(names: Counter[str]) -> tuple[str, ...]:
-    """The most frequent names first, so that they can be printed."""
+    """The most frequent names, in printable form."""
     ordered = sorted(names, key=lambda name: (-names[name], name))
     return tuple(printable(name) for name in ordered if name)[:MOST_NAMED]
 
 
 def entries(folder: str | Path, passed: Passed) -> list[Entry]:
-    """What is visible in a folder and there, by name; the rest is noted in `passed`.
+    """The visible, existing entries of a folder, by name; the others are noted in `passed`.
 
     Raises:
-        InputError: it can't be read.
+        InputError: the folder can't be read.
     """
     kept = []
     try:
@@ -89,14 +89,13 @@ def entries(folder: str | Path, passed: Passed) -> list[Entry]:
                     passed.hidden_folders[entry.name] += 1
             elif is_systems(entry.name):
                 passed.systems[entry.name] += 1
-            elif (told := _followed(entry)) is None:
+            elif (status := _followed(entry)) is None:
                 passed.dead += 1
             else:
-                kept.append((entry, told))
+                kept.append((entry, status))
     except OSError as error:
         raise InputError(
-            f"data: can't look into {quoted(folder)}: {error.strerror}; allow reading it, or "
-            "remove it"
+            f"data: can't read {quoted(folder)}: {error.strerror}; allow reading it, or remove it"
         ) from None
     return kept
 
@@ -104,45 +103,45 @@ def entries(folder: str | Path, passed: Passed) -> list[Entry]:
 def folders(folder: str | Path, passed: Passed | None = None) -> list[str]:
     """The names of the visible folders in a folder."""
     found = entries(folder, passed or Passed())
-    return [entry.name for entry, told in found if stat.S_ISDIR(told.st_mode)]
+    return [entry.name for entry, status in found if stat.S_ISDIR(status.st_mode)]
 
 
 def images_below(folder: str, passed: Passed) -> Iterator[tuple[str, os.stat_result]]:
-    """Images below a folder, their paths from there on, with a slash first.
+    """Images below a folder: their paths relative to it, with a leading slash, and stat results.
 
-    Each real folder is visited once, whatever links lead to it.
+    Each real folder is visited once, even if several links lead to it.
     """
     visited = set()
     waiting = [(folder, os.stat(folder))]
     while waiting:
-        path, told = waiting.pop()
-        if (told.st_dev, told.st_ino) in visited:
+        path, status = waiting.pop()
+        if (status.st_dev, status.st_ino) in visited:
             passed.repeated += 1
             continue
-        visited.add((told.st_dev, told.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         inner = []
-        for entry, told in entries(path, passed):
-            if stat.S_ISDIR(told.st_mode):
-                inner.append((entry.path, told))
-            elif is_image(entry.name, told):
-                yield entry.path[len(folder) :], told
+        for entry, status in entries(path, passed):
+            if stat.S_ISDIR(status.st_mode):
+                inner.append((entry.path, status))
+            elif is_image(entry.name, status):
+                yield entry.path[len(folder) :], status
             else:
                 passed.endings[ending(entry.name)] += 1
         waiting += reversed(inner)
 
 
-def is_image(name: str, told: os.stat_result) -> bool:
-    """Whether a file is an image by its ending."""
-    return stat.S_ISREG(told.st_mode) and ending(name) in ENDINGS
+def is_image(name: str, status: os.stat_result) -> bool:
+    """Whether a file is an image, by its extension."""
+    return stat.S_ISREG(status.st_mode) and ending(name) in ENDINGS
 
 
 def ending(name: str) -> str:
-    """The ending of a name, in lower case, with its dot."""
+    """The extension of a name, in lower case, with its dot."""
     return os.path.splitext(name)[1].lower()
 
 
 def _followed(entry: "os.DirEntry[str]") -> os.stat_result | None:
-    """What an entry is, or None where it is a link to nothing or to itself, or has just gone."""
+    """An entry's stat result; None if it is a broken or circular link, or was just removed."""
     try:
         return entry.stat()
     except OSError as error:

@@ -1,9 +1,9 @@
-"""Decoding many files over all cores, straight into one array on disk.
+"""Decode many files on all cores, directly into one array on disk.
 
-Workers are plain Python processes that are given lines of JSON and answer with such: nothing of
-the caller's program is imported again, as multiprocessing would do, and pixels never travel. A
-worker ends with its input, so none survives the process that started it. If a file has ended one,
-as a bug in an image library or the system's memory killer may, that file is found and told.
+Workers are plain Python processes that receive lines of JSON and answer with lines of JSON. Unlike
+with multiprocessing, the caller's program is not imported again, and no pixels are sent. A worker
+ends with its input, so none survives the process that started it. If a file ends a worker, by a bug
+in an image library or by the system's memory killer, that file is identified and reported.
 """
 
 import json
@@ -23,10 +23,10 @@ import numpy as np
 from onecycle.data.folder.decoding import Resize, Unreadable, pixels, quiet
 
 CHUNK = 64
-"""Files decoded at a time by a worker, at most."""
+"""Most files that a worker decodes at a time."""
 
 CHUNK_BYTES = 2**23
-"""Bytes that a worker writes at a time, about."""
+"""About the number of bytes that a worker writes at a time."""
 
 WORTH_FILES, WORTH_BYTES = 5000, 2**25
 """With fewer files of fewer bytes, starting workers would take longer than decoding."""
@@ -39,14 +39,14 @@ _BOOT = (
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done with every file.
+    """What to do with every file.
 
     Attributes:
         root: folder that names are relative to.
-        target: the .npy file that pixels are written into.
-        offset: where in it the first image begins.
+        target: the .npy file to write the pixels to.
+        offset: position of the first image in it.
         shape: (H, W, C) of an image.
-        side, resize: as of `decoding.pixels`.
+        side, resize: as for `decoding.pixels`.
     """
 
     root: str
@@ -59,12 +59,12 @@ class Job:
 
 @dataclass
 class Answer:
-    """How it went with a chunk of files.
+    """The outcome for a chunk of files.
 
     Attributes:
-        bad: (name, reason) of those that can't be read; their places stay empty.
-        odd: (name, width, height) of those of another size.
-        coloured: whether one has colours where the shape has one channel.
+        bad: (name, reason) of unreadable files; their places stay empty.
+        odd: (name, width, height) of images of another size.
+        coloured: whether one has colours although the shape has one channel.
         failure: why the pixels could not be written, or empty.
     """
 
@@ -75,19 +75,19 @@ class Answer:
 
 
 def cores() -> int:
-    """The processor cores that this process may use."""
+    """Number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def decode_all(job: Job, names: Sequence[str], total_bytes: int) -> Iterator[tuple[int, Answer]]:
-    """Decode the files into their places, in order; yields how many more are done, and how.
+    """Decode the files into their places, in order; yield the count and answer of each chunk.
 
     Args:
-        job: what is to be done.
+        job: what to do.
         names: the files.
-        total_bytes: their size together, by which it is decided whether workers pay off.
+        total_bytes: their total size, which decides whether workers pay off.
     """
     per_chunk = max(1, min(CHUNK, CHUNK_BYTES // int(np.prod(job.shape))))
     chunks = [
@@ -105,7 +105,7 @@ def decode_all(job: Job, names: Sequence[str], total_bytes: int) -> Iterator[tup
 
 
 def do(job: Job, start: int, names: Sequence[str]) -> Answer:
-    """Decode some files and write them into the places from `start` on."""
+    """Decode some files and write them to the places from `start` on."""
     answer = Answer()
     images_NHWC = np.zeros((len(names), *job.shape), dtype=np.uint8)
     with quiet():
@@ -135,10 +135,10 @@ def do(job: Job, start: int, names: Sequence[str]) -> Answer:
 
 
 def serve() -> None:
-    """Be a worker: a job, then chunks, one a line, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    """Run as a worker: read a job, then chunks, one per line, until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # whatever a library may print is no answer
+    os.dup2(2, 1)  # output that a library prints must not count as an answer
     given = json.loads(sys.stdin.readline())
     job = Job(**given | {"shape": tuple(given["shape"])})
     answers.write("ready\n")
@@ -149,7 +149,7 @@ def serve() -> None:
 
 
 class _Workers:
-    """Worker processes, each fed by a thread; stopped at once when the block is left."""
+    """Worker processes, each fed by a thread; they are stopped when the block ends."""
 
     def __init__(self, count: int, job: Job) -> None:
         self._job = job
@@ -157,7 +157,7 @@ class _Workers:
         self._idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
         self._all: list[subprocess.Popen[str]] = []
         self._threads = ThreadPoolExecutor(count)
-        with suppress(OSError, ValueError):  # where no process can be started, it goes without
+        with suppress(OSError, ValueError):  # if no process can be started, use none
             for process in [self._start() for _ in range(count)]:
                 _greet(process)
                 self._idle.put(process)
@@ -190,7 +190,7 @@ class _Workers:
         return self._search(process, start, names)
 
     def _search(self, ended: "subprocess.Popen[str]", start: int, names: list[str]) -> Answer:
-        """Decode one by one the files of a chunk with which a worker has ended."""
+        """Decode the files of a chunk that ended a worker, one by one."""
         code = ended.wait()
         process = self._start()
         _greet(process)
@@ -208,7 +208,7 @@ class _Workers:
         return whole
 
     def _start(self) -> "subprocess.Popen[str]":
-        """A new process that has been told its job."""
+        """A new process that has received its job."""
         process = subprocess.Popen(
             [sys.executable, "-c", _BOOT],
             stdin=subprocess.PIPE,
@@ -236,7 +236,7 @@ def _greet(process: "subprocess.Popen[str]") -> None:
 
 
 def _exchange(process: "subprocess.Popen[str]", question: Any) -> str:
-    """A worker's answer; empty where it has ended."""
+    """A worker's answer; empty if the worker has ended."""
     assert process.stdout
     try:
         _say(process, question)

@@ -1,4 +1,4 @@
-"""Names and what is wrong with them, in messages of one line."""
+"""Parts of messages: quoted names, lists of names, and what a folder had to leave out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from onecycle.data.image_set import LeftOut
 from onecycle.printable import printable
 
 NAMED = 3
-"""Offenders named in a message."""
+"""Most names listed in a message."""
 
 
 def some(what: str, offenders: Sequence[str], plural: str) -> str:
@@ -19,12 +19,12 @@ def some(what: str, offenders: Sequence[str], plural: str) -> str:
 
 
 def quoted(name: str | Path) -> str:
-    """A name in quotation marks."""
+    """A printable name in quotation marks."""
     return f"'{printable(str(name))}'"
 
 
-def in_words(left_out: LeftOut) -> str:
-    """What was left out, in one line."""
+def left_out_line(left_out: LeftOut) -> str:
+    """What was left out, in one line, for a note."""
     hidden_files = left_out.hidden_files - left_out.hidden_folders
     counts = (
         (hidden_files, "hidden file", "", ()),
@@ -34,7 +34,7 @@ def in_words(left_out: LeftOut) -> str:
         (left_out.dead_links, "dead link", "", ()),
         (left_out.repeated_folders, "link", " to a folder of the same class", ()),
         (left_out.stray_images, "image", " outside the class folders", ()),
-        (left_out.other_folders, "folder", " beside the splits", left_out.other_folder_names),
+        (left_out.other_folders, "folder", " next to the splits", left_out.other_folder_names),
     )
     parts = [
         f"{count:,} {one if count == 1 else one.replace('folder or', 'folders or') + 's'}{more}"

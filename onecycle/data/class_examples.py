@@ -1,24 +1,24 @@
-"""Which images stand for their classes on a contact sheet. No torch."""
+"""Example images of each class, for a contact sheet. No torch."""
 
 import numpy as np
 
 from onecycle.data.image_set import ImageSet
 
 FEW_CLASSES, MOST_CLASSES = 20, 100
-"""Up to the first of these, a class has more room; more than the second are not shown."""
+"""With at most `FEW_CLASSES`, each gets more images; at most `MOST_CLASSES` are shown."""
 
 OF_FEW, OF_MANY = 10, 6
-"""Images of a class, where classes are few and where they are many."""
+"""Images per class, with few classes and with many."""
 
 
 def examples_of_classes(images: ImageSet) -> list[np.ndarray]:
-    """Indices of images of each class, evenly spread over the class in the set's order.
+    """Indices of example images for each class, evenly spread over the class in the set's order.
 
     Args:
         images: a split.
 
     Returns:
-        int64, for each of the first `MOST_CLASSES` classes; fewer where a class has fewer.
+        int64 indices for each of the first `MOST_CLASSES` classes; a small class has fewer.
     """
     classes = min(len(images.classes), MOST_CLASSES)
     count = OF_FEW if classes <= FEW_CLASSES else OF_MANY
@@ -28,11 +28,11 @@ def examples_of_classes(images: ImageSet) -> list[np.ndarray]:
 
 
 def spread_over(members: np.ndarray, count: int) -> np.ndarray:
-    """`count` of the members, each from the middle of an equal part of them; all if they are few.
+    """`count` of the members, each from the middle of an equal part; all if there are too few.
 
     Args:
-        members: what to choose from, in order.
-        count: how many, at least 1.
+        members: the elements to choose from, in order.
+        count: number of elements to choose, at least 1.
     """
     if len(members) <= count:
         return members
