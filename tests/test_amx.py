@@ -47,13 +47,13 @@ def values(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def exact_gradients(x, weight, gradient):
-    """Of the input and the weights, in float64."""
+    """The gradients of the input and the weights, in float64."""
     x, weight = x.double().requires_grad_(), weight.double().requires_grad_()
     return torch.autograd.grad(F.conv2d(x, weight, padding=1), (x, weight), gradient.double())
 
 
 def shapes(step: int):
-    """B C H W K: full and ragged groups of images, one block of channels and two."""
+    """B C H W K: full and partial groups of images, one block of channels and two."""
     channels = st.integers(1, 160 // step).map(lambda count: count * step)
     return st.tuples(st.integers(1, 70), channels, st.integers(1, 9), st.integers(1, 9), channels)
 
@@ -98,7 +98,7 @@ def test_a_convolution_is_exact_but_for_one_rounding(shape, mirrored):
 
 
 def test_rounding_is_to_the_nearest_even():
-    """One product of each output, so that the sum is known and only its rounding is seen."""
+    """One product per output, so that the sum is known and only the rounding is tested."""
     x, weight = torch.zeros(32, 32, 1, 1), torch.zeros(32, 32, 3, 3)
     x[:, 0], x[:, 1] = 1 + torch.arange(32.0).view(32, 1, 1) / 128, 1
     weight[:, 0, 1, 1], weight[:, 1, 1, 1] = 1, torch.arange(32.0) / 1024
@@ -108,7 +108,7 @@ def test_rounding_is_to_the_nearest_even():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_reaches_every_pixel_that_sees_it(value):
+def test_non_finite_values_reach_every_pixel_that_sees_them(value):
     x, weight = values(20, 32, 4, 4), values(32, 32, 3, 3, seed=1)
     x[3, 5, 0, 0] = value
     for found in (
@@ -139,8 +139,8 @@ def test_results_do_not_depend_on_the_number_of_threads():
 
 
 @on_amx
-def test_pytorchs_own_use_of_the_tiles_goes_on_undisturbed():
-    """oneDNN keeps its own shapes of tiles on the same threads, from one call to the next."""
+def test_pytorchs_own_use_of_the_tiles_is_not_disturbed():
+    """oneDNN keeps its own tile shapes on the same threads from one call to the next."""
     one, two = values(1, 1, 70, 200)[0, 0].contiguous(), values(1, 1, 200, 50)[0, 0].contiguous()
     x, weight = values(20, 64, 16, 16), values(64, 64, 3, 3)
     product, convolved = one @ two, F.conv2d(x, weight, padding=1)
@@ -180,7 +180,7 @@ def used(block: ConvBlock, batch: torch.Tensor) -> bool:
     return convolved.grad_fn is not None and "onecycle_conv3x3" in convolved.grad_fn.name()
 
 
-def test_they_serve_where_they_are_faster():
+def test_they_are_used_where_they_are_faster():
     assert used(ConvBlock(32, 16), values(16, 32, 8, 8).float())
     assert not used(ConvBlock(32, 16), values(15, 32, 8, 8).float())
     assert not used(ConvBlock(3, 16), values(16, 3, 8, 8).float())
@@ -192,7 +192,7 @@ def test_they_serve_where_they_are_faster():
     ("limit", "serve"),
     [("AVX512_CORE_BF16", False), ("avx2", False), ("AVX512_CORE_AMX", True), ("DEFAULT", True)],
 )
-def test_what_keeps_onednn_from_amx_keeps_us_from_it(monkeypatch, limit, serve):
+def test_settings_that_keep_onednn_from_amx_also_apply_to_us(monkeypatch, limit, serve):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert isinstance(amx.find.__wrapped__(), amx.Convolutions) == serve
 
@@ -214,8 +214,8 @@ def test_nothing_is_computed_for_an_input_without_a_gradient(monkeypatch):
     assert calls == ["convolve", "convolve", "weight_gradient"]
 
 
-def test_a_gradient_that_is_differentiated_is_pytorchs():
-    """The kernels' weights are a copy in bfloat16, through which second derivatives go."""
+def test_a_differentiated_gradient_is_pytorchs():
+    """The kernels' weights are a bfloat16 copy, which second derivatives pass through."""
     x = values(16, 32, 4, 4).requires_grad_()
     weight = (values(32, 32, 3, 3, seed=1) / 16).float().requires_grad_()
     found = []
@@ -235,7 +235,7 @@ def test_a_gradient_that_is_differentiated_is_pytorchs():
         assert float((one - two).norm() / two.norm()) < 0.01
 
 
-def test_low_weights_that_change_before_the_backward_pass_are_noticed():
+def test_a_change_of_low_weights_before_the_backward_pass_is_detected():
     x, weight = values(16, 32, 4, 4), values(32, 32, 3, 3, seed=1).contiguous().requires_grad_()
     output = operators.conv3x3(x, weight)
     with torch.no_grad():
@@ -244,7 +244,7 @@ def test_low_weights_that_change_before_the_backward_pass_are_noticed():
         output.float().sum().backward()
 
 
-def test_the_operators_are_what_torch_library_says_of_them():
+def test_the_operators_pass_pytorchs_own_checks():
     x, low = values(16, 32, 4, 4), values(32, 32, 3, 3, seed=1)
     weight = low.float().requires_grad_()
     library = torch.ops.onecycle
@@ -268,7 +268,7 @@ def test_the_operators_are_what_torch_library_says_of_them():
         (values(2, 32, 4, 4)[0], values(32, 32, 3, 3)),
     ],
 )
-def test_what_does_not_fit_never_reaches_c(arguments):
+def test_unsuitable_arguments_never_reach_c(arguments):
     with pytest.raises(ValueError, match="kernel|convolution|channels"):
         convolutions().convolve(*arguments)
 
@@ -280,6 +280,6 @@ def test_what_does_not_fit_never_reaches_c(arguments):
         values(2, 32, 4, 4).float(), values(2, 32, 4, 4).contiguous(),
     ],
 )  # fmt: skip
-def test_a_gradient_that_does_not_fit_never_reaches_c(gradient):
+def test_an_unsuitable_gradient_never_reaches_c(gradient):
     with pytest.raises(ValueError, match="kernel|channels"):
         convolutions().weight_gradient(values(2, 16, 4, 4), gradient)

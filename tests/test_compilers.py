@@ -1,4 +1,4 @@
-"""Compilers that are odd, broken or slow: the next one serves, in bounded time, and it is said."""
+"""If a compiler is odd, broken or slow, the next one is used, in limited time, with a note."""
 
 import os
 import shlex
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="compiled 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):
-    """No notes, caches or compilers of other tests; a home of its own."""
+    """No notes, caches or compilers of other tests, and a separate home folder."""
     monkeypatch.setenv("ONECYCLE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(compiling, "VERSION_SECONDS", 0.5)
@@ -37,7 +37,7 @@ def alone(tmp_path, monkeypatch):
 
 
 def compiled() -> int:
-    """What a function of a library says that was compiled or opened now."""
+    """The result of a function in a library that is compiled or opened now."""
     return compiling.library(compiling.NORMS, "a cpu", "ELEMENT_FLOAT").block_rows()
 
 
@@ -78,7 +78,7 @@ def plain(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_the_next_compiler_serves(tmp_path, monkeypatch, kind):
+def test_the_next_compiler_is_used(tmp_path, monkeypatch, kind):
     make, reason = ODD[kind]
     monkeypatch.setattr(compiling, "LONGEST", 0.5 if "hang" in kind or "flood" in kind else 40.0)
     monkeypatch.setattr(compiling, "COMPILERS", ("the-real-one",))
@@ -95,7 +95,7 @@ def test_the_next_compiler_serves(tmp_path, monkeypatch, kind):
     [note] = compiling.take_notes()
     assert note.startswith("kernels: ")
     assert reason in note
-    assert note.endswith(f"; {real} serves instead")
+    assert note.endswith(f"; {real} is used instead")
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {
         path.name for path in (tmp_path / "cache").glob("kernels-*.so")
     }
@@ -103,7 +103,7 @@ def test_the_next_compiler_serves(tmp_path, monkeypatch, kind):
 
 
 def limit(monkeypatch, real: Path) -> None:
-    """Give half a second to all but the compiler that serves."""
+    """Give half a second to all compilers except the one that works."""
     ended = compiling._ended
 
     def limited(compiler, arguments, seconds, **streams):
@@ -112,7 +112,7 @@ def limit(monkeypatch, real: Path) -> None:
     monkeypatch.setattr(compiling, "_ended", limited)
 
 
-def test_a_compiler_that_hangs_is_not_asked_again(tmp_path, monkeypatch):
+def test_a_compiler_that_hangs_is_not_tried_again(tmp_path, monkeypatch):
     monkeypatch.setattr(compiling, "LONGEST", 0.3)
     monkeypatch.setattr(compiling, "COMPILERS", ())
     hanging = script(tmp_path / "cc", f"{COMPILE_ONLY} echo x >> {tmp_path}/calls; sleep 600")
@@ -124,7 +124,7 @@ def test_a_compiler_that_hangs_is_not_asked_again(tmp_path, monkeypatch):
     assert (tmp_path / "calls").read_text() == "x\n"
 
 
-def test_all_compilers_together_have_a_bound(tmp_path, monkeypatch):
+def test_all_compilers_together_have_a_time_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(compiling, "SECONDS", 1.0)
     names = [f"cc{index}" for index in range(8)]
     for name in names:
@@ -164,7 +164,7 @@ def masked(request):
 
 @pytest.mark.parametrize("masked", [0o002, 0o022, 0o077, 0o000], indirect=True)
 @pytest.mark.parametrize("own", [True, False])
-def test_what_is_compiled_is_kept_whatever_the_umask(tmp_path, monkeypatch, masked, own):
+def test_compiled_code_is_kept_under_any_umask(tmp_path, monkeypatch, masked, own):
     if not own:
         monkeypatch.delenv("ONECYCLE_CACHE")
     compiled()
@@ -175,8 +175,8 @@ def test_what_is_compiled_is_kept_whatever_the_umask(tmp_path, monkeypatch, mask
     assert compiling.take_notes() == []
 
 
-def test_the_cache_of_an_earlier_version_is_mended(tmp_path, monkeypatch):
-    """It was made under a umask of 002, and is the program's own."""
+def test_the_permissions_of_an_earlier_versions_cache_are_corrected(tmp_path, monkeypatch):
+    """It was made under a umask of 002, and belongs to the program."""
     monkeypatch.delenv("ONECYCLE_CACHE")
     folder = tmp_path / "home" / "onecycle"
     folder.mkdir(parents=True)
@@ -188,8 +188,8 @@ def test_the_cache_of_an_earlier_version_is_mended(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o777, 0o1777])
-def test_a_cache_that_others_can_write_is_passed_over_for_the_users_own(tmp_path, mode):
-    """It is theirs to share, so it stays as it is."""
+def test_a_cache_that_others_can_write_is_replaced_by_the_users_own(tmp_path, mode):
+    """It may be shared on purpose, so it stays unchanged."""
     shared = tmp_path / "cache"
     shared.mkdir()
     shared.chmod(mode)
@@ -204,7 +204,7 @@ def test_a_cache_that_others_can_write_is_passed_over_for_the_users_own(tmp_path
     assert compiling.take_notes() == []  # nothing is lost from now on
 
 
-def test_where_nothing_can_be_kept_that_is_said_with_the_remedy(tmp_path, monkeypatch):
+def test_if_nothing_can_be_kept_a_note_says_so_with_the_remedy(tmp_path, monkeypatch):
     (tmp_path / "cache").write_text("in the way")
     (tmp_path / "home").write_text("in the way")
     compiled()
@@ -212,7 +212,7 @@ def test_where_nothing_can_be_kept_that_is_said_with_the_remedy(tmp_path, monkey
     assert len(notes) == 2
     for note, place in zip(notes, ("cache", "home"), strict=True):
         assert note.startswith(f"kernels: '{tmp_path / place}")
-        assert note.endswith(f"; {compiling.ANEW}")
+        assert note.endswith(f"; {compiling.NOT_CACHED}")
 
 
 def test_a_training_says_it_once(tmp_path, monkeypatch):
@@ -266,8 +266,8 @@ torch.mkldnn_convolution(torch.zeros(1, 16, 8, 8), torch.zeros(16, 16, 3, 3), No
 
 @pytest.mark.faults
 @pytest.mark.parametrize("environment", [*ALLOWED, *FORBIDDEN])
-def test_onednn_reads_its_variables_so(environment):
-    """What oneDNN itself says, of values below this CPU's own."""
+def test_onednn_reads_its_variables_this_way(environment):
+    """oneDNN's own report, for values below this CPU's."""
     import subprocess
     import sys
 

@@ -561,7 +561,7 @@ def test_a_run_is_moved(forks, photos, tmp_path):
 
 @fault("a range test fails, or is stopped by Ctrl-C")
 def test_a_range_test_is_stopped():
-    test_untouched.test_what_a_step_of_ones_own_refers_to_is_given_back(
+    test_untouched.test_objects_that_an_own_step_refers_to_are_restored(
         lambda: signal.raise_signal(signal.SIGINT)
     )
 

@@ -63,7 +63,7 @@ def test_moments_are_mean_and_variance(shape, dtype, offset):
 
 
 def layers_variance(x: torch.Tensor) -> torch.Tensor:
-    """The biased variance that PyTorch's norm finds."""
+    """The biased variance that PyTorch's norm computes."""
     running, rows = torch.zeros(x.shape[1]), x.numel() // x.shape[1]
     F.batch_norm(x, torch.zeros(x.shape[1]), running, training=True, momentum=1.0)
     return running.double() * ((rows - 1) / rows)
@@ -92,8 +92,8 @@ HARD = {
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("case", HARD)
-def test_the_variance_is_no_farther_off_than_pytorchs(case, dtype):
-    """At 65,536 rows, of which one may be far from the others."""
+def test_the_variance_is_as_exact_as_pytorchs(case, dtype):
+    """With 65,536 rows, one of which may be far from the others."""
     x = images(64, 4, 32, 32, dtype=torch.float32)
     HARD[case](x)
     x = x.to(dtype)
@@ -117,7 +117,7 @@ def test_a_constant_channel_has_no_variance(value, dtype):
 
 @settings(deadline=None, max_examples=60)
 @given(shape=shapes, dtype=st.sampled_from(DTYPES), values=st.sampled_from(("normal", "ties")))
-def test_max_pooling_is_pytorchs(shape, dtype, values):
+def test_max_pooling_equals_pytorchs(shape, dtype, values):
     x = images(*shape)
     x = (x if values == "normal" else x.round()).to(dtype).contiguous(memory_format=LAST)
     x = x + 0.0  # no negative zero, which PyTorch takes for equal to zero
@@ -141,8 +141,8 @@ def test_nan_is_the_maximum_and_passes_the_relu(dtype, sign):
     assert kernels(dtype).norm_relu(y, ones, ones)[0, :, 0, 1].isnan().all()
 
 
-def test_rounding_to_bfloat16_is_pytorchs():
-    """Every bfloat16 sum of two values, ties among them."""
+def test_rounding_to_bfloat16_equals_pytorchs():
+    """Every bfloat16 sum of two values, including ties."""
     low, high = images(1, 64, 64, 64, dtype=torch.bfloat16), images(1, 64, 64, 64, seed=1)
     high = (high * 50).to(torch.bfloat16).contiguous(memory_format=LAST)
     one, zero = torch.ones(64), torch.zeros(64)
@@ -215,7 +215,7 @@ def test_a_step_of_the_network_is_the_layers_step_in_float64(size):
 @pytest.mark.skipif(
     not runtime.has_native_bf16(torch.device("cpu")), reason="bf16 is slow on this CPU"
 )
-def test_bf16_is_as_near_to_the_truth_as_the_layers_are():
+def test_bf16_is_as_exact_as_the_layers():
     model = models.build("custom-resnet", classes=10, width=0.5).to(memory_format=LAST)
     exact = copy.deepcopy(model).double()
     layers = seen_by_hooks(model)
@@ -264,7 +264,7 @@ def test_unusual_norms_are_left_to_pytorch():
 
 
 def test_gradients_through_fixed_statistics_come_from_the_layers():
-    """A heat map asks for them."""
+    """A heat map needs them."""
     block = ConvBlock(3, 8).eval()
     batch = images(2, 3, 8, 8, dtype=torch.float32).requires_grad_()
     assert not served(block, batch)
@@ -285,7 +285,7 @@ def test_a_deep_copy_and_an_exported_network_still_work():
         torch.testing.assert_close(exported(batch), model(batch))
 
 
-def test_a_step_passes_over_the_activations_as_often_as_told(monkeypatch):
+def test_a_step_passes_over_the_activations_as_often_as_documented(monkeypatch):
     """Two passes forward and two backward for each of the eight blocks, one more to pool."""
     names = Counter()
     call = Kernels._call
@@ -310,7 +310,7 @@ def allocations(size: int, work: Callable[[], object]) -> int:
     return sum(event.name() == "[memory]" and event.nbytes() >= size for event in events)
 
 
-def test_a_block_allocates_its_outputs_and_nothing_else_of_their_size():
+def test_a_block_allocates_only_its_outputs():
     block, batch = ConvBlock(8, 8), images(32, 8, 16, 16, dtype=torch.float32)
     batch = batch.requires_grad_()
     outputs = []

@@ -1,4 +1,4 @@
-"""Compiling the kernels on this machine: what is kept, what is refused, and how it fails."""
+"""Compiling the kernels on this machine: what is kept, what is refused, and failures."""
 
 import ctypes
 import os
@@ -36,7 +36,7 @@ def cache(tmp_path, monkeypatch) -> Iterator[Path]:
 
 @pytest.fixture
 def compilations(monkeypatch) -> list[str]:
-    """The commands that are run, as they are run."""
+    """The list of commands run so far."""
     commands, run = [], compiling._run
     monkeypatch.setattr(
         compiling, "_run", lambda *given: (commands.append(given[1][-1]), run(*given))
@@ -71,7 +71,7 @@ def test_code_that_others_could_have_written_is_not_opened(cache, compilations, 
     assert len(compilations) == 4
 
 
-def test_a_cache_that_cannot_be_made_is_done_without(tmp_path, monkeypatch):
+def test_without_a_usable_cache_they_are_compiled_for_the_process(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("ONECYCLE_CACHE", str(tmp_path / "file" / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
@@ -80,7 +80,7 @@ def test_a_cache_that_cannot_be_made_is_done_without(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
-def test_a_damaged_library_is_made_anew(cache, compilations, damage):
+def test_a_damaged_library_is_compiled_again(cache, compilations, damage):
     compile_("this cpu")
     [kept] = cache.iterdir()
     content = bytearray(kept.read_bytes())
@@ -110,7 +110,7 @@ def test_a_compiler_that_fails_leaves_nothing_behind(cache, tmp_path, monkeypatc
     assert list(cache.iterdir()) == []
 
 
-def test_what_they_run_on_is_told():
+def test_the_state_says_what_they_run_on():
     cpu = torch.device("cpu")
     assert kernels.state(cpu, "fp32") == "compiled"
     assert kernels.state(torch.device("cuda"), "fp32") == "pytorch (cuda)"
@@ -133,8 +133,8 @@ def test_switched_off_a_training_says_so_and_runs(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_training_on_compiled_kernels_has_nothing_to_say(precision):
-    """Whether the convolutions are compiled too or not."""
+def test_a_training_on_compiled_kernels_needs_no_note(precision):
+    """With and without compiled convolutions."""
     said: list[str] = []
     listener = SimpleNamespace(note=said.append)
     preparation.note_missing_kernels(torch.device("cpu"), precision, listener)
@@ -143,12 +143,12 @@ def test_a_training_on_compiled_kernels_has_nothing_to_say(precision):
 
 @pytest.mark.parametrize("side", ["before", "behind"])
 def test_they_touch_nothing_outside_their_tensors(side):
-    """A process of its own, in which a byte too far is a crash."""
+    """In a separate process, where a byte too far is a crash."""
     done = guarded("within", side)
     assert done.stdout == "within\n", done.stderr
 
 
-def test_a_byte_too_far_would_be_seen():
+def test_a_byte_too_far_would_be_detected():
     assert guarded("too-far", "before").returncode == -signal.SIGSEGV
 
 

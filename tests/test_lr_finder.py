@@ -1,4 +1,4 @@
-"""The range test: no trace, the right rates, errors with remedies; suggestions on known curves."""
+"""The range test: no traces, the right rates, errors with remedies, suggestions on known curves."""
 
 import math
 from copy import deepcopy
@@ -29,7 +29,7 @@ def make(optimizer_class=torch.optim.SGD, **options):
 
 
 def everything(model, optimizer):
-    """A deep copy of all that a range test could change."""
+    """A deep copy of everything that a range test could change."""
     return deepcopy(
         {
             "model": model.state_dict(),
@@ -136,7 +136,7 @@ def test_groups_keep_their_ratio_and_the_largest_follows_the_ramp():
 
 
 def test_accumulation_takes_the_mean_over_its_batches():
-    """Two equal micro-batches must act like one batch of both."""
+    """Two equal micro-batches must have the effect of one batch with both."""
     curves = []
     for accumulate in (1, 2):
         torch.manual_seed(0)
@@ -181,7 +181,7 @@ def test_it_stops_when_the_loss_blows_up_and_at_the_first_that_is_not_finite():
     assert (curve.stopped, len(curve)) == ("non-finite", 3)
 
 
-def test_the_curve_knows_how_many_inputs_a_step_has():
+def test_the_curve_records_the_number_of_inputs_per_step():
     model, optimizer, batches = make()
     test = partial(lr_range_test, model, optimizer, F.cross_entropy, batches, steps=3)
     size = len(batches[0][1])
@@ -213,7 +213,7 @@ def test_the_recommended_rate_is_a_factor_times_the_end_of_the_floor(batch_size,
     assert found.lr_max == pytest.approx(factor * curve.lr[curve.floor_end])
 
 
-def test_no_rate_above_those_tried_is_recommended_where_the_loss_never_rose():
+def test_no_rate_above_those_tried_is_recommended_if_the_loss_never_rose():
     """A short test at a small width: still falling at rate 10, where 25 would diverge."""
     lr = np.logspace(-7, 1, 100)
     loss = 2.3 - np.clip(np.log10(lr / 0.01), 0, None) / 3
@@ -223,7 +223,7 @@ def test_no_rate_above_those_tried_is_recommended_where_the_loss_never_rose():
     assert suggest(replace(curve, stopped="diverged")).lr_max == pytest.approx(25)
 
 
-def test_on_a_flat_curve_the_batch_size_does_not_count():
+def test_on_a_flat_curve_the_batch_size_does_not_matter():
     lr = np.logspace(-7, 1, 100)
     loss = 2.3 + 0.01 * np.random.default_rng(0).normal(size=100) + 0.2 * (lr > 0.1)
     curve = LRCurve(tuple(lr), tuple(loss), batch_size=64)
@@ -232,7 +232,7 @@ def test_on_a_flat_curve_the_batch_size_does_not_count():
     assert suggest(replace(curve, batch_size=0)).lr_max == suggest(curve).lr_max
 
 
-def test_over_repeats_the_recommended_rate_is_read_on_their_mean():
+def test_over_repeats_the_recommended_rate_is_read_from_their_mean():
     curves = [curve_with_minimum_at(0.03, noise=0.05, seed=seed) for seed in range(5)]
     length = min(map(len, curves))
     losses = sum(np.array(curve.loss[:length]) for curve in curves) / 5
@@ -256,7 +256,7 @@ def test_over_repeats_the_recommended_rate_is_read_on_their_mean():
         ("Adadelta", True),
     ],
 )
-def test_the_curve_knows_whether_the_optimizer_is_adaptive(name, adaptive):
+def test_the_curve_records_whether_the_optimizer_is_adaptive(name, adaptive):
     model, _, batches = make()
     optimizer = getattr(torch.optim, name)(model.parameters(), lr=0.1)
     curve = lr_range_test(model, optimizer, F.cross_entropy, batches, steps=3)
@@ -274,7 +274,7 @@ def test_the_curve_knows_whether_the_optimizer_is_adaptive(name, adaptive):
         ({"steps": 1}, InputError, "steps: 1 is too few"),
         ({"frozen": True}, InputError, "model: all parameters are frozen"),
         ({"foreign": True}, InputError, "build it over model.parameters()"),
-        ({"loss_fn": None}, InputError, "give loss_fn and batches"),
+        ({"loss_fn": None}, InputError, "pass loss_fn and batches"),
         ({"nan": True}, TrainingError, "not finite at the first step"),
         ({"validation": []}, InputError, "validation: no batches"),
     ],
@@ -306,7 +306,7 @@ def test_smoothing_is_the_weighted_mean_of_its_formula(values, weight):
 
 
 def test_smoothing_does_not_lag():
-    """Of a symmetric dip, the smoothed minimum is the dip's own; a past-only average comes late."""
+    """The smoothed minimum of a symmetric dip is the dip's; an average of the past alone lags."""
     dip = np.abs(np.arange(101) - 50.0)
     assert int(np.argmin(smooth(dip, 0.9))) == 50
 
@@ -323,7 +323,7 @@ def curve_with_minimum_at(rate: float, *, noise: float = 0.0, seed: int = 0) -> 
 
 @pytest.mark.parametrize("rate", [1e-3, 0.03, 0.3])
 @pytest.mark.parametrize("noise", [0.0, 0.03])
-def test_suggestions_on_a_curve_that_is_known(rate, noise):
+def test_suggestions_on_a_known_curve(rate, noise):
     finding = suggest(curve_with_minimum_at(rate, noise=noise))
     rates = {name: suggestion.lr for name, suggestion in finding.suggestions.items()}
     curve = finding.curves[0]
@@ -356,7 +356,7 @@ def test_noise_moves_the_recommendation_by_less_than_a_factor_of_two():
 
 
 def test_a_flat_curve_is_read_where_it_begins_to_rise():
-    """Too few steps to learn anything: the lowest point is chance, the rise is not."""
+    """Too few steps to learn anything: the lowest point is chance, but the rise is not."""
     lr, found = np.logspace(-7, 1, 100), []
     for seed in range(50):
         noise = np.random.default_rng(seed).normal(0, 0.018, 100)
@@ -382,15 +382,15 @@ def flat_then_blown_up(seed: int, *, back: float, fall: float = 0.0) -> LRCurve:
 
 
 @pytest.mark.parametrize("back", [0.0, -0.03, -0.1])
-def test_a_flat_curve_is_not_read_right_of_a_blow_up_it_came_back_from(back):
+def test_a_flat_curve_is_not_read_to_the_right_of_a_blow_up(back):
     found = [flat_then_blown_up(seed, back=back) for seed in range(50)]
     turns = [curve.lr[curve.turn - 1] for curve in found]
     assert np.mean([0.3 < turn < 3 for turn in turns]) >= 0.9
     assert np.mean([suggest(curve).lr_max < 5 for curve in found]) >= 0.9
 
 
-def test_a_fall_of_a_hundredth_is_no_valley():
-    """It is measurable, and comes from settling the logits: the rate that it ends at is no peak."""
+def test_a_fall_of_a_hundredth_is_not_a_valley():
+    """It is measurable but comes from settling the logits, so its last rate is not a peak."""
     found = [flat_then_blown_up(seed, back=0.0, fall=0.03) for seed in range(50)]
     assert all(curve.is_flat for curve in found)
     assert np.mean([0.3 < suggest(curve).lr_max < 5 for curve in found]) >= 0.9
@@ -398,8 +398,8 @@ def test_a_fall_of_a_hundredth_is_no_valley():
     assert not any(curve.is_flat for curve in clear)
 
 
-def test_readings_stay_left_of_the_blow_up_even_if_the_loss_comes_back_down():
-    """A network that the ramp broke may answer with a low loss again; that is no valley."""
+def test_readings_stay_left_of_the_blow_up_even_if_the_loss_falls_again():
+    """A network that the ramp broke may give a low loss again; that is not a valley."""
     curve = curve_with_minimum_at(0.03)
     tail = tuple(np.logspace(math.log10(curve.lr[-1] * 1.1), 2, 30))
     broken = LRCurve(curve.lr + tail, curve.loss + (0.9,) * 30, "exponential", "completed", 150)
@@ -411,14 +411,14 @@ def test_readings_stay_left_of_the_blow_up_even_if_the_loss_comes_back_down():
     losses=st.lists(st.floats(0, 100), min_size=2, max_size=60),
     ramp=st.sampled_from(["exponential", "linear"]),
 )
-def test_every_curve_gets_an_answer(losses, ramp):
+def test_every_curve_gives_a_finding(losses, ramp):
     lr = tuple(np.logspace(-5, 0, len(losses)))
     finding = suggest(LRCurve(lr, tuple(losses), ramp, "completed", 60))
     rates = [finding.lr_min, finding.lr_max] + [s.lr for s in finding.suggestions.values()]
     assert all(math.isfinite(rate) and rate > 0 for rate in rates)
 
 
-def test_curves_that_tell_little_say_so():
+def test_curves_with_little_information_give_a_warning():
     lr = tuple(np.logspace(-7, 1, 100))
     falling = suggest(LRCurve(lr, tuple(np.linspace(3, 1, 100)), "exponential", "completed", 100))
     assert any("still falling at the last rate" in line for line in falling.warnings)
@@ -455,7 +455,7 @@ def test_repeats_give_median_and_range_and_disagreement_is_named():
 def test_curves_go_to_json_and_back():
     curve = curve_with_minimum_at(0.03, noise=0.01)
     assert LRCurve.from_json(curve.to_json()) == curve
-    with pytest.raises(InputError, match="not one that LRCurve"):
+    with pytest.raises(InputError, match="not a result of LRCurve"):
         LRCurve.from_json({"lr": [1]})
     with pytest.raises(InputError, match="finite"):
         LRCurve((1.0, 2.0), (1.0, math.nan))

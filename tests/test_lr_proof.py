@@ -17,7 +17,7 @@ from onecycle.lr_finder.proof import FACTOR, MOST, expected_cost
     scale=st.floats(0.1, 100),
 )
 def test_it_finds_the_best_of_all_probes_on_a_hill(peak, start, scale):
-    """On one hill, climbing outward must reach what trying every place would."""
+    """On a single hill, climbing outward must find the same as trying every place."""
 
     def hill(lr):
         return -scale * abs(math.log(lr / start, FACTOR) - peak)
@@ -49,7 +49,7 @@ def test_the_rate_moves_away_from_a_neighbour_that_diverged():
     assert 0.1 / FACTOR**0.5 < proof.lr_max < 0.1
 
 
-def test_three_probes_suffice_where_the_suggestion_is_best():
+def test_three_probes_suffice_if_the_suggestion_is_best():
     tried = []
     proof = prove(lambda lr: tried.append(lr) or -abs(math.log(lr / 0.1)), 0.1)
     assert tried == pytest.approx([0.1, 0.1 / 3, 0.3])
@@ -63,7 +63,7 @@ def test_it_gives_up_at_the_most_probes_and_says_that_it_is_not_bracketed():
     assert not proof.bracketed
 
 
-def test_nothing_above_a_divergence_is_tried():
+def test_no_rate_above_a_divergence_is_tried():
     tried = []
 
     def score(lr):
@@ -76,7 +76,7 @@ def test_nothing_above_a_divergence_is_tried():
     assert proof.bracketed
 
 
-def test_of_equals_the_one_nearest_to_the_suggestion_wins():
+def test_among_equals_the_one_nearest_to_the_suggestion_wins():
     assert prove(lambda lr: 0.5, 0.1).lr_max == 0.1
 
 

@@ -41,7 +41,7 @@ def seeded() -> None:
 
 @pytest.fixture
 def entered(monkeypatch) -> list[str]:
-    """The C functions that are called, as they are called."""
+    """The list of C functions called so far."""
     names, call = [], Kernels._call
     monkeypatch.setattr(
         Kernels, "_call", lambda self, name, *rest: (names.append(name), call(self, name, *rest))
@@ -112,7 +112,7 @@ def test_a_mode_sees_every_layer(mode, entered):
     assert not entered
 
 
-def test_a_mode_that_begins_later_sees_the_backward_pass(entered):
+def test_a_mode_entered_later_sees_the_backward_pass(entered):
     block, x = ConvBlock(3, 8, pool=True), batch().requires_grad_()
     output = block(x)
     [expected] = torch.autograd.grad(output.square().sum(), x, retain_graph=True)
@@ -124,7 +124,7 @@ def test_a_mode_that_begins_later_sees_the_backward_pass(entered):
     assert not entered
 
 
-def test_operations_are_counted_as_those_of_the_layers():
+def test_operations_are_counted_as_for_the_layers():
     counts = []
     model = network()
     for each in (model, layers_of(model)):
@@ -134,7 +134,7 @@ def test_operations_are_counted_as_those_of_the_layers():
     assert counts[0] == counts[1] > 0
 
 
-def test_a_default_device_is_no_mode_that_matters(entered):
+def test_a_default_device_is_not_a_mode_that_matters(entered):
     with torch.device("meta"):
         block = ConvBlock(3, 8, pool=True)
     block = block.to_empty(device="cpu").train()
@@ -195,8 +195,8 @@ def test_jit_traces_the_layers():
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_an_export_holds_the_layers_alone(strict):
-    """So that other programs, which have no kernels of ours, can read it."""
+def test_an_export_contains_only_the_layers(strict):
+    """So that other programs, which don't have our kernels, can read it."""
     model, x = network().eval(), batch()
     exported = torch.export.export(model, (x,), strict=strict)
     assert not any("onecycle" in str(node.target) for node in exported.graph.nodes)
@@ -208,7 +208,7 @@ def test_an_export_holds_the_layers_alone(strict):
 
 
 def assert_as_the_layers(work, *, training: bool = False) -> None:
-    """`work` of a network and a batch gives what it gives of the network's layers."""
+    """Check that `work` gives the same on a network and on its layers."""
     model, x = network().double().train(training), batch().double()
     with torch.no_grad():  # statistics that are not 0 and 1, a norm that is not the identity
         for each in model.modules():
@@ -338,7 +338,7 @@ def test_a_hessian():
     assert_close(work(block, x), work(layers_of(block), x))
 
 
-def test_a_graph_can_be_gone_through_twice():
+def test_a_graph_can_be_used_twice():
     block, x = ConvBlock(3, 8, pool=True), batch().requires_grad_()
     output = block(x).sum()
     [first] = torch.autograd.grad(output, x, retain_graph=True)
@@ -351,7 +351,7 @@ def test_a_graph_can_be_gone_through_twice():
 
 @pytest.mark.parametrize("name", ["norm.weight", "conv.weight"])
 @pytest.mark.parametrize("pool", [False, True])
-def test_a_weight_that_is_changed_before_the_backward_pass_is_noticed(name, pool):
+def test_a_weight_changed_before_the_backward_pass_is_detected(name, pool):
     block = ConvBlock(3, 8, pool=pool)
     output = block(batch().requires_grad_())
     with torch.no_grad():
@@ -360,7 +360,7 @@ def test_a_weight_that_is_changed_before_the_backward_pass_is_noticed(name, pool
         output.sum().backward()
 
 
-def test_an_input_that_is_changed_before_the_backward_pass_is_noticed():
+def test_an_input_changed_before_the_backward_pass_is_detected():
     block, x = ConvBlock(3, 8), batch().contiguous(memory_format=LAST)
     output = block(x)
     x.add_(1)
@@ -383,7 +383,7 @@ def test_a_bias_may_be_changed_as_with_the_layers():
 
 @pytest.mark.parametrize("pool", [False, True])
 def test_kept_tensors_may_come_back_in_another_order(pool):
-    """As they do from a disk or from another device."""
+    """As from a disk or from another device."""
     block, x = ConvBlock(3, 8, pool=pool), batch().requires_grad_()
     [expected] = torch.autograd.grad(block(x).square().sum(), x)
     with saved_tensors_hooks(lambda kept: kept.contiguous().clone(), lambda kept: kept):
@@ -404,7 +404,7 @@ def test_checkpointed_blocks(reentrant):
 
 
 class Tagged(Tensor):
-    """A subclass that does nothing but be one."""
+    """A subclass without any changes."""
 
 
 ODD = {
@@ -442,7 +442,7 @@ def attempt(network: nn.Module, x: Tensor, low: bool):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_tensors_give_what_the_layers_give(kind, pool, training, low):
+def test_odd_tensors_give_the_layers_results(kind, pool, training, low):
     block = ConvBlock(3, 8, pool=pool).train(training)
     layers = layers_of(block)
     with torch.set_grad_enabled(training):
@@ -481,7 +481,7 @@ def operator_arguments(pool: bool) -> tuple:
     return x, torch.rand(3).requires_grad_(), torch.rand(3).requires_grad_(), residual, 1e-5, pool
 
 
-def test_the_operators_are_what_torch_library_says_of_them():
+def test_the_operators_pass_pytorchs_own_checks():
     """Their schemas, fake results and gradients, by PyTorch's own check."""
     pool = True
     library = torch.ops.onecycle
@@ -538,7 +538,7 @@ BAD = {
 
 
 def calls():
-    """Each function with its arguments: which of them are activations, and which are vectors."""
+    """Each function with its arguments, divided into activations and vectors."""
     serve = find(torch.float32)
     assert isinstance(serve, Kernels)
     x, other, vector = "x", "other", "vector"
@@ -559,7 +559,7 @@ ALONE = {"moments": {"shape", "smaller"}, "max_pool": {"shape", "smaller"}}
 @pytest.mark.parametrize(
     "name", ["moments", "norm_relu", "gradient_sums", "norm_relu_backward", "max_pool"]
 )
-def test_nothing_that_does_not_fit_reaches_c(name, bad):
+def test_unsuitable_tensors_never_reach_c(name, bad):
     function, kinds = calls()[name]
     function(*map(like, kinds))
     if bad in ALONE.get(name, ()):
@@ -574,7 +574,7 @@ def test_nothing_that_does_not_fit_reaches_c(name, bad):
 
 
 @pytest.mark.parametrize("wrong", ["gradient", "places", "type of places", "size"])
-def test_nothing_that_does_not_fit_the_pooled_size_reaches_c(wrong):
+def test_tensors_unsuitable_for_the_pooled_size_never_reach_c(wrong):
     serve = find(torch.float32)
     assert isinstance(serve, Kernels)
     x, places = serve.max_pool(like("x"))

@@ -1,4 +1,4 @@
-"""Loops that don't fit `loss_fn` and `batches`: they work, or one line shows `step=`."""
+"""Loops that don't fit `loss_fn` and `batches` work, or one line shows how to use `step=`."""
 
 import ast
 import copy
@@ -30,7 +30,7 @@ def tried(batches, *, model=None, optimizer=torch.optim.SGD, loss_fn=F.cross_ent
 
 
 def shown_step(message):
-    """The step in a message, as Python; only its last words may go on in prose."""
+    """The step in a message, as Python code; prose may follow only its last words."""
     code = re.search(r"def step\(i\): .+", message)[0].split(", where ")[0]
     return ast.parse(code)
 
@@ -55,7 +55,9 @@ def shown_step(message):
     ],
 )
 @pytest.mark.parametrize("as_validation", [False, True])
-def test_a_batch_that_is_no_pair_is_named_with_a_step_that_fits(batch, named, shown, as_validation):
+def test_a_batch_that_is_not_a_pair_is_named_with_a_suitable_step(
+    batch, named, shown, as_validation
+):
     options = {"validation": [batch]} if as_validation else {}
     with pytest.raises(InputError, match="^batches: a batch is ") as caught:
         tried([(x, y)] * 3 if as_validation else [batch] * 3, **options)
@@ -68,7 +70,7 @@ def test_a_batch_that_is_no_pair_is_named_with_a_step_that_fits(batch, named, sh
 
 
 @pytest.mark.parametrize("batches", [[Pair(x, y)] * 3, [[x, y]] * 3, ((x, y) for _ in range(9))])
-def test_pairs_of_every_kind_are_taken(batches):
+def test_pairs_of_every_kind_are_accepted(batches):
     assert len(tried(batches)) == 5
 
 
@@ -83,7 +85,7 @@ class Needy(nn.Linear):
 
 
 class Sam(torch.optim.SGD):
-    """Evaluates the loss twice a step, and says so late."""
+    """Evaluates the loss twice per step, which shows late."""
 
     def step(self, closure=None):
         assert closure is not None, "give a closure"
@@ -119,7 +121,7 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("what", MISFITS)
-def test_a_loop_of_another_kind_ends_in_one_line_and_no_trace(what):
+def test_a_different_kind_of_loop_gives_one_line_and_leaves_no_trace(what):
     options, named = MISFITS[what]
     model = copy.deepcopy(options.get("model", nn.Linear(5, 3)))
     before = copy.deepcopy(model.state_dict())
@@ -133,13 +135,13 @@ def test_a_loop_of_another_kind_ends_in_one_line_and_no_trace(what):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_a_mistake_that_pytorch_explains_keeps_its_error_and_gets_a_note():
+def test_an_error_that_pytorch_explains_is_kept_and_gets_a_note():
     with pytest.raises(RuntimeError, match="mat1 and mat2") as caught:
         tried([(x[:, :4], y)] * 3)
     assert "pass step=" in "".join(caught.value.__notes__)
 
 
-def test_an_error_of_a_later_step_is_the_callers_own():
+def test_an_error_in_a_later_step_is_passed_on():
     calls = []
 
     def loss(output, target):
@@ -153,7 +155,7 @@ def test_an_error_of_a_later_step_is_the_callers_own():
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_an_error_of_the_loader_is_the_loaders_own():
+def test_an_error_in_the_loader_is_passed_on():
     def failing():
         raise ValueError("row 3")
         yield
@@ -163,7 +165,7 @@ def test_an_error_of_the_loader_is_the_loaders_own():
     assert not isinstance(caught.value, InputError)
 
 
-def test_devices_that_differ_are_named():
+def test_different_devices_are_named():
     with pytest.raises(InputError, match=r"inputs are on meta, the model is on cpu; .* step="):
         tried([(x.to("meta"), y.to("meta"))] * 3, loss_fn=lambda o, t: o.sum().to("cpu"))
 
@@ -184,7 +186,7 @@ def test_a_model_without_values_is_refused():
         (iter([(x, y)]), "batches: 1 gave a loss"),
     ],
 )
-def test_what_is_no_supply_of_batches_is_refused(batches, message):
+def test_arguments_that_do_not_supply_batches_are_refused(batches, message):
     with pytest.raises(InputError, match=message):
         tried(batches)
 
@@ -223,7 +225,7 @@ def test_a_step_may_return_its_loss_in_any_form(what):
         ("0.5", "step: it returned a str"),
     ],
 )
-def test_what_is_no_loss_is_named(returned, message):
+def test_results_that_are_not_a_loss_are_named(returned, message):
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(InputError, match=message):
@@ -234,17 +236,17 @@ def test_what_is_no_loss_is_named(returned, message):
     ("step", "message"),
     [
         (lambda: 1.0, r"must take one argument, .* step=lambda i: train_step\(\)"),
-        (2.0, "step: a float can't be called; give def step"),
+        (2.0, "step: a float can't be called; pass def step"),
     ],
 )
-def test_what_is_no_step_is_named(step, message):
+def test_arguments_that_are_not_a_step_are_named(step, message):
     model = nn.Linear(2, 2)
     with pytest.raises(InputError, match=message):
         lr_range_test(model, torch.optim.SGD(model.parameters(), lr=0.1), step=step)
 
 
-def test_the_step_that_is_shown_for_dicts_and_for_closures_works():
-    """The examples in the messages, run as they stand."""
+def test_the_proposed_steps_for_dicts_and_closures_work():
+    """The examples in the messages run unchanged."""
     model = nn.Linear(5, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(InputError) as caught:

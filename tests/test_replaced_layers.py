@@ -43,7 +43,7 @@ class OwnNorm(nn.BatchNorm2d):
 
 
 def wider(x: Tensor) -> Tensor:
-    """Eight channels of six."""
+    """Eight channels, made from six."""
     return torch.cat((x, x[:, :2]), 1)
 
 
@@ -150,11 +150,11 @@ CHANGES: dict[str, Change] = {
 
 STILL_AS_BUILT = {"pool: gone", "conv: other channels", "conv: other channels in",
                   "norm: other channels", "conv: in float64", "norm: in float64"}  # fmt: skip
-"""The layers are a block's; whether they fit each other and the batch is seen later."""
+"""The layers belong to a block; whether they fit each other and the batch shows later."""
 
 
 def run(network: Callable[[Tensor], Tensor], batch: Tensor, *, training: bool, gradients: bool):
-    """Output, gradients of the batch and of all parameters, and buffers; or what was raised."""
+    """Output, gradients of the batch and of all parameters, and buffers; or the error raised."""
     network.train(training)
     batch = batch.clone().requires_grad_(gradients)
     try:
@@ -195,14 +195,14 @@ def batch() -> Tensor:
 
 
 @pytest.mark.parametrize("pool", [False, True])
-def test_a_block_as_it_was_built(batch, pool):
+def test_an_unchanged_block(batch, pool):
     block = ConvBlock(6, 8, pool=pool)
     assert is_as_built(block)
     assert_same(block, batch)
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_block_gives_what_its_layers_give(batch, change):
+def test_a_changed_block_gives_its_layers_result(batch, change):
     torch.manual_seed(0)
     block = ConvBlock(6, 8, pool=True)
     CHANGES[change](block)
@@ -211,7 +211,7 @@ def test_a_changed_block_gives_what_its_layers_give(batch, change):
 
 
 def test_conv_and_norm_fused_for_evaluation():
-    """What a network is often made of before it is used."""
+    """As networks are often prepared for use."""
     block, batch = ConvBlock(6, 8).eval(), torch.randn(2, 6, 8, 8)
     with torch.no_grad():
         expected = block(batch)
@@ -261,7 +261,7 @@ def test_a_hook_on_a_layer_sees_it_run(batch, kind, name):
     assert seen == ["seen"]
 
 
-def test_a_hook_that_is_always_called_sees_a_layer_that_fails(batch):
+def test_an_always_called_hook_sees_a_layer_that_fails(batch):
     block, seen = ConvBlock(6, 8), []
     block.norm.register_forward_hook(lambda *_: seen.append("seen"), always_call=True)
     with pytest.raises(ValueError, match="more than 1 value"):
@@ -285,8 +285,8 @@ def test_a_hook_on_all_modules_sees_every_layer(batch, kind):
 
 
 @fault("a layer of a block is replaced or changed, or a hook wants to see it")
-def test_a_heat_map_is_of_the_network_that_was_evaluated():
-    """With gradients and without, an evaluation gives the same, whatever a block's layers are."""
+def test_a_heat_map_shows_the_network_that_was_evaluated():
+    """An evaluation gives the same with and without gradients, for any layers of a block."""
     torch.manual_seed(0)
     model = CustomResNet(classes=10, width=0.1)
     model.prep.relu = nn.LeakyReLU(0.5)
@@ -335,7 +335,7 @@ def at_an_odd_address(shape: tuple[int, ...]) -> Tensor:
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("kind", RESIDUALS)
-def test_a_residual_of_any_shape_is_added_as_pytorch_adds_it(kind, training, pool):
+def test_a_residual_of_any_shape_is_added_as_in_pytorch(kind, training, pool):
     block, batch = ConvBlock(6, 8, pool=pool).train(training), torch.randn(4, 6, 8, 8)
     layers = nn.Sequential(*copy.deepcopy(list(block)))
     context: AbstractContextManager = nullcontext() if training else torch.no_grad()

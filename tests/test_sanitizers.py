@@ -25,7 +25,7 @@ PLANTED = {
     "a row too many": (ROWS, ROWS.replace("<", "<=")),
     "a number too large": ("(M + BLOCK_ROWS - 1) / BLOCK_ROWS", "(M + INT64_MAX) / BLOCK_ROWS"),
 }
-"""Faults put into kernels.c, to see that each is caught."""
+"""Faults planted in kernels.c; each must be caught."""
 
 REPORTED = {"a row too many": "AddressSanitizer", "a number too large": "signed integer overflow"}
 

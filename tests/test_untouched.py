@@ -1,4 +1,4 @@
-"""What a training step can change beyond weights and momentum, and a range test gives back."""
+"""A range test restores everything that a training step can change besides weights and momentum."""
 
 import array
 import contextlib
@@ -45,7 +45,7 @@ def ramped(model, optimizer=None, loss_fn=F.cross_entropy, batches=None, **optio
 
 
 class Odd(nn.Module):
-    """Changes itself in forward, in the way that `change` says."""
+    """Changes itself in `forward`, by the function `change`."""
 
     def __init__(self, change):
         super().__init__()
@@ -119,7 +119,7 @@ class Renamed(Odd):
 
 
 def record(thing):
-    """Everything in a module, with the identity of its tensors and of its modules."""
+    """Everything in a module, including the identity of its tensors and modules."""
     kept = []
     for module in thing.modules():
         kept.append((id(module), type(module), list(vars(module))))
@@ -160,8 +160,8 @@ def test_what_a_module_does_to_itself_is_undone(what):
     assert record(model) == snapshot
 
 
-def test_parameters_of_the_optimizer_alone_are_given_back():
-    """Backbone and head apart, one of them handed over, and a plain tensor that belongs to none."""
+def test_parameters_that_only_the_optimizer_has_are_restored():
+    """Only one of backbone and head is passed, and a plain tensor belongs to neither."""
     back, head, shift = nn.Linear(5, 8), nn.Linear(8, 3), torch.zeros(3, requires_grad=True)
     groups = [{"params": back.parameters(), "lr": 0.01}, {"params": [*head.parameters(), shift]}]
     optimizer = torch.optim.Adam(groups, lr=0.1)
@@ -185,8 +185,8 @@ def test_parameters_of_the_optimizer_alone_are_given_back():
 
 
 @pytest.mark.parametrize("stop", [lambda: None])
-def test_what_a_step_of_ones_own_refers_to_is_given_back(stop):
-    """A generator and a critic with optimizers of their own, an average, a schedule, draws."""
+def test_objects_that_an_own_step_refers_to_are_restored(stop):
+    """A generator and a critic with their own optimizers, an average, a schedule, random draws."""
     torch.manual_seed(0)
     critic, maker = nn.Linear(5, 1), nn.Linear(2, 5)
     of_critic, of_maker = (torch.optim.Adam(net.parameters(), lr=0.01) for net in (critic, maker))
@@ -261,7 +261,7 @@ class Centers(nn.Module):
 
 
 class RunningLoss:
-    """A loss that is no module and has a memory."""
+    """A loss with a state that is not a module."""
 
     def __init__(self):
         self.scale, self.weights = 1.0, torch.ones(3)
@@ -273,7 +273,7 @@ class RunningLoss:
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_loss_with_a_state_gets_it_back(inside):
+def test_the_state_of_a_loss_is_restored(inside):
     model, loss, running = nn.Linear(5, 3), Centers(), RunningLoss()
     optimizer = torch.optim.SGD([*model.parameters(), *loss.parameters()], lr=0.1)
     before = copy.deepcopy(loss.state_dict())
@@ -285,7 +285,7 @@ def test_a_loss_with_a_state_gets_it_back(inside):
 
 
 class Outside(nn.Module):
-    """Its state lies where Python's attributes don't reach."""
+    """Its state is not in Python attributes."""
 
     STORE = {}  # noqa: RUF012 - a store of the class, on purpose
 
@@ -304,7 +304,7 @@ class Outside(nn.Module):
         return x
 
 
-def test_extra_state_is_given_back():
+def test_extra_state_is_restored():
     model = nn.Sequential(Outside(), nn.Linear(5, 3))
     before = copy.deepcopy(model.state_dict())
     ramped(model)
@@ -312,7 +312,7 @@ def test_extra_state_is_given_back():
 
 
 @pytest.mark.parametrize("wrap", [parametrizations.weight_norm, parametrizations.spectral_norm])
-def test_parametrized_layers_are_given_back(wrap):
+def test_parametrized_layers_are_restored(wrap):
     torch.manual_seed(0)
     model = nn.Sequential(wrap(nn.Linear(5, 4)), nn.ReLU(), nn.Linear(4, 3))
     before = copy.deepcopy(model.state_dict())
@@ -344,7 +344,7 @@ def test_lazy_layers_are_lazy_again_and_train_as_without_the_test():
     same(trained_after(False, build), trained_after(True, build))
 
 
-def test_torchscript_is_given_back():
+def test_torchscript_is_restored():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         model = torch.jit.script(nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)))
@@ -355,7 +355,7 @@ def test_torchscript_is_given_back():
 
 @pytest.mark.faults
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_compiled_network_is_given_back():
+def test_a_compiled_network_is_restored():
     inner = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3))
     before = copy.deepcopy(inner.state_dict())
     ramped(torch.compile(inner, backend="eager"), steps=3)
@@ -363,7 +363,7 @@ def test_a_compiled_network_is_given_back():
 
 
 class Ahead(torch.optim.Optimizer):
-    """Wraps another optimizer, with slow weights and a count of its own (as Lookahead does)."""
+    """Wraps another optimizer, with its own slow weights and counter (like Lookahead)."""
 
     def __init__(self, base):
         self.base, self.count, self.slow = base, 0, {}
@@ -380,7 +380,7 @@ class Ahead(torch.optim.Optimizer):
         return self.base.step(closure)
 
 
-def test_an_optimizer_with_more_than_groups_and_state_is_given_back():
+def test_an_optimizer_with_more_than_groups_and_state_is_restored():
     model = nn.Linear(5, 3)
     base = torch.optim.Adam(model.parameters(), lr=0.1)
     optimizer = Ahead(base)
@@ -391,7 +391,7 @@ def test_an_optimizer_with_more_than_groups_and_state_is_given_back():
     assert base.param_groups[0]["lr"] == 0.1
 
 
-def test_a_group_that_a_step_adds_is_taken_away_again():
+def test_a_group_that_a_step_adds_is_removed_again():
     model, late = nn.Linear(5, 3), nn.Linear(5, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     groups = optimizer.param_groups
@@ -407,7 +407,7 @@ def test_a_group_that_a_step_adds_is_taken_away_again():
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD])
-def test_a_rate_that_is_a_tensor_stays_the_same_tensor(kind):
+def test_a_tensor_rate_stays_the_same_tensor(kind):
     model, lr, seen = nn.Linear(5, 3), torch.tensor(0.1), []
     optimizer = kind(model.parameters(), lr=lr)
     loss = lambda o, t: seen.append(lr.item()) or F.cross_entropy(o, t)  # noqa: E731
@@ -417,7 +417,7 @@ def test_a_rate_that_is_a_tensor_stays_the_same_tensor(kind):
     assert lr.item() == pytest.approx(0.1)
 
 
-def test_the_scaler_is_as_new():
+def test_the_scaler_is_restored():
     model, scaler = nn.Linear(5, 3), torch.amp.GradScaler("cpu", init_scale=8.0)
     ramped(model, scaler=scaler)
     assert (scaler._scale, scaler._init_scale, dict(scaler._per_optimizer_states)) == (
@@ -427,7 +427,7 @@ def test_the_scaler_is_as_new():
     )
 
 
-def test_further_objects_are_given_back_on_request():
+def test_further_objects_are_restored_on_request():
     class Trainer:
         def __init__(self, net):
             self.net, self.count = net, 0
@@ -455,7 +455,7 @@ def test_further_objects_are_given_back_on_request():
 
 
 class Stepper:
-    """A step as a method or as an object; what it trains lies in its attributes."""
+    """A step as a method or as an object; its attributes have the objects that it trains."""
 
     def __init__(self):
         self.nets = {"back": nn.Linear(5, 4), "head": nn.Linear(4, 3)}
@@ -477,7 +477,7 @@ class Stepper:
     "form",
     [lambda s: s, lambda s: s.step, lambda s: partial(s.step, scale=2.0), lambda s: lambda i: s(i)],
 )
-def test_a_step_is_searched_whatever_its_form(form):
+def test_a_step_of_any_form_is_searched(form):
     stepper = Stepper()
     back, head = stepper.nets["back"], stepper.nets["head"]
     before = copy.deepcopy(back.state_dict())
@@ -486,7 +486,7 @@ def test_a_step_is_searched_whatever_its_form(form):
 
 
 class Noisy(Dataset):
-    """Draws from generators of its own, and counts."""
+    """Draws from its own generators, and counts."""
 
     def __init__(self):
         self.torch, self.new = torch.Generator().manual_seed(1), np.random.default_rng(2)
@@ -528,7 +528,7 @@ def run_of(loader):
 
 @pytest.mark.parametrize("kind", LOADERS)
 @pytest.mark.parametrize("as_validation", [False, True])
-def test_a_loader_hands_out_what_it_would_have_without_the_test(kind, as_validation):
+def test_a_loader_gives_the_same_batches_as_without_the_test(kind, as_validation):
     runs = []
     for tested in (False, True):
         loader = LOADERS[kind](Noisy())
@@ -539,7 +539,7 @@ def test_a_loader_hands_out_what_it_would_have_without_the_test(kind, as_validat
     assert runs[0] == runs[1]
 
 
-def test_counters_of_data_sets_and_samplers_are_given_back():
+def test_counters_of_data_sets_and_samplers_are_restored():
     data = Noisy()
     sampler = DistributedSampler(data, num_replicas=2, rank=0, seed=3)
     loader = DataLoader(data, 4, sampler=sampler)
@@ -555,7 +555,7 @@ def test_counters_of_data_sets_and_samplers_are_given_back():
     assert (sampler.epoch, data.calls, data.weights.sum().item()) == (0, 0, 40)
 
 
-def test_large_data_is_not_copied_and_a_change_to_it_is_told():
+def test_large_data_is_not_copied_and_a_change_to_it_is_reported():
     class Large(Noisy):
         def __init__(self):
             super().__init__()
@@ -569,7 +569,7 @@ def test_large_data_is_not_copied_and_a_change_to_it_is_told():
         return 1.0
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.warns(UserWarning, match=r"not given back as it was: step: data.large \(written"):
+    with pytest.warns(UserWarning, match=r"could not restore step: data.large \(changed"):
         lr_range_test(model, optimizer, step=step, steps=3)
 
 
@@ -592,8 +592,8 @@ def resized_for_good():
     same(before, model[0].lin.state_dict())
 
 
-def test_what_cannot_be_put_back_is_named_after_all_else_is_back():
-    with pytest.warns(UserWarning, match=r": model.0.sizes \(its shape became \(7,\)\); load it"):
+def test_what_cannot_be_restored_is_named_after_everything_else_is_restored():
+    with pytest.warns(UserWarning, match=r"model.0.sizes \(its shape became \(7,\)\); load it"):
         resized_for_good()
 
 
@@ -617,7 +617,7 @@ def test_an_interrupted_step_leaves_no_trace(error):
     assert not optimizer.state
 
 
-def test_ctrl_c_while_things_are_put_back_waits_for_the_end(monkeypatch):
+def test_ctrl_c_while_restoring_waits_for_the_end(monkeypatch):
     model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before, stopped = copy.deepcopy(model.state_dict()), []
@@ -637,7 +637,7 @@ def test_ctrl_c_while_things_are_put_back_waits_for_the_end(monkeypatch):
     same(before, model.state_dict())
 
 
-def test_memory_of_only_one_copy_is_used():
+def test_only_one_copy_is_made():
     model = nn.Linear(1000, 500)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     copies = []
@@ -650,8 +650,8 @@ def test_memory_of_only_one_copy_is_used():
             assert sum(copies) == sum(p.numel() for p in model.parameters())
 
 
-def test_memory_that_can_only_be_read_is_not_written_to(tmp_path):
-    """Weights that lie in a file opened for reading: a write would end the process."""
+def test_read_only_memory_is_not_written_to(tmp_path):
+    """Weights in a file opened read-only: a write would end the process."""
     path = tmp_path / "weights.bin"
     path.write_bytes(np.arange(15, dtype=np.float32).tobytes())
     array_of_file = np.memmap(path, np.float32, "r", shape=(3, 5))
@@ -673,7 +673,7 @@ class Counting(IterableDataset):
             yield torch.randn(5), index % 3
 
 
-def test_workers_end_with_the_test_and_persistent_ones_go_on_with_their_epoch():
+def test_workers_end_with_the_test_and_persistent_ones_continue_their_epoch():
     multiprocessing = torch.multiprocessing
     data = TensorDataset(torch.randn(40, 5), torch.arange(40) % 3)
     loader = DataLoader(data, 4, num_workers=1, persistent_workers=True)
@@ -703,7 +703,7 @@ def failing_later():
     return loss
 
 
-def test_an_iterable_is_started_only_when_a_batch_is_needed_and_ended():
+def test_an_iterable_is_started_on_demand_and_ended():
     starts, ends = [], []
 
     class Stream:
@@ -722,7 +722,7 @@ def test_an_iterable_is_started_only_when_a_batch_is_needed_and_ended():
         assert (len(starts), len(ends)) == (expected, expected)
 
 
-def test_an_iterator_ends_the_curve_and_stays_the_callers():
+def test_an_iterator_ends_the_curve_and_stays_usable():
     def generate():
         yield from pairs(9)
 

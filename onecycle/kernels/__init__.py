@@ -1,12 +1,12 @@
 """Batch norm, ReLU and max pooling on the CPU in few passes: C functions called on tensors.
 
 They are compiled on first use, by the machine's own C compiler (see `compiling`), into one library
-per element type. Where that fails, `find` says why and the network runs on PyTorch's operations.
+per element type. If that fails, `find` gives the reason and PyTorch's operations are used.
 
 Activations are tensors B C H W in channels_last order, of bfloat16, float32 or float64. `scale_C`
 and the other vectors over channels are float32, or float64 for float64 activations. Each function
-checks types, shapes and memory of all that it hands to C. Nothing here is known to autograd;
-`operators` makes PyTorch operators of it.
+checks types, shapes and memory of everything that it passes to C. Autograd does not see these
+functions; `operators` turns them into PyTorch operators.
 
 Shapes: B batch, C channels, H height, W width, M = B * H * W rows of channels.
 """
@@ -26,15 +26,15 @@ from onecycle.kernels.calling import call, check
 from onecycle.kernels.compiling import take_notes as take_notes
 
 SWITCH = "ONECYCLE_KERNELS"
-"""Environment variable: `off` leaves everything to PyTorch's operations."""
+"""Environment variable: with `off`, PyTorch's operations are used for everything."""
 
 ELEMENTS = {torch.bfloat16: "BF16", torch.float32: "FLOAT", torch.float64: "DOUBLE"}
-"""Element types there are kernels for, and their names in the C source."""
+"""The element types with kernels, and their names in the C source."""
 
 
 @cache
 def find(dtype: torch.dtype | None) -> "Kernels | str":
-    """The kernels for activations of `dtype`, or why there are none, in a few words."""
+    """The kernels for activations of `dtype`, or the reason in a few words why there are none."""
     if os.environ.get(SWITCH, "").lower() in ("off", "0"):
         return f"switched off by {SWITCH}"
     if dtype not in ELEMENTS:
@@ -50,7 +50,7 @@ def find(dtype: torch.dtype | None) -> "Kernels | str":
 def state(device: torch.device, precision: str) -> str:
     """What a training's blocks run on: `compiled`, or `pytorch` with the reason in brackets.
 
-    In bf16 `compiled, convolutions too` where the CPU has AMX.
+    In bf16 on a CPU with AMX, `compiled, convolutions too`.
     """
     if device.type != "cpu":
         return f"pytorch ({device.type})"
@@ -63,9 +63,9 @@ def state(device: torch.device, precision: str) -> str:
 
 @dataclass(frozen=True)
 class Kernels:
-    """The C functions, as functions of tensors. What they compute is told in `kernels.c`.
+    """The C functions, as functions of tensors. `kernels.c` describes what they compute.
 
-    All raise ValueError where a tensor is not of the type, shape or order in memory that they take.
+    All raise ValueError if a tensor has the wrong type, shape or memory order.
     """
 
     library: ctypes.CDLL
@@ -80,7 +80,7 @@ class Kernels:
         """Mean and biased variance of each channel, float64 2 C."""
         rows, channels = self._rows(x_BCHW)
         if not rows:
-            raise ValueError("there is no mean of no values")
+            raise ValueError("an empty batch has no mean")
         moments_2C = torch.empty(2, channels, dtype=torch.float64, device="cpu")
         room = self._sums(rows, channels)
         self._call("moments", x_BCHW, rows, channels, room, moments_2C)
@@ -89,7 +89,7 @@ class Kernels:
     def norm_relu(
         self, x_BCHW: Tensor, scale_C: Tensor, shift_C: Tensor, added_BCHW: Tensor | None = None
     ) -> Tensor:
-        """Give relu(x * scale + shift), plus `added` where it is given."""
+        """relu(x * scale + shift), plus `added` unless it is None."""
         rows = self._rows(x_BCHW, added_BCHW)
         self._vectors(x_BCHW, scale_C, shift_C)
         y_BCHW = self._activations(*x_BCHW.shape)
@@ -104,7 +104,7 @@ class Kernels:
         shift_C: Tensor,
         mean_C: Tensor,
     ) -> Tensor:
-        """Sums over the rows of g and of g * (x - mean), float64 2 C; g: gradient before ReLU."""
+        """Row sums of g and of g * (x - mean), float64 2 C; g is the gradient before the ReLU."""
         rows, channels = self._rows(x_BCHW, gradient_BCHW)
         vectors = (scale_C, shift_C, mean_C)
         self._vectors(x_BCHW, *vectors)
@@ -121,7 +121,7 @@ class Kernels:
         slope_C: Tensor,
         offset_C: Tensor,
     ) -> Tensor:
-        """Give scale * g + slope * x + offset, with g as above."""
+        """The sum scale * g + slope * x + offset, with g as above."""
         rows = self._rows(x_BCHW, gradient_BCHW)
         vectors = (scale_C, shift_C, slope_C, offset_C)
         self._vectors(x_BCHW, *vectors)
@@ -130,7 +130,7 @@ class Kernels:
         return dx_BCHW
 
     def max_pool(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The maximum of 2 x 2 pixels, and the place of each among the four, uint8 in [0, 3]."""
+        """The maxima of 2 x 2 pixels, and their places among the four, uint8 in [0, 3]."""
         self._rows(x_BCHW)
         batch, channels, height, width = x_BCHW.shape
         y_BCHW = self._activations(batch, channels, height // 2, width // 2)
@@ -146,9 +146,9 @@ class Kernels:
         size: tuple[int, int],
         *vectors_C: Tensor,
     ) -> Tensor:
-        """`norm_relu_backward` carried on to the `size` (H, W) before `max_pool` gave `x_BCHW`.
+        """`norm_relu_backward` followed by the backward pass of the `max_pool` that gave `x_BCHW`.
 
-        The vectors are scale, shift, slope and offset.
+        `size` is (H, W) before pooling. The vectors are scale, shift, slope and offset.
         """
         self._rows(x_BCHW, gradient_BCHW)
         scale_C, shift_C, slope_C, offset_C = vectors_C
@@ -167,7 +167,7 @@ class Kernels:
         return dx_BCHW
 
     def _rows(self, x_BCHW: Tensor, other_BCHW: Tensor | None = None) -> tuple[int, int]:
-        """Rows and channels of activations, which are checked; the other's must be the same."""
+        """Rows and channels of activations, which are checked; `other` must have the same."""
         if x_BCHW.ndim != 4:
             raise ValueError(f"kernels take activations B C H W, not {tuple(x_BCHW.shape)}")
         check(x_BCHW, self.dtype, *x_BCHW.shape)
@@ -184,7 +184,7 @@ class Kernels:
         return _activations(*shape_BCHW, dtype=self.dtype)
 
     def _sums(self, rows: int, channels: int) -> Tensor:
-        """Room for the sums of each block of rows."""
+        """An empty tensor for the sums of each block of rows."""
         blocks = -(-rows // self.library.block_rows())
         return torch.empty(blocks, 2, channels, dtype=self.real, device="cpu")
 

@@ -1,9 +1,9 @@
 """Convolutions 3 x 3 on AMX, the matrix unit of newer Xeons: C functions called on tensors.
 
-oneDNN, which PyTorch calls, goes along the rows of an image, and on small maps its tiles stay
-nearly empty; its gradient of the weights is slower than AMX allows at any size. Here tiles go along
-the images of a batch (see `convolution.c`). Nothing here is known to autograd; `operators` makes a
-PyTorch operator of it.
+PyTorch calls oneDNN, whose tiles run along the rows of an image. On small maps they stay nearly
+empty, and its gradient of the weights is slower than AMX allows at any size. Here tiles run along
+the images of a batch (see `convolution.c`). Autograd does not see these functions; `operators`
+turns them into PyTorch operators.
 
 Shapes: B batch, C channels in, K channels out, H height, W width.
 """
@@ -21,13 +21,13 @@ from onecycle.kernels import compiling, isa
 from onecycle.kernels.calling import call, check
 
 TILE_CHANNELS = 16
-"""Channels in and out have to be multiples of this for a gradient of the weights, and of twice this
-for a convolution."""
+"""Input and output channels must be multiples of this for a gradient of the weights, and of twice
+this for a convolution."""
 
 
 @cache
 def find() -> "Convolutions | str":
-    """The convolutions, or why there are none, in a few words."""
+    """The convolutions, or the reason in a few words why they are not available."""
     if "amx_bf16" not in runtime.cpu_flags():
         return "no AMX"
     if variable := isa.without_amx():
@@ -43,7 +43,7 @@ def find() -> "Convolutions | str":
 class Convolutions:
     """The C functions, as functions of bfloat16 tensors in channels_last order.
 
-    All raise ValueError where a tensor is not of the type, shape or order in memory that they take.
+    All raise ValueError if a tensor has the wrong type, shape or memory order.
     """
 
     library: ctypes.CDLL
@@ -54,10 +54,10 @@ class Convolutions:
         Args:
             x_BCHW: C (mirrored: K) channels, a multiple of 32.
             weight_KC33: K and C multiples of 32.
-            mirrored: give the gradient of the input instead, from that of the output: B C H W.
+            mirrored: return the gradient of the input, B C H W, from the gradient of the output.
 
         Raises:
-            MemoryError: there is no room for a copy of 32 images per thread.
+            MemoryError: there is no memory for a copy of 32 images per thread.
         """
         outputs, inputs = _channels(weight_KC33)
         packed = torch.empty(weight_KC33.numel(), dtype=torch.bfloat16, device="cpu")
@@ -74,10 +74,10 @@ class Convolutions:
 
         Args:
             x_BCHW: the convolution's input; C a multiple of 16.
-            gradient_BKHW: of its output; K a multiple of 16.
+            gradient_BKHW: the gradient of its output; K a multiple of 16.
 
         Raises:
-            MemoryError: there is no room for some packed images per thread (1 MB).
+            MemoryError: there is no memory for some packed images per thread (1 MB).
         """
         inputs, outputs = x_BCHW.shape[1], gradient_BKHW.shape[1]
         _check_multiples(TILE_CHANNELS, inputs, outputs)
@@ -98,7 +98,7 @@ class Convolutions:
 
 
 def _channels(weight_KC33: Tensor) -> tuple[int, int]:
-    """Channels out and in of checked weights."""
+    """Output and input channels of the weights, which are checked."""
     outputs, inputs = weight_KC33.shape[:2]
     check(weight_KC33, torch.bfloat16, outputs, inputs, 3, 3)
     _check_multiples(2 * TILE_CHANNELS, outputs, inputs)
@@ -111,7 +111,7 @@ def _check_multiples(step: int, *channels: int) -> None:
 
 
 def _images(x_BCHW: Tensor, channels: int) -> tuple[int, int, int]:
-    """Number, height and width of checked images, of which there is at least a pixel."""
+    """Number, height and width of the images, which are checked and have at least one pixel."""
     if x_BCHW.ndim != 4 or not x_BCHW.numel():
         raise ValueError(f"a convolution takes images B C H W, not {tuple(x_BCHW.shape)}")
     batch, _, height, width = x_BCHW.shape

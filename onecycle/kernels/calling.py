@@ -1,4 +1,4 @@
-"""Calling a C function on tensors: nothing gets an address that was not checked."""
+"""Call C functions on tensors; every address is checked first."""
 
 import ctypes
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 PLAIN = (Tensor, nn.Parameter)
-"""Exact types: a subclass may have no memory, as fake tensors don't, or a meaning of its own."""
+"""Exact types: a subclass may have no memory (fake tensors), or a different meaning."""
 
 
 def _plain_keys() -> frozenset[int]:
-    """Of a tensor on the CPU, and of one made in inference mode."""
+    """Dispatch keys of a tensor on the CPU, and of one made in inference mode."""
     with torch.inference_mode():
         inference = torch.empty(0, device="cpu")
     with torch.inference_mode(mode=False):
@@ -24,11 +24,11 @@ _PLAIN_KEYS = _plain_keys()
 def call(library: ctypes.CDLL, name: str, *arguments: Tensor | int | None) -> int:
     """Call a function of pointers and int64 with tensors and numbers; None is a null pointer.
 
-    Shapes and types are the caller's to check, with `check`.
+    The caller must check shapes and types, with `check`.
 
     Raises:
-        ValueError: a tensor is of a subclass, not dense, not on the CPU, or lies at no address that
-            its elements can have; or it has four dimensions and is not channels_last.
+        ValueError: a tensor is of a subclass, not dense, not on the CPU, or not aligned to its
+            elements; or it has four dimensions and is not channels_last.
     """
     function = library[name]
     function.restype = ctypes.c_int64
@@ -36,10 +36,10 @@ def call(library: ctypes.CDLL, name: str, *arguments: Tensor | int | None) -> in
 
 
 def check(tensor: Tensor | None, dtype: torch.dtype, *shape: int) -> None:
-    """Refuse a tensor of another type or shape. None, a null pointer, is let through.
+    """Reject a tensor of another type or shape. None, for a null pointer, is accepted.
 
     Raises:
-        ValueError: it differs.
+        ValueError: type or shape differs.
     """
     if tensor is not None and (tensor.dtype != dtype or tensor.shape != shape):
         raise ValueError(
@@ -49,10 +49,10 @@ def check(tensor: Tensor | None, dtype: torch.dtype, *shape: int) -> None:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is its values in memory on the CPU, and nothing else.
+    """Whether a tensor is nothing but values in memory on the CPU.
 
-    Its dispatch keys say what more there is to it: another device or layout, a lazy conjugate or
-    sign, a batch or a level of a transform, a subclass in Python.
+    Its dispatch keys show everything else: another device or layout, a lazy conjugate or sign, a
+    batch or a level of a transform, a subclass in Python.
     """
     keys = torch._C._dispatch_keys(tensor).raw_repr() if type(tensor) in PLAIN else None
     return keys in _PLAIN_KEYS
@@ -61,14 +61,14 @@ def is_plain(tensor: Tensor) -> bool:
 def in_rows(tensor: Tensor) -> Tensor:
     """The same values B C H W, dense in channels_last order at an address that C can read.
 
-    Without a copy where they are so already.
+    They are copied only if necessary.
     """
     tensor = tensor.contiguous(memory_format=torch.channels_last)
     return tensor if is_aligned(tensor) else tensor.clone()
 
 
 def is_aligned(tensor: Tensor) -> bool:
-    """Whether a dense tensor lies where its elements may; x86 reads others, but C must not."""
+    """Whether a dense tensor is aligned to its elements; x86 allows other addresses, C doesn't."""
     return tensor.data_ptr() % tensor.element_size() == 0
 
 

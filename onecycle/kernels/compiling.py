@@ -1,10 +1,10 @@
-"""Compiling the C source on this machine, once, and opening what came of it. No torch.
+"""Compile the C source once on this machine, and open the library. No torch.
 
-The compiled library lies in the user's cache under a name that holds everything it depends on: the
-source, the compiler, its flags and the CPU. It is code, so it is opened only if nobody but the user
-(or root) could have written it; a cache that others can write is passed over, and that is said.
+The compiled library is kept in the user's cache. Its name is a hash of everything it depends on:
+source, compiler, flags and CPU. It is code, so it is opened only if no one but the user (or root)
+could have written it. A cache that others can write to is not used, and a note says so.
 
-A compiler that is missing, can't be started, fails, or takes too long is passed over for the next.
+If a compiler is missing, can't be started, fails, or takes too long, the next one is tried.
 """
 
 import ctypes
@@ -36,7 +36,7 @@ CONVOLUTION = Path(__file__).with_name("convolution.c")
 """Needs a CPU with AMX."""
 
 EXPORTED = {NORMS: "block_rows", CONVOLUTION: "allowed"}
-"""A function of each source. A library without it was made by something that is no compiler."""
+"""A function of each source. A library without it was not made by a C compiler."""
 
 FLAGS = (
     "-O3",
@@ -52,41 +52,41 @@ COMPILERS = ("gcc", "cc", "clang")
 """Tried in this order, after `$CC`."""
 
 LONGEST = 40.0
-"""Seconds that one call of a compiler may take. It takes one or two."""
+"""Most seconds for one call of a compiler. It usually takes one or two."""
 
 SECONDS = 90.0
-"""Seconds for all compilers together, as each may hang."""
+"""Most seconds for all compilers together, because each may hang."""
 
 VERSION_SECONDS = 10.0
-"""Seconds that a compiler has to say its version."""
+"""Most seconds for a compiler to report its version."""
 
 Command = tuple[str, ...]
-"""A compiler: a program, perhaps with arguments, as in `ccache gcc`."""
+"""A compiler: a program, possibly with arguments, as in `ccache gcc`."""
 
 _notes: list[str] = []
 _hung: set[Command] = set()
 
 
 def take_notes() -> list[str]:
-    """What a user should know about the compiling done in this process; each line once."""
+    """Notes for the user on the compilations of this process; each line is returned once."""
     taken = list(dict.fromkeys(_notes))
     _notes.clear()
     return taken
 
 
 def library(source: Path, cpu: str, *macros: str) -> ctypes.CDLL:
-    """The functions of one source, compiled if they are not in the cache yet.
+    """The library of one source, compiled if it is not in the cache yet.
 
     Args:
         source: `NORMS` or `CONVOLUTION`.
-        cpu: what tells this CPU from others; code for another one may not run here.
-        macros: names defined for the compiler.
+        cpu: the identity of this CPU; code for another one may not run here.
+        macros: names to define for the compiler.
 
     Raises:
         KernelsUnavailable: there is no compiler, or none makes a library that can be opened.
     """
     if platform.system() != "Linux":
-        raise KernelsUnavailable(f"not tried on {platform.system()} yet")
+        raise KernelsUnavailable(f"not supported on {platform.system()}")
     reasons: list[str] = []
     job = _Job(source, cpu, macros, until=time.monotonic() + SECONDS)
     for compiler in _compilers(reasons):
@@ -94,17 +94,17 @@ def library(source: Path, cpu: str, *macros: str) -> ctypes.CDLL:
             found = _made_by(compiler, job)
         except KernelsUnavailable as reason:
             reasons.append(str(reason))
-        except OSError as error:  # it can't be started, or there is no room for what it makes
+        except OSError as error:  # it can't be started, or the disk is full
             reasons.append(f"{shlex.join(compiler)}: {error.strerror or error}")
         else:
-            _notes.extend(f"kernels: {reason}; {compiler[0]} serves instead" for reason in reasons)
+            _notes.extend(f"kernels: {reason}; {compiler[0]} is used instead" for reason in reasons)
             return found
     raise KernelsUnavailable("; ".join(dict.fromkeys(reasons)) or "no C compiler found (gcc)")
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What is to be compiled, and by when on the clock of `time.monotonic`."""
+    """What to compile, and the deadline on the clock of `time.monotonic`."""
 
     source: Path
     cpu: str
@@ -113,7 +113,7 @@ class _Job:
 
 
 def _compilers(reasons: list[str]) -> Iterator[Command]:
-    """`$CC` and the usual ones, as far as they are there; adds to `reasons` why `$CC` is not."""
+    """The available ones of `$CC` and the usual compilers; why `$CC` isn't goes to `reasons`."""
     given, own = os.environ.get("CC", ""), []
     try:
         own = shlex.split(given)
@@ -131,7 +131,7 @@ def _compilers(reasons: list[str]) -> Iterator[Command]:
 
 
 def _made_by(compiler: Command, job: _Job) -> ctypes.CDLL:
-    """The library by this compiler: kept in the cache, made there, or made for this process."""
+    """The compiler's library: from the cache, compiled into it, or compiled for this process."""
     name = f"kernels-{_key(compiler, job)}.so"
     folder, problems = _folder()
     if folder is not None:
@@ -146,25 +146,24 @@ def _made_by(compiler: Command, job: _Job) -> ctypes.CDLL:
                     _notes.extend(f"kernels: {p}; they are kept in '{folder}'" for p in problems)
                 return found
             problems.append(f"others can write to '{place}'")
-        except OSError as error:  # it can't be written, or not be opened there
+        except OSError as error:  # it can't be written, or can't be opened there
             problems.append(f"'{folder}' can't be used ({error.strerror or error})")
     with tempfile.TemporaryDirectory(prefix="onecycle-") as private:
         _compile(compiler, job, place := Path(private) / name)
-        found = _open(place, job)  # stays open when its file is gone
-    _notes.extend(f"kernels: {p}; {ANEW}" for p in problems)
+        found = _open(place, job)  # stays open after its file is removed
+    _notes.extend(f"kernels: {p}; {NOT_CACHED}" for p in problems)
     return found
 
 
-ANEW = (
-    "they are compiled anew by every process; set ONECYCLE_CACHE to a folder that only you can "
-    "write to"
+NOT_CACHED = (
+    "every process compiles them again; set ONECYCLE_CACHE to a folder that only you can write to"
 )
 
 
 def _folder() -> tuple[Path | None, list[str]]:
-    """Where compiled code may be kept, if anywhere, and why not elsewhere.
+    """The folder for compiled code, if there is one, and why other folders can't be used.
 
-    That is the cache, or the user's own default one if others can write to the cache.
+    It is the cache, or the user's default cache if others can write to the cache.
     """
     problems = []
     try:
@@ -180,10 +179,10 @@ def _folder() -> tuple[Path | None, list[str]]:
 
 
 def _problem(folder: Path, *, mend: bool) -> str | None:
-    """Why compiled code can't be kept in a folder, which is made if it isn't there.
+    """Why compiled code can't be kept in a folder, which is created if needed.
 
-    A folder that an earlier version made under a umask of 002 is writable by the user's group:
-    with `mend` that is taken back.
+    A folder that an earlier version made under a umask of 002 is writable by the user's group;
+    with `mend` that permission is removed.
     """
     try:
         make_folder(folder)
@@ -213,7 +212,7 @@ def _key(compiler: Command, job: _Job) -> str:
 
 @cache
 def _version(compiler: Command) -> bytes:
-    """What it says of itself; one that fails here may still compile."""
+    """The compiler's version text; a compiler that fails here may still compile."""
     with tempfile.TemporaryFile() as said:
         _ended(compiler, ("--version",), VERSION_SECONDS, stdout=said)
         said.seek(0)
@@ -221,19 +220,21 @@ def _version(compiler: Command) -> bytes:
 
 
 def _compile(compiler: Command, job: _Job, place: Path) -> None:
-    """Compile beside `place`, then rename, so that a library is there whole or not at all."""
+    """Compile to a temporary file, then rename it to `place`: no partial library is ever seen."""
     partial = place.with_name(f"{place.name}.{secrets.token_hex(4)}.tmp")
     compiled = partial.with_suffix(".o")
     try:
         defined = [f"-D{name}" for name in job.macros]
         source = ("-c", str(job.source), "-o", str(compiled))
         _run(compiler, (*FLAGS, *defined, *source), job.until)
-        # Linked without OpenMP's library: the one that PyTorch has loaded serves, with its threads.
+        # Linked without OpenMP's library: PyTorch has loaded it already, and its threads are used.
         _run(compiler, ("-shared", str(compiled), "-o", str(partial)), job.until)
         if not partial.is_file():
             raise KernelsUnavailable(f"{shlex.join(compiler)} made nothing")
         code = partial.read_bytes()
-        partial.write_bytes(code + hashlib.sha256(code).digest())  # nobody reads behind the code
+        partial.write_bytes(
+            code + hashlib.sha256(code).digest()
+        )  # the loader ignores bytes after the code
         partial.chmod(0o700)
         _open(partial, job)
         partial.replace(place)
@@ -243,7 +244,7 @@ def _compile(compiler: Command, job: _Job, place: Path) -> None:
 
 
 def _is_whole(place: Path) -> bool:
-    """Whether `place` is there and ends with its checksum; a torn library would crash us."""
+    """Whether `place` exists and ends with its checksum; a torn library would crash the process."""
     if not place.exists():
         return False
     content = place.read_bytes()
@@ -278,8 +279,8 @@ def _ended(
 ) -> int:
     """The exit code of a compiler, whose output goes to files.
 
-    It has a process group of its own, all of which ends with it: a compiler starts others, and a
-    pipe would be waited for as long as one of these has it open.
+    It has its own process group, which is ended with it: a compiler starts other programs, and we
+    would wait for a pipe as long as one of them has it open.
     """
     process = subprocess.Popen(
         (*compiler, *arguments),
@@ -304,7 +305,7 @@ OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether nobody but this user and root can have written `path`."""
+    """Whether only this user or root can have written `path`."""
     status = path.stat()
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & OTHERS
 
@@ -314,7 +315,7 @@ def _open(place: Path, job: _Job) -> ctypes.CDLL:
 
     Raises:
         OSError: it can't be opened.
-        KernelsUnavailable: it is not what the source should give.
+        KernelsUnavailable: it lacks the function of its source.
     """
     found = ctypes.CDLL(str(place), mode=os.RTLD_NOW)
     if not hasattr(found, EXPORTED[job.source]):

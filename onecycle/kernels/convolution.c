@@ -1,14 +1,14 @@
 /* Convolutions 3 x 3 with padding 1 on AMX, the matrix unit of newer Xeons, in bfloat16.
 
    A tile of AMX holds 16 rows of 64 bytes, and one instruction multiplies 16 x 32 by 32 x 16 values
-   and adds the product to 16 x 16 floats. The tiles here go along the images of a batch, at one
+   and adds the product to 16 x 16 floats. The tiles here run along the images of a batch, at one
    pixel. So a small map fills them as well as a large one, every tap of the filter reads the same
-   packed pixels, and what lies beyond the border is left out, not multiplied by zero: at 4 x 4
-   pixels that is 44 of 144 products.
+   packed pixels, and pixels beyond the border are left out instead of multiplied by zero: at 4 x 4
+   pixels these are 44 of 144 products.
 
-   Activations lie in memory as B H W C (channels_last), weights as K 3 3 C; C and K are multiples
-   of 32, or of 16 where only `weight_gradient` is asked for. All sums are taken in an order that
-   depends on the shape alone, not on the number of threads. */
+   Activations are B H W C in memory (channels_last), weights are K 3 3 C; C and K are multiples of
+   32, or of 16 if only `weight_gradient` is used. All sums are taken in an order that depends on the
+   shape alone, not on the number of threads. */
 
 #include <immintrin.h>
 #include <stdint.h>
@@ -24,7 +24,7 @@ typedef uint16_t element; /* a bfloat16 */
 #define IMAGES 32 /* images side by side */
 #define TAPS 9
 
-/* Of one visit to the sums of a gradient: channels of either kind, and pixels. Sized so that the
+/* Input or output channels, and pixels, of one visit to the sums of a gradient. Sized so that the
    packed pixels and the sums stay in a second-level cache of 2 MB. */
 #define BLOCK 128
 #define PIXELS 32
@@ -47,7 +47,7 @@ typedef struct {
 /* Asks Linux to let this process use the tiles; 0 if it does not. */
 int64_t allowed(void) { return !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA); }
 
-/* Eight full tiles for this thread; `former` takes what it had, for `give_back`. */
+/* Eight full tiles for this thread; `former` receives its old shapes, for `give_back`. */
 static void take_tiles(tile_shapes *former) {
     tile_shapes full = {.palette = 1};
     for (int i = 0; i < 8; i++) {
@@ -67,7 +67,7 @@ static void give_back(const tile_shapes *former) {
 
 /* ----------------------------------------------------------------------------------- packing */
 
-/* 16 values of two rows, value by value: the order in which AMX multiplies. NULL is zeros. */
+/* 16 values of two rows, interleaved: the order in which AMX multiplies. NULL stands for zeros. */
 static inline __m512i interleaved(const element *one, const element *two) {
     __m512i low = _mm512_setzero_si512(), high = low;
     if (one) low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)one));
@@ -75,7 +75,7 @@ static inline __m512i interleaved(const element *one, const element *two) {
     return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
-/* 16 x 16 words, rows to columns. */
+/* Transpose 16 x 16 words. */
 static inline void transpose(__m512i row[16]) {
     __m512i t[16];
     for (int i = 0; i < 8; i++) {
@@ -136,7 +136,7 @@ typedef struct {
     int64_t blocks_K, blocks_C, slabs;
 } work;
 
-/* One thread's room, and the block it is at. */
+/* One thread's buffers, and its current block. */
 typedef struct {
     element *left, *right; /* [groups][rows][W][tiles_K] and [groups][kept][W][tiles_C] tiles */
     float *sums;           /* [3 rows of the filter][tiles_K][tiles_C][3] tiles */
@@ -150,13 +150,13 @@ static work plan(int64_t B, int64_t H, int64_t W, int64_t C, int64_t K) {
     the.kept = smaller(the.rows + 2, H);
     the.blocks_K = parts(K, BLOCK);
     the.blocks_C = parts(C, BLOCK);
-    /* Enough to do for some dozens of threads. */
+    /* Enough work for some dozens of threads. */
     int64_t wanted = parts(32, the.blocks_K * the.blocks_C);
     the.slabs = smaller(wanted, parts(B, IMAGES * the.groups));
     return the;
 }
 
-/* How many slabs of images there are, for the caller, who makes room for the sums of each. */
+/* Number of slabs of images, for the caller, who allocates the sums of each. */
 int64_t slabs(int64_t B, int64_t H, int64_t W, int64_t C, int64_t K) {
     return plan(B, H, W, C, K).slabs;
 }
@@ -194,7 +194,8 @@ static void pack_group(const work *the, const room *my, int64_t group, int64_t i
     _tile_dpbf16ps(0, 6, before);                                                                  \
     _tile_dpbf16ps(1, 6, at);
 
-/* Adds a row of W pixels of the gradient, times those of x at it and on both sides. */
+/* Adds the product of a row of W pixels of the gradient with those of x at the same places and on
+   both sides. */
 static inline void add_row(const element *left, int64_t left_pixel, const element *right,
                            int64_t right_pixel, int64_t W) {
     _tile_loadd(6, left, 64);
@@ -265,7 +266,7 @@ static void sum_slab(const work *the, const room *my, int64_t slab) {
         }
 }
 
-/* The sums from tiles into their places of K 3 3 C. */
+/* Writes the sums from tiles to their places in K 3 3 C. */
 static void write_sums(const work *the, const room *my, float *out) {
     const float *from = my->sums;
     for (int64_t row = 0; row < 3; row++)
@@ -302,8 +303,8 @@ static void add_up(const float *restrict partial, int64_t slabs, int64_t size,
     }
 }
 
-/* total[K][3][3][C]: the gradient of the weights. `partial` has room for `slabs` of it, and is
-   `total` itself if that is one. Gives 0, or 1 if there was no memory. */
+/* total[K][3][3][C]: the gradient of the weights. `partial` has room for one per slab, and is
+   `total` itself if there is one slab. Returns 0, or 1 if there was no memory. */
 int64_t weight_gradient(const element *x, const element *gradient, int64_t B, int64_t H, int64_t W,
                         int64_t C, int64_t K, float *partial, float *total) {
     work the = plan(B, H, W, C, K);
@@ -373,7 +374,7 @@ static void pack_images(const element *x, int64_t present, int64_t pixels, int64
         }
 }
 
-/* Adds 32 images x 32 inputs a step, times the weights of 32 outputs, to tiles 0 to 3. */
+/* Adds 32 images x 32 inputs per step, times the weights of 32 outputs, to tiles 0 to 3. */
 static inline void add_tap(const element *images, const element *weights, int64_t apart,
                            int64_t deep) {
     const element *below = images + deep * TILE;
@@ -389,7 +390,7 @@ static inline void add_tap(const element *images, const element *weights, int64_
     }
 }
 
-/* Rounds tiles 0 to 3 and writes them to y, the place of the first image's 32 channels. */
+/* Rounds tiles 0 to 3 and writes them to y, the address of the first image's 32 channels. */
 static inline void write_outputs(element *y, int64_t apart, int64_t present) {
     float sums[4][SUMS] __attribute__((aligned(64)));
     _tile_stored(0, sums[0], 64);
@@ -424,7 +425,7 @@ static void convolve_images(const element *images, const element *weights, eleme
         }
 }
 
-/* y[B][H][W][N] of x[B][H][W][D] and packed weights. Gives 0, or 1 if there was no memory. */
+/* y[B][H][W][N] from x[B][H][W][D] and packed weights. Returns 0, or 1 if there was no memory. */
 int64_t convolve(const element *x, const element *weights, element *y, int64_t B, int64_t H,
                  int64_t W, int64_t D, int64_t N, int64_t threads) {
     int64_t blocks = parts(B, IMAGES), deep = D / 32, failed = 0;

@@ -1,10 +1,10 @@
-"""The newest instructions that oneDNN may use, by the variables that it reads. No torch."""
+"""The newest instruction set that oneDNN may use, from the variables that it reads. No torch."""
 
 import os
 from collections.abc import Mapping
 
 VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-"""The older name counts where the newer one is not set, or empty."""
+"""The second, older name counts if the first is not set, or empty."""
 
 BELOW_AMX = frozenset(
     """
@@ -12,11 +12,11 @@ BELOW_AMX = frozenset(
     avx512_core_fp16 avx10_1_512 avx10_2_512 avx10_1 avx10_2
     """.split()
 )
-"""The values, in any case, that exclude AMX. oneDNN ignores what it does not know."""
+"""The values, in lower or upper case, that exclude AMX. oneDNN ignores unknown values."""
 
 
 def without_amx(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The variable by which the user has switched AMX off, or None."""
+    """The variable with which the user has switched AMX off, or None."""
     for variable in VARIABLES:
         if value := environment.get(variable):
             return variable if value.lower() in BELOW_AMX else None

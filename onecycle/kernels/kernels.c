@@ -1,17 +1,17 @@
 /* Batch norm, ReLU and max pooling, forward and backward, in as few passes over the activations as
-   there can be. On a CPU these passes wait for memory, so that a pass saved is time saved.
+   possible. On a CPU these passes wait for memory, so each pass saved saves time.
 
    Compiled once per element type, by `compiling.py`:
      ELEMENT_BF16    elements are bfloat16, arithmetic is float
      ELEMENT_FLOAT   both are float
      ELEMENT_DOUBLE  both are double: for gradient checks
 
-   Activations lie in memory as rows of C channels (B H W C, which PyTorch calls channels_last), M
-   rows in all. `scale` and `shift` turn a value x into its normalized one, x * scale + shift, whose
-   sign is that of the ReLU's input; the backward passes compute it again instead of storing it.
+   Activations are M rows of C channels in memory (B H W C, which PyTorch calls channels_last).
+   `scale` and `shift` normalize a value x to x * scale + shift, the input of the ReLU. The backward
+   passes compute it again instead of storing it.
 
-   Sums are taken over blocks of BLOCK_ROWS rows, whatever the number of threads, so that a result
-   does not depend on it. The caller adds the blocks up, in order. */
+   Sums are taken over blocks of BLOCK_ROWS rows, so that a result does not depend on the number of
+   threads. The caller adds the blocks up, in order. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -67,12 +67,12 @@ static inline int exceeds(order one, order other) { /* NaN exceeds every number 
 
 static inline int64_t smaller(int64_t one, int64_t other) { return one < other ? one : other; }
 
-/* Rows per block of the sums, for the caller, who makes room for them. */
+/* Rows per block of the sums, for the caller, who allocates them. */
 int64_t block_rows(void) { return BLOCK_ROWS; }
 
-/* Puts together mean and sum of squared distances to it of the rows so far, and those of more rows,
-   `m` and `q` (Chan, Golub and LeVeque, 1983). `share` is the new rows' part of all, `weight` is that
-   times the number of rows so far. */
+/* Merges the mean and the sum of squared deviations of the rows so far with those of more rows, `m`
+   and `q` (Chan, Golub and LeVeque, 1983). `share` is the new rows' share of all rows, and `weight`
+   is `share` times the number of rows so far. */
 #define MERGE(m, q)                                                                                \
     do {                                                                                           \
         real delta = (m) - mean[c];                                                                \
@@ -80,11 +80,11 @@ int64_t block_rows(void) { return BLOCK_ROWS; }
         square[c] += (q) + delta * delta * weight;                                                 \
     } while (0)
 
-/* The mean of each channel over rows [row, end), and the sum of squared distances to it.
+/* The mean of each channel over the rows, and the sum of squared deviations from it.
 
-   Each eight rows have a mean of their own, so that no value measures the others: neither values far
-   from zero nor an outlier, wherever it lies, costs more than its own rounding. Only what all rows
-   have in common, the first one's value, is taken off before. */
+   Each group of eight rows has its own mean, so that no value affects the precision of the others:
+   values far from zero, or an outlier anywhere, cost no more than their own rounding. Only the first
+   row's value, which all rows have in common, is subtracted before. */
 static void block_moments(const element *restrict x, int64_t rows, int64_t C, real *restrict mean,
                           real *restrict square) {
     memset(mean, 0, C * sizeof(real));
@@ -115,9 +115,9 @@ static void block_moments(const element *restrict x, int64_t rows, int64_t C, re
     }
 }
 
-/* result[0][c] and result[1][c]: mean and biased variance of each channel over M rows. `blocks` is
-   room for two vectors of each block of rows: its mean, as a distance to its first row, and sum of
-   squares. They are put together one after the other, whatever the number of threads. */
+/* result[0][c] and result[1][c]: mean and biased variance of each channel over M rows. `blocks` has
+   room for two vectors per block of rows: its mean, relative to its first row, and its sum of
+   squares. They are merged in order, whatever the number of threads. */
 void moments(const element *restrict x, int64_t M, int64_t C, real *restrict blocks,
              double *restrict result) {
     int64_t count = (M + BLOCK_ROWS - 1) / BLOCK_ROWS;
@@ -145,7 +145,7 @@ void moments(const element *restrict x, int64_t M, int64_t C, real *restrict blo
     for (int64_t c = 0; c < C; c++) square[c] /= M;
 }
 
-/* y = relu(x * scale + shift), plus `added` where that is not NULL. NaN stays NaN. */
+/* y = relu(x * scale + shift), plus `added` if that is not NULL. NaN stays NaN. */
 void norm_relu(const element *restrict x, const element *restrict added, element *restrict y,
                int64_t M, int64_t C, const real *restrict scale, const real *restrict shift) {
 #pragma omp parallel for schedule(static)
@@ -169,7 +169,7 @@ void norm_relu(const element *restrict x, const element *restrict added, element
     }
 }
 
-/* The gradient before the ReLU: the one after it where its input was above zero. */
+/* The gradient before the ReLU: the one after it if the input was above zero, else 0. */
 static inline real passed(element gradient, real x, real scale, real shift) {
     return x * scale + shift > 0 ? widen(gradient) : 0;
 }
@@ -243,8 +243,8 @@ static void pool_pixel(const element *restrict p0, const element *restrict p1,
     }
 }
 
-/* Maximum of 2 x 2 pixels with stride 2, and which of the four it was; of equal ones the first. A
-   last row or column that has no partner is left out, as PyTorch does. */
+/* Maximum of 2 x 2 pixels with stride 2, and which of the four it was (the first of equal ones). A
+   last row or column without a partner is left out, as in PyTorch. */
 void max_pool(const element *restrict x, int64_t B, int64_t H, int64_t W, int64_t C,
               element *restrict y, uint8_t *restrict place) {
     int64_t h = H / 2, w = W / 2;
@@ -259,8 +259,8 @@ void max_pool(const element *restrict x, int64_t B, int64_t H, int64_t W, int64_
     }
 }
 
-/* `norm_relu_backward` and the backward pass of `max_pool` in one. `x` is pooled, `dx` is not, and
-   comes filled with zeros where H or W is odd. */
+/* `norm_relu_backward` and the backward pass of `max_pool` in one. `x` is pooled; `dx` is not, and
+   must be filled with zeros if H or W is odd. */
 void pool_norm_relu_backward(const element *restrict gradient, const element *restrict x,
                              const uint8_t *restrict place, element *restrict dx, int64_t B,
                              int64_t H, int64_t W, int64_t C, const real *restrict scale,

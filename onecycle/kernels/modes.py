@@ -1,4 +1,4 @@
-"""Whether PyTorch is doing more than computing: modes, levels, transforms, tracing, compiling."""
+"""Whether PyTorch does more than compute: modes, levels, transforms, tracing, compiling."""
 
 import torch
 from torch import overrides
@@ -8,12 +8,12 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 
 def active() -> bool:
-    """Whether anything wants to see, replace or differentiate the single operations.
+    """Whether anything must see, replace or differentiate the single operations.
 
-    `torch.device` as a context, or as the default device, only says where new tensors go.
+    `torch.device` as a context, or as the default device, only decides where new tensors go.
     """
     return (
-        torch.compiler.is_compiling()  # the first, so that nothing below is compiled
+        torch.compiler.is_compiling()  # first, so that nothing below is compiled
         or is_in_torch_dispatch_mode()
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0

@@ -1,4 +1,4 @@
-"""LR range test on any model, and what its curve suggests."""
+"""LR range test for any model, and learning rates suggested by its curve."""
 
 from onecycle.lr_finder.curve import LRCurve, smooth
 from onecycle.lr_finder.proof import Probe, Proof, prove

@@ -1,4 +1,4 @@
-"""Containers and attributes as they were: the same objects in the same places."""
+"""Restore containers and attributes: the same objects in the same places."""
 
 import array
 from collections import OrderedDict, deque
@@ -14,9 +14,9 @@ _ABSENT = object()
 
 
 def undo_of(container: Any) -> Undo | None:
-    """What puts a mutable container's own entries back; None for anything else.
+    """A function that restores a mutable container's own entries; None for other objects.
 
-    The entries themselves are not copied. Nothing is written where nothing has changed.
+    The entries themselves are not copied. Unchanged entries are not written to.
     """
     for kind, undo in _KINDS.items():
         if isinstance(container, kind):
@@ -25,7 +25,7 @@ def undo_of(container: Any) -> Undo | None:
 
 
 def undo_attributes(holder: Any) -> Undo | None:
-    """What puts an object's attributes and class back; None where it has no attributes."""
+    """A function that restores an object's attributes and class; None if it has no attributes."""
     undo: list[Undo] = []
     if isinstance(getattr(holder, "__dict__", None), dict):
         undo.append(_of_dict(vars(holder)))
@@ -118,7 +118,7 @@ def _of_ndarray(values: np.ndarray) -> Undo:
     def restore() -> None:
         if values.shape != before.shape:
             raise ValueError(f"its shape became {values.shape}")
-        if values.flags.writeable:  # else nobody has written to it
+        if values.flags.writeable:  # else it can't have changed
             values[...] = before
 
     return restore

@@ -1,4 +1,4 @@
-"""The loss over a ramp of learning rates, and its smoothing without lag."""
+"""The loss over a ramp of learning rates, and lag-free smoothing."""
 
 import math
 from collections.abc import Sequence
@@ -11,22 +11,22 @@ import numpy as np
 from onecycle.errors import InputError
 
 SMOOTHING = 0.8
-"""Weight of a neighbour against the point itself; about 9 steps then share in a smoothed value."""
+"""Weight of a neighbour relative to the point; about 9 steps contribute to a smoothed value."""
 
 KERNEL_NORM = math.sqrt(
     ((1 - SMOOTHING) / (1 + SMOOTHING)) ** 2 * (1 + SMOOTHING**2) / (1 - SMOOTHING**2)
 )
-"""Standard error of a smoothed value over that of a reading: the norm of the weights."""
+"""Ratio of a smoothed value's standard error to a reading's: the norm of the weights."""
 
 RISE = 6.0
 """Standard errors that count as a measurable rise."""
 
 BLOW_UP = 12.0
-"""Standard deviations of a reading above the start at which it says no more than that it blew up.
+"""Standard deviations above the start at which a reading counts as a blow-up and is capped.
 One such reading does not make a measurable rise of the smoothed loss; two neighbours do."""
 
 LITTLE = 0.02
-"""A fall by a smaller share of the starting loss than this shows no learning."""
+"""A fall by less than this share of the starting loss does not count as learning."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class LRCurve:
         loss: mean loss of each step's batch before its update.
         ramp: `exponential` (equal factors between steps) or `linear` (equal differences).
         stopped: why the ramp ended: `completed`, `diverged`, `non-finite` or `out of batches`.
-        planned: steps that were asked for.
+        planned: number of steps requested.
         adaptive: whether the optimizer scales its updates by past gradients, as Adam does.
-        batch_size: inputs per step; 0 where not known.
+        batch_size: inputs per step; 0 if not known.
         optimizer: name and settings of the optimizer at the last step, without its rate.
     """
 
@@ -66,15 +66,15 @@ class LRCurve:
 
     @cached_property
     def smoothed(self) -> np.ndarray:
-        """The loss smoothed over both neighbours' sides, float64; see `smooth`.
+        """The loss smoothed in both directions, float64; see `smooth`.
 
-        Readings above `ceiling` count as `ceiling`, lest a blow-up reach back into the valley.
+        Readings above `ceiling` count as `ceiling`, so that a blow-up can't distort the valley.
         """
         return smooth(np.minimum(self.loss, self.ceiling))
 
     @cached_property
     def start(self) -> float:
-        """The loss before learning: median over the first fifth of the steps, at least 3."""
+        """The loss before learning: the median of the first fifth of the steps, at least 3."""
         return float(np.median(self.loss[: max(3, len(self) // 5)]))
 
     @cached_property
@@ -88,8 +88,8 @@ class LRCurve:
     def noise(self) -> float:
         """Standard error of a smoothed value.
 
-        From the differences of neighbouring readings, which a slow trend hardly changes, up to the
-        lowest point (at least over half of the curve), by the median absolute deviation.
+        It is the median absolute deviation of differences between neighbouring readings, which a
+        slow trend hardly changes, up to the lowest point (at least over half of the curve).
         """
         count = max(len(self) // 2, int(np.argmin(self.smoothed)) + 1, 3)
         differences = np.abs(np.diff(self.loss[:count]))
@@ -97,10 +97,10 @@ class LRCurve:
 
     @cached_property
     def turn(self) -> int:
-        """Index from which on the loss stands measurably above its start; the length if never.
+        """The first index with a loss measurably above the start; the length if there is none.
 
-        What lies right of it is past the valley. A network that the ramp has broken may well answer
-        with a low loss again.
+        Everything to the right of it is past the valley. A network that the ramp has broken may
+        well give a low loss again.
         """
         fall = self.start - float(np.min(self.smoothed))
         ceiling = max(self.ceiling, self.start + BLOW_UP * self.noise / KERNEL_NORM)
@@ -121,17 +121,17 @@ class LRCurve:
 
     @property
     def is_flat(self) -> bool:
-        """Whether the loss never fell below its start by more than noise or first trifles do."""
+        """Whether the loss never fell clearly below its start: by more than noise and `LITTLE`."""
         fall = self.start - float(self.smoothed[self.minimum])
         return fall < max(RISE * self.noise, LITTLE * abs(self.start))
 
     @cached_property
     def floor_end(self) -> int:
-        """Index of the last reading left of the turn that can't be told from the valley's floor.
+        """Index of the last reading left of the turn that still lies on the valley's floor.
 
-        On a clear curve the floor is the minimum, give or take twice the noise. On a flat one the
-        lowest point is chance; the floor is the middle of all readings, and its end is where the
-        loss begins to rise, which is all that such a curve can tell.
+        On a clear curve the floor is the minimum plus or minus twice the noise. On a flat one the
+        lowest point is chance, so the floor is the middle of all readings. Its end is where the
+        loss begins to rise, the only information in such a curve.
         """
         left = self.smoothed[: self.turn]
         bound = left[self.minimum] + 2 * self.noise
@@ -146,12 +146,12 @@ class LRCurve:
         return np.log10(rates) if self.ramp == "exponential" else rates
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; `from_json` reads it back equal. `smoothed` is added for readers."""
+        """A JSON object, which `from_json` reads back. `smoothed` is included for information."""
         return {**asdict(self), "smoothed": [float(value) for value in self.smoothed]}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """The curve that `to_json` wrote.
+        """The curve from the JSON object of `to_json`.
 
         Raises:
             InputError: a key is missing, or the numbers do not make a curve.
@@ -168,15 +168,15 @@ class LRCurve:
                 optimizer=dict(values.get("optimizer", {})),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"curve: not one that LRCurve.to_json wrote: {error}") from None
+            raise InputError(f"curve: not a result of LRCurve.to_json: {error}") from None
 
 
 def smooth(values: Sequence[float] | np.ndarray, weight: float = SMOOTHING) -> np.ndarray:
     """A two-sided exponential average: no lag, and no bias at the ends.
 
-    Each value becomes the mean of all, those k steps away weighted `weight ** k`. An average over
-    the past alone lags `weight / (1 - weight)` steps behind; this one looks both ways, and dividing
-    by the weights that are really there corrects the bias at both ends.
+    Each value becomes the weighted mean of all, with weight `weight ** k` at a distance of k steps.
+    An average of the past alone lags `weight / (1 - weight)` steps behind; this one uses both
+    sides. Dividing by the sum of the available weights corrects the bias at both ends.
 
     Args:
         values: evenly spaced readings.
@@ -190,7 +190,7 @@ def smooth(values: Sequence[float] | np.ndarray, weight: float = SMOOTHING) -> n
 
 
 def _running(values: np.ndarray, weight: float) -> np.ndarray:
-    """Exponentially weighted sums over the past, the present included."""
+    """Exponentially weighted sums over the past, including the present."""
     sums, total = np.empty_like(values), 0.0
     for index, value in enumerate(values):
         total = value + weight * total

@@ -1,4 +1,4 @@
-"""Random number generators that somebody holds: their state, and how it is put back."""
+"""Restore the state of random number generators."""
 
 import random
 from collections.abc import Callable
@@ -18,7 +18,7 @@ GENERATORS = (
 
 
 def undo_draws(generator: Any) -> Callable[[], None] | None:
-    """What puts a generator's state back; None for one without a state (`SystemRandom`)."""
+    """A function that restores a generator's state; None if it has none (`SystemRandom`)."""
     if isinstance(generator, torch.Generator):
         state = generator.get_state()
         return lambda: void(generator.set_state(state))
@@ -37,4 +37,4 @@ def undo_draws(generator: Any) -> Callable[[], None] | None:
 
 
 def void(_: Any) -> None:
-    """Nothing, whatever was returned."""
+    """Ignore a return value."""

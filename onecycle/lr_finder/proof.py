@@ -1,7 +1,7 @@
-"""Proof of a peak rate: short trainings around it, and their winner.
+"""Proof of a peak rate: the best of several short trainings with rates around it.
 
-A range test reads a rate off one ramp. Probes ask the question itself: they train with the cycle
-that is meant, only shorter, and compare what is reached on images kept apart for it.
+A range test reads a rate from one ramp. Probes measure directly: they train with the intended
+cycle, only shorter, and compare the results on held-out images.
 """
 
 import math
@@ -13,13 +13,13 @@ from onecycle.errors import TrainingError
 from onecycle.nouns import counted
 
 FACTOR = 3.0
-"""Between neighbouring probes."""
+"""Ratio between neighbouring probes."""
 
 CLIFF = 3.0
-"""How far a probe that diverged counts as lying below the best, against its other neighbour."""
+"""A diverged probe counts as this many times as far below the best as the other neighbour."""
 
 FEWEST, MOST = 3, 7
-"""Probes at the least, and at the most while the best lies at an edge."""
+"""Smallest number of probes, and the largest, which is used while the best lies at an edge."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Proof:
             best probe itself where it has no neighbour on one side.
         best: the rate of the best probe.
         probes: by rising rate.
-        bracketed: whether the best probe has ones that reached less on both sides.
+        bracketed: whether the best probe has worse ones on both sides.
     """
 
     lr_max: float
@@ -48,20 +48,19 @@ class Proof:
     bracketed: bool
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object of the same keys."""
+        """A JSON object with the same keys."""
         return asdict(self)
 
 
 def prove(score: Callable[[float], float | None], start: float) -> Proof:
     """Probe at `start` / 3, `start` and 3 `start`, and outward while the best lies at an edge.
 
-    Of equal scores the one nearest to `start` wins. A rate above one that diverged isn't tried.
-    The rate that is given back lies between the best probe's and its neighbours', where a parabola
-    through the three is highest: probes are few and noisy, and all three have something to say.
+    Of equal scores the one nearest to `start` wins. Rates above a diverged one are not tried.
+    `lr_max` lies between the best probe and its neighbours, at the top of the parabola through the
+    three: probes are few and noisy, and all three carry information.
 
     Args:
-        score: trains with that peak rate and tells how good the result is, higher being better;
-            None if it diverged.
+        score: trains with a peak rate and returns a score, higher is better; None if it diverged.
         start: the suggestion, above 0.
 
     Raises:
@@ -83,16 +82,16 @@ def prove(score: Callable[[float], float | None], start: float) -> Proof:
 
 
 def _best(scores: dict[int, float | None]) -> int | None:
-    """The place of the highest score, None if there is no score."""
+    """The index of the highest score; None if there is no score."""
     reached = {k: value for k, value in scores.items() if value is not None}
     return min(reached, key=lambda k: (-reached[k], abs(k))) if reached else None
 
 
 def _top(scores: dict[int, float | None], best: int) -> float:
-    """Where, in steps from the best place, the parabola through it and its neighbours is highest.
+    """Distance from the best probe to the top of the parabola through it and its neighbours.
 
-    Within half a step. A neighbour that diverged counts as lying as far below the best as the
-    other one, or further: `CLIFF` times.
+    In steps between probes, at most half a step. A diverged neighbour counts as `CLIFF` times as
+    far below the best as the other one.
     """
     middle = scores[best]
     if middle is None or best - 1 not in scores or best + 1 not in scores:
@@ -103,7 +102,7 @@ def _top(scores: dict[int, float | None], best: int) -> float:
 
 
 def _outward(scores: dict[int, float | None]) -> int | None:
-    """The next place to probe, None if the best has neighbours on both sides."""
+    """The next index to probe; None if the best has neighbours on both sides."""
     best, low, high = _best(scores), min(scores), max(scores)
     if best is None or best == low:
         return low - 1
@@ -111,10 +110,10 @@ def _outward(scores: dict[int, float | None]) -> int | None:
 
 
 def expected_cost(steps: int, seconds_per_step: float) -> str:
-    """What probes of `steps` steps each will cost, in words.
+    """The expected cost of probes of `steps` steps each, as text.
 
     Args:
-        seconds_per_step: as measured by the range test.
+        seconds_per_step: measured by the range test.
     """
     least, most = FEWEST * steps, MOST * steps
     low, high = (_duration(count * seconds_per_step) for count in (least, most))

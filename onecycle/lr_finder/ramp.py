@@ -1,4 +1,4 @@
-"""The LR range test: train while the rate rises, record the loss, and leave no trace.
+"""The LR range test: train while the rate rises, record the loss, and restore everything.
 
 Smith, "Cyclical Learning Rates for Training Neural Networks", 2017 (arXiv:1506.01186).
 """
@@ -26,7 +26,7 @@ from onecycle.schedule import range_test_lr, set_value
 
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, partial)
 DIVERGENCE = 3.0
-"""The ramp stops once the loss stands this many times its own drop above its lowest value."""
+"""The ramp stops once the loss exceeds its minimum by this multiple of its drop from the start."""
 
 
 def lr_range_test(
@@ -50,37 +50,37 @@ def lr_range_test(
 ) -> LRCurve:
     """The loss at each of `steps` rising rates, measured with the training's own optimizer.
 
-    Either `loss_fn` and `batches`, or a `step` of your own. Everything is given back as it was,
-    also after an exception: see `untouched`. (What an iterator has handed out is gone; pass a
-    DataLoader or a list, which start anew. Counters of your own objects go on, unless they are
-    among `others`.)
+    Pass either `loss_fn` and `batches`, or your own `step`. Everything is restored, also after an
+    exception: see `untouched`. (Batches taken from an iterator are gone; pass a DataLoader or a
+    list, which start over. Counters of your own objects are restored only if they are in
+    `others`.)
 
     Args:
-        model: any network; it is trained in the mode (train or eval) that it is in.
+        model: any network; it is trained in its current mode (train or eval).
         optimizer: any optimizer over the model's parameters. The largest rate among its groups
             follows the ramp, and the others keep their ratio to it.
-        loss_fn: `(output, target) -> scalar`. A loss with a state of its own gets it back.
-        batches: `(input, target)` pairs on the model's device; started anew when they run out.
+        loss_fn: `(output, target) -> scalar`. If the loss has a state, it is restored.
+        batches: `(input, target)` pairs on the model's device; started over when they run out.
         step: `step(i)` does the i-th training step (forward, backward, update) and returns its
             loss: a number, or a tensor or array of one element. Use it for any loop that does not
             fit `loss_fn` and `batches`. Models, optimizers, schedulers, loaders and random
-            generators that it refers to are given back too.
+            generators that it refers to are restored, too.
         steps: steps of the ramp, at least 2.
         lr_start, lr_end: first and last rate, 0 < lr_start < lr_end.
         ramp: `exponential`, or `linear`.
         accumulate: batches per step; the loss is their mean.
         autocast: makes the context for forward passes, e.g. `lambda: torch.autocast("cuda")`.
         scaler: scales the loss for float16.
-        validation: a list of batches; if given, the curve holds their mean loss after each step
-            instead of the training loss.
-        batch_size: inputs per step, which the recommended rate depends on; 0: counted in
-            `batches`, by their targets; not known where there is only a `step`.
-        others: more that a step changes and that is to be given back whole: an EMA, a dict of
-            tensors, an object of your own with a counter.
-        progress: listens.
+        validation: a list of batches; the curve then has their mean loss after each step instead
+            of the training loss.
+        batch_size: inputs per step, which the recommended rate depends on; 0: count the targets in
+            `batches`. With `step` it is not known unless you pass it.
+        others: further objects that a step changes and that must be fully restored: an EMA, a
+            dict of tensors, your own object with a counter.
+        progress: receives progress reports.
 
     Returns:
-        The curve, cut before the first loss that is not finite, and after it has blown up.
+        The curve, cut before the first loss that is not finite, and after a blow-up.
 
     Raises:
         InputError: arguments that can't work, with the remedy.
@@ -117,7 +117,7 @@ def _curve(
     ramp: Literal["exponential", "linear"],
     progress: Progress,
 ) -> LRCurve:
-    """The curve of the whole ramp, or of as much of it as was climbed."""
+    """The curve of the ramp, up to where it stopped."""
     lrs = [
         range_test_lr(index, steps=steps, lr_start=lr_start, lr_end=lr_end, ramp=ramp)
         for index in range(steps)
@@ -143,7 +143,7 @@ def _climb(
     lrs: list[float],
     progress: Progress,
 ) -> tuple[list[float], str]:
-    """The loss at each of the rising rates, and why there are no more."""
+    """The loss at each of the rising rates, and why the ramp stopped."""
     losses: list[float] = []
     ratios, watch = _ratios(optimizer), _Divergence()
     for index, lr in enumerate(lrs):
@@ -162,7 +162,7 @@ def _climb(
 
 
 def _check_losses(losses: list[float], stopped: str, lr_start: float) -> None:
-    """Refuse what is no curve."""
+    """Reject losses that don't make a curve."""
     if not losses and stopped == "non-finite":
         raise TrainingError(
             f"range test: the loss is not finite at the first step (lr {lr_start:g}); "
@@ -170,21 +170,21 @@ def _check_losses(losses: list[float], stopped: str, lr_start: float) -> None:
         )
     if len(losses) < 2:
         raise InputError(
-            f"batches: {len(losses)} gave a loss, and a range test needs at least 2; give more"
+            f"batches: {len(losses)} gave a loss, but a range test needs at least 2; give more"
         )
 
 
 def _is_adaptive(optimizer: Optimizer) -> bool:
-    """Whether updates are scaled by past gradients: PyTorch's all have `betas` or `eps` then."""
+    """Whether updates are scaled by past gradients: if so, PyTorch's have `betas` or `eps`."""
     return any(key in group for group in optimizer.param_groups for key in ("betas", "eps"))
 
 
 class _Divergence:
-    """Tells, step by step, that the loss has blown up.
+    """Detects, step by step, that the loss has blown up.
 
-    The loss is averaged over the past (bias-corrected, weight 0.8). It has blown up when it stands
-    above its lowest value by `DIVERGENCE` times its drop from the start, and by no less than the
-    start's own size. Both are relative, so the unit of the loss does not matter.
+    The loss is averaged over the past (bias-corrected, weight 0.8). It has blown up when it exceeds
+    its minimum by `DIVERGENCE` times its drop from the start, and by at least the size of the
+    starting loss. Both are relative, so the unit of the loss does not matter.
     """
 
     def __init__(self) -> None:
@@ -228,16 +228,16 @@ def _check(
         raise InputError(
             "model: its parameters are on the meta device and have no values; give them memory "
             "with model.to_empty(device='cpu') and initialize them, then build the optimizer; "
-            "no step= can train them either"
+            "step= can't train them either"
         )
     if any(group.get("lr") is None for group in optimizer.param_groups):
-        raise InputError("optimizer: a group has no rate ('lr'); give it one, e.g. lr=0.1")
+        raise InputError("optimizer: a group has no rate ('lr'); set one, e.g. lr=0.1")
     trainable = {id(p) for p in model.parameters() if p.requires_grad}
     if not trainable:
         raise InputError("model: all parameters are frozen; set requires_grad on some of them")
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if not trainable & held:
         raise InputError(
-            "optimizer: it holds none of the model's trainable parameters; "
+            "optimizer: it has none of the model's trainable parameters; "
             "build it over model.parameters()"
         )

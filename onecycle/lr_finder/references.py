@@ -1,4 +1,4 @@
-"""What an object, a function or a class refers to, and which classes are looked into."""
+"""The objects that an object, a function or a class refers to, and which classes to search."""
 
 import sys
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ _CLOSED = (sys.stdlib_module_names - {"collections", "types"}) | {"torch", "nump
 
 
 def is_closed(kind: type) -> bool:
-    """Whether objects of this class are left alone: the language's own, and PyTorch's inner ones.
+    """Whether to skip objects of this class: those of Python itself, and PyTorch's internal ones.
 
-    Locks, threads, files, streams, compilers' caches: what a training changes is not kept there.
+    Locks, threads, files, streams and compiler caches contain nothing that a training changes.
     """
     module = str(kind.__module__)
     if f"{module}.".startswith(_LOOKED_INTO):
@@ -31,7 +31,7 @@ def is_closed(kind: type) -> bool:
 
 
 def attributes(holder: Any) -> Iterator[tuple[str, Any]]:
-    """Name and value of everything that an object itself holds."""
+    """Name and value of every attribute of the object itself."""
     if isinstance(getattr(holder, "__dict__", None), dict):
         yield from list(vars(holder).items())
     for name, slot in slots_of(type(holder)).items():
@@ -42,14 +42,14 @@ def attributes(holder: Any) -> Iterator[tuple[str, Any]]:
 
 
 def class_members(kind: type) -> Iterator[tuple[str, Any]]:
-    """What the classes of an object hold and refer to, as far as they are the user's own."""
+    """Attributes of an object's classes, and what these refer to; the user's own classes only."""
     for base in kind.__mro__:
         if not is_closed(base) and not str(base.__module__).startswith("torch."):
             yield from vars(base).items()
 
 
 def references(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Global variables, closure and defaults of a function, by the names that its code uses."""
+    """Global variables, closure and defaults of a function, if its code uses their names."""
     for name in _names(function.__code__):
         if name in function.__globals__:
             yield name, function.__globals__[name]

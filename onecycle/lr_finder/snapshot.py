@@ -1,9 +1,9 @@
-"""Everything that a training step can change, as it was, found by following what objects hold.
+"""A snapshot of everything that a training step can change, made by following attributes.
 
 PyTorch's own objects keep their state in plain attributes: a module its parameters, buffers,
 submodules, hooks and counters; an optimizer its groups, state and defaults; a loader its sampler,
-generator and workers. So the attributes are followed, and what is found is put back in place: the
-same objects, with the same values.
+generator and workers. So the attributes are followed, and all objects reached are restored in
+place: the same objects, with the same values.
 """
 
 import re
@@ -29,26 +29,26 @@ from onecycle.lr_finder.references import attributes, class_members, is_closed, 
 from onecycle.lr_finder.tensors import TensorState
 
 LARGEST_DATA = 1 << 20
-"""Bytes up to which a data set's tensor or array is copied: counters and weights are small."""
+"""Largest tensor or array of a data set to copy, in bytes: counters and weights are small."""
 
 MOST_ENTRIES = 10_000
-"""Entries of a data set's list, dict or set up to which it is copied and followed."""
+"""Largest list, dict or set of a data set to copy and follow, in entries."""
 
 DEEPEST_SEARCH = 6
-"""How many references away from a function PyTorch's objects are sought."""
+"""How many references to follow from a function in search of PyTorch's objects."""
 
 
 class Depth(Enum):
-    """How far an object is given back."""
+    """How much of an object is restored."""
 
     WHOLE = 2
-    """All of it, tensors of any size included: a model, an optimizer, a loss."""
+    """All of it, including tensors of any size: a model, an optimizer, a loss."""
 
     DATA = 1
     """Generators, counters and settings, but no large tensors: a loader and its data set."""
 
     SEARCH = 0
-    """Itself not at all, but PyTorch's objects and generators in it: the user's own objects."""
+    """Not the object itself, but PyTorch's objects and generators in it: the user's own objects."""
 
 
 _ATOMS = (bool, int, float, complex, str, bytes, type(None), type, ModuleType, Enum, range, slice)
@@ -57,11 +57,11 @@ _DATA = (DataLoader, Dataset, Sampler)
 
 
 class Snapshot:
-    """What was found, and what puts it back.
+    """The objects recorded, and how to restore them.
 
     Attributes:
-        undo: by name, in the order in which they are called.
-        problems: by name, what can't be given back, and why.
+        undo: restoring functions by name, in calling order.
+        problems: names of objects that can't be restored, with the reason.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Snapshot:
         self._seen: dict[int, tuple[Depth, Any]] = {}
 
     def take(self, name: str, thing: Any, depth: Depth) -> None:
-        """Add an object, and what can be reached from it."""
+        """Add an object, and everything that can be reached from it."""
         waiting = deque([(name, thing, depth, 0)])
         while waiting:
             name, thing, depth, far = waiting.popleft()
@@ -87,14 +87,14 @@ class Snapshot:
             waiting.extend((n, t, d, far) for n, t, d in self._one(name, thing, depth))
 
     def begin(self) -> None:
-        """Take gradients and running workers aside, so that steps start without them."""
+        """Set gradients and running workers aside, so that steps start without them."""
         for act in self._begin:
             act()
 
     def restore(self) -> None:
-        """Put everything back; what fails is added to `problems` and does not stop the rest.
+        """Restore everything; a failure is added to `problems` and does not stop the rest.
 
-        Ctrl-C meanwhile is raised at the end: what was being put back is put back once more.
+        Ctrl-C during this is raised at the end, and the interrupted object is restored once more.
         """
         stopped: BaseException | None = None
         for name, undo in (*self.undo, *self._later):
@@ -104,14 +104,14 @@ class Snapshot:
                 except KeyboardInterrupt as interrupt:
                     stopped = interrupt
                     continue
-                except Exception as error:  # whatever it is, the rest must be put back
+                except Exception as error:  # whatever it is, the rest must be restored
                     self.problems.append(f"{readable(name)} ({_first_line(error)})")
                 break
         if stopped is not None:
             raise stopped
 
     def _one(self, name: str, thing: Any, depth: Depth) -> Iterable[tuple[str, Any, Depth]]:
-        """Record one object; gives what it refers to."""
+        """Record one object, and return the objects it refers to."""
         if isinstance(thing, Tensor):
             return self._tensor(name, thing, depth)
         if isinstance(thing, GENERATORS):
@@ -137,7 +137,7 @@ class Snapshot:
                 self._add(name, undo_of(thing))
             yield from ((n, t, depth) for n, t in _entries(name, thing))
             if type(thing).__module__ in ("builtins", "collections"):
-                return  # an OrderedDict can have attributes, and has none
+                return  # an OrderedDict can have attributes, but has none
         if is_closed(type(thing)) and not isinstance(thing, _WHOLE + _DATA):
             return
         if isinstance(thing, DataLoader):
@@ -164,7 +164,7 @@ class Snapshot:
         return [(f"{name}.{n}", t, depth) for n, t in vars(tensor).items()]
 
     def _module(self, name: str, module: nn.Module) -> None:
-        """The state that a module hands out itself: all there is, where it lies outside Python."""
+        """The state that a module exports itself; it may be all there is outside Python."""
         if isinstance(module, torch.jit.ScriptModule):
             self._add(name, partial(setattr, module, "training", module.training))
         if type(module).get_extra_state is not nn.Module.get_extra_state:
@@ -176,7 +176,7 @@ class Snapshot:
                 self._later.append((name, partial(_restore_extra_state, module, state)))
 
     def _workers(self, name: str, loader: DataLoader[Any]) -> None:
-        """Workers that persist keep their own state: others do the work meanwhile."""
+        """Persistent workers keep their own state, so other workers are used meanwhile."""
         before = vars(loader).get("_iterator")
         self._begin.append(lambda: vars(loader).update(_iterator=None))
         self._add(name, lambda: stop_workers(vars(loader).get("_iterator"), unless=before))
@@ -197,14 +197,14 @@ def _first_line(error: Exception) -> str:
 
 
 def stop_workers(iterator: Any, unless: Any = None) -> None:
-    """End the worker processes of a DataLoader's iterator; nothing where there are none."""
+    """End the worker processes of a DataLoader's iterator, if there are any."""
     stop = getattr(iterator, "_shutdown_workers", None)
     if stop is not None and iterator is not unless:
         stop()
 
 
 def _depth_of(thing: Any, depth: Depth) -> Depth:
-    """PyTorch's objects are given back wherever they are found; data sets never by copies."""
+    """The depth for an object: PyTorch's are always restored, data sets never as a whole."""
     if isinstance(thing, _DATA):
         return Depth.DATA
     if isinstance(thing, _WHOLE):
@@ -218,7 +218,7 @@ def _depth_of(thing: Any, depth: Depth) -> Depth:
 def _entries(name: str, container: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(container, dict):
         for key, value in container.items():
-            if isinstance(key, Tensor):  # an optimizer's state is kept by parameter
+            if isinstance(key, Tensor):  # an optimizer's state is indexed by parameter
                 yield name, key
             yield f"{name}[{key!r}]" if isinstance(key, str | int) else name, value
     elif not isinstance(container, bytearray | array):
@@ -227,7 +227,7 @@ def _entries(name: str, container: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _tensors_of_script(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """TorchScript keeps its tensors outside of Python's attributes."""
+    """A TorchScript module's tensors, which are not in Python attributes."""
     if isinstance(module, torch.jit.ScriptModule):
         yield from module.named_parameters()
         yield from module.named_buffers()
@@ -242,11 +242,11 @@ def _members(kind: type) -> list[tuple[str, Any]]:
 
 def _check_unchanged(tensor: Tensor, version: int | None) -> None:
     if version is not None and tensor._version != version:
-        raise ValueError(f"written to, and with {tensor.nbytes:,} bytes too large to be copied")
+        raise ValueError(f"changed, but too large to copy ({tensor.nbytes:,} bytes)")
 
 
 def _restore_extra_state(module: nn.Module, state: Any) -> None:
-    """Only where the module's attributes, put back before, have not brought it back."""
+    """Restore the extra state, unless restoring the module's attributes has done so."""
     if not _same(module.get_extra_state(), state):
         module.set_extra_state(state)
 
@@ -262,5 +262,5 @@ def _same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(_same, one, other))
     try:
         return bool(one == other)
-    except Exception:  # no comparison: take it for changed
+    except Exception:  # can't be compared: treat it as changed
         return False

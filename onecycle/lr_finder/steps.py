@@ -1,4 +1,4 @@
-"""The training steps of a range test: the plain one over pairs, or one of the user's own."""
+"""The training steps of a range test: the standard one for pairs, or the user's own."""
 
 import inspect
 import math
@@ -20,7 +20,7 @@ PAIR = "x, y", "loss_fn(model(x), y)"
 
 
 class PairStep:
-    """One training step on (input, target) pairs; answers with the mean loss of its batches."""
+    """A training step on (input, target) pairs; returns the mean loss of its batches."""
 
     def __init__(
         self,
@@ -33,9 +33,9 @@ class PairStep:
         scaler: "torch.amp.GradScaler | None",
     ) -> None:
         if loss_fn is None or supply.batches is None:
-            raise InputError("range test: give loss_fn and batches, or a step function of your own")
+            raise InputError("range test: pass loss_fn and batches, or your own step function")
         if accumulate < 1:
-            raise InputError(f"accumulate: {accumulate} is not at least 1; give batches per step")
+            raise InputError(f"accumulate: {accumulate} is less than 1; pass the batches per step")
         _check_needs_no_closure(optimizer)
         self._model, self._optimizer, self._loss_fn = model, optimizer, loss_fn
         self._batches = iter(supply)
@@ -71,7 +71,7 @@ class PairStep:
                 raise
             raise InputError(
                 f"loss_fn: fails on the model's output, a {type(output).__name__} "
-                f"({_in_words(error)}); give it the part that it needs, "
+                f"({_in_words(error)}); pass it the part that it needs, "
                 "loss_fn=lambda output, target: loss(output[0], target), or pass step=, e.g. "
                 f"{own_step('x, y', 'loss_fn(model(x)[0], y)')}"
             ) from error
@@ -86,7 +86,7 @@ class PairStep:
 
     @contextmanager
     def _explained(self, batch: Batch | None, what: str = "the first batch") -> Iterator[None]:
-        """What goes wrong in the first step may come from a loop of another kind: say so."""
+        """Explain errors of the first step, which may come from a different kind of loop."""
         try:
             yield
         except _MISFITS as error:
@@ -103,8 +103,8 @@ class PairStep:
                 f"batches=[(x.to({apart[1]!r}), y.to({apart[1]!r})) for x, y in batches], or pass "
                 f"step=, e.g. {own_step('x, y', moved)}"
             ) from error
-        hint = f"if your loop is of another kind, pass step=, e.g. {own_step(*PAIR)}"
-        if isinstance(error, RuntimeError):  # a shape or a type that PyTorch itself explains
+        hint = f"if your loop works differently, pass step=, e.g. {own_step(*PAIR)}"
+        if isinstance(error, RuntimeError):  # PyTorch itself explains wrong shapes and types
             error.add_note(f"range test: {what} fails; {hint}")
             raise error
         raise InputError(f"range test: {what} fails ({_in_words(error)}); {hint}") from error
@@ -121,7 +121,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _devices_apart(model: nn.Module, batch: Batch | None) -> tuple[str, str] | None:
-    """Devices of the input and of the model, where they are two."""
+    """Devices of the input and of the model, if they differ."""
     homes = {str(parameter.device) for parameter in model.parameters()}
     if batch is None or not isinstance(batch[0], Tensor) or len(homes) != 1:
         return None
@@ -130,7 +130,7 @@ def _devices_apart(model: nn.Module, batch: Batch | None) -> tuple[str, str] | N
 
 
 def _checked(loss: Any) -> Tensor:
-    """The loss, if it is one number that gradients can be had of."""
+    """The loss, checked to be a single number with a gradient."""
     if not isinstance(loss, Tensor):
         raise InputError(
             f"loss_fn: it returned a {type(loss).__name__}, not a tensor; "
@@ -145,13 +145,13 @@ def _checked(loss: Any) -> Tensor:
     if not loss.requires_grad:
         raise InputError(
             "loss_fn: its loss doesn't depend on any trainable parameter; is something detached, "
-            f"or under no_grad? A loop of another kind passes step=, e.g. {own_step(*PAIR)}"
+            f"or under no_grad? If your loop works differently, pass step=, e.g. {own_step(*PAIR)}"
         )
     return loss
 
 
 def _check_needs_no_closure(optimizer: Optimizer) -> None:
-    """LBFGS and its like evaluate the loss themselves, as often as they need."""
+    """Reject optimizers such as LBFGS, which evaluate the loss themselves several times."""
     try:
         closure = inspect.signature(optimizer.step).parameters.get("closure")
     except (TypeError, ValueError):  # no signature to read
@@ -165,13 +165,13 @@ def _check_needs_no_closure(optimizer: Optimizer) -> None:
 
 
 def own(step: Callable[[int], Any]) -> Step:
-    """The user's own step, answering with a number.
+    """The user's own step, with its result as a number.
 
     Raises:
-        InputError: it can't be called with the number of a step; later: what it returns is no loss.
+        InputError: it can't be called with a step's number; when called: its result is not a loss.
     """
     if not callable(step):
-        raise InputError(f"step: a {type(step).__name__} can't be called; give {own_step(*PAIR)}")
+        raise InputError(f"step: a {type(step).__name__} can't be called; pass {own_step(*PAIR)}")
     try:
         inspect.signature(step).bind(0)
     except TypeError:
@@ -185,7 +185,7 @@ def own(step: Callable[[int], Any]) -> Step:
 
 
 def loss_value(loss: Any) -> float:
-    """A loss as a number: a tensor or array of one element, with or without gradient, or a number.
+    """A loss as a float, from a number or a one-element tensor or array, with gradient or not.
 
     Raises:
         InputError: it is anything else.
@@ -222,9 +222,9 @@ def validated(
     validation: Iterable[Batch],
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> Step:
-    """`step`, but answering with the mean loss over the validation batches afterwards."""
+    """`step`, but with the mean loss over the validation batches afterwards as its result."""
     if loss_fn is None:
-        raise InputError("validation: needs loss_fn to measure its loss; pass loss_fn")
+        raise InputError("validation: its loss can't be measured without loss_fn; pass loss_fn")
     held_out = [as_pair(batch) for batch in validation]
     if not held_out:
         raise InputError("validation: no batches; give at least one")

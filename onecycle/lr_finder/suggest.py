@@ -1,4 +1,4 @@
-"""Reading a curve: named methods, each from the part of the curve left of its minimum."""
+"""Suggest rates from a curve: named methods that use the part left of its minimum."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ import numpy as np
 from onecycle.lr_finder.curve import LRCurve
 
 RECOMMENDED_FACTOR = 2.5
-"""At batch size 512 the recommended peak is this times the last rate of the valley's floor."""
+"""At batch size 512, the recommended peak over the last rate of the valley's floor."""
 
 BATCH_EXPONENT = 0.75
-"""The factor grows with this power of the batch size, between those of the study."""
+"""Within the batch sizes of the study, the factor grows with this power of the batch size."""
 
 BATCH_SIZES = (64, 512)
-"""The batch sizes of the study; beyond them the factor stays."""
+"""The range of batch sizes in the study; outside it the factor is constant."""
 
 RECOMMENDED_FACTOR_UNKNOWN = 1.0
-"""The factor where the batch size is not known."""
+"""The factor if the batch size is not known."""
 
 RECOMMENDED_FACTOR_ADAPTIVE = 0.85
 """The factor for optimizers such as Adam, at any batch size."""
@@ -28,26 +28,26 @@ MEASURABLE = 3.0
 """Standard errors of the smoothed loss that count as a measurable fall."""
 
 SPAN = (10.0, 1000.0)
-"""LRMIN is suggested below LRMAX by a factor within these bounds."""
+"""Bounds of the factor between the suggested LRMAX and LRMIN."""
 
 SLIDE_STEPS = 15
 """Width of the window that `slide` moves, in steps."""
 
 SLIDE_SHARE = 0.01
-"""Slopes, per step, that differ by less than this share of the whole fall are equal to `slide`."""
+"""`slide` treats slopes per step as equal if they differ by less than this share of the fall."""
 
 DISAGREEMENT = 3.0
-"""Seeds further apart than this factor are said to disagree."""
+"""Seeds disagree if their rates differ by more than this factor."""
 
 FEW_POINTS = 20
-"""A curve of fewer points can't be read."""
+"""A curve with fewer points can't be read."""
 
 SAFE_SGD, SAFE_ADAPTIVE = 0.05, 1e-3
-"""Peak rates that are known to be good, if slow: for SGD with momentum at batches of up to 64, from
-which on it grows with the root of the batch size; for optimizers such as Adam at any."""
+"""Peak rates that are safe, though slow. For SGD with momentum: at batch sizes up to 64; above, it
+grows with the root of the batch size. For optimizers such as Adam: at any batch size."""
 
 PLAUSIBLE = 10.0
-"""What is read from a flat curve is held for a peak rate up to this times the safe one."""
+"""A rate from a flat curve is plausible up to this multiple of the safe rate."""
 
 Doubt = Literal["few points", "still falling", "flat", "flat throughout"]
 """Why a reading can't be trusted."""
@@ -58,14 +58,14 @@ DOUBTS: dict[Doubt, str] = {
     "flat throughout": "the loss hardly fell and never rose; raise lr_end or lr_steps",
     "flat": "the loss hardly fell, so the rates are read from where it rises; raise lr_steps",
 }
-"""What a person is told, and the remedy."""
+"""The warning for each doubt, with the remedy."""
 
 
 @dataclass(frozen=True)
 class Suggestion:
     """A learning rate by one method, with the lowest and highest of the repeats.
 
-    Over repeats `lr` is the median; for `recommended`, what the mean of their losses gives.
+    With repeats, `lr` is the median; for `recommended`, it is read from their mean loss.
     """
 
     lr: float
@@ -75,15 +75,15 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class LRFinding:
-    """What one or more range tests say.
+    """The result of one or more range tests.
 
     Attributes:
-        lr_min, lr_max: the rates between which a one-cycle training is recommended to run.
-        suggestions: by method; `lr_min` and `recommended` are those behind the two rates.
+        lr_min, lr_max: the recommended rates of a one-cycle training.
+        suggestions: by method; the two rates come from `lr_min` and `recommended`.
         curves: one per repeat.
-        warnings: what a reader of the figures must know, each one sentence.
-        doubts: why the rates can't be trusted; empty where they can.
-        replaced: the rate that was read, where `lr_max` is a safe one in its place.
+        warnings: one sentence for each thing that a reader of the rates must know.
+        doubts: why the rates can't be trusted; empty if they can.
+        replaced: the rate read from the curves, if a safe one replaces it as `lr_max`.
     """
 
     lr_min: float
@@ -95,17 +95,17 @@ class LRFinding:
     replaced: float | None = None
 
     def made_safe(self) -> Self:
-        """The finding with a safe rate for the optimizer as its peak where the reading is in doubt.
+        """The finding with a safe rate for the optimizer as its peak, if there are doubts.
 
-        A lower reading is kept if the loss has risen: the network may bear no more.
+        A lower reading is kept if the loss has risen: the network may not tolerate more.
         """
         safe = min(safe_rate(curve) for curve in self.curves)
         has_risen = any(curve.has_risen for curve in self.curves)
         if not self.doubts or self.lr_max == safe or (self.lr_max < safe and has_risen):
             return self
-        told = "; ".join(self.warnings)
+        warnings = "; ".join(self.warnings)
         warning = (
-            f"{told}; until then lr_max is {safe:.3g}, which is safe, in place of "
+            f"{warnings}; until then lr_max is {safe:.3g}, which is safe, instead of "
             f"{self.lr_max:.3g}; to choose it yourself: --lr-max"
         )
         return replace(
@@ -117,7 +117,7 @@ class LRFinding:
         )
 
     def lr_min_below(self, lr_max: float) -> float:
-        """The rate to rise from towards another peak: `lr_min`'s, within `SPAN` of that peak."""
+        """The lowest rate for a different peak: `lr_min`, kept within `SPAN` of that peak."""
         return _within_span(self.suggestions["lr_min"].lr, lr_max)
 
     def to_json(self) -> dict[str, Any]:
@@ -134,9 +134,9 @@ class LRFinding:
         }
 
     def band(self) -> dict[str, list[float]]:
-        """The median over repeats of loss and smoothed loss, and the range of the smoothed one.
+        """Median loss and smoothed loss over the repeats, and the range of the smoothed loss.
 
-        `searched` holds the lowest and the highest rate that methods may read: up to the turn.
+        `searched` has the lowest and the highest rate that methods consider, up to the turn.
         """
         length = min(len(curve) for curve in self.curves)
         smoothed_RS = np.array([curve.smoothed[:length] for curve in self.curves])
@@ -168,7 +168,7 @@ def steepest(curve: LRCurve) -> float:
 def valley(curve: LRCurve) -> float:
     """The middle, by steps, of the longest run of falling losses left of the minimum.
 
-    The run may skip readings: it is the longest falling subsequence, which noise does not cut.
+    The run may skip readings: it is the longest falling subsequence, so noise does not split it.
     """
     run = _longest_falling(curve.smoothed[: curve.minimum + 1])
     return curve.lr[(run[0] + run[-1]) // 2]
@@ -177,10 +177,10 @@ def valley(curve: LRCurve) -> float:
 def slide(curve: LRCurve) -> float:
     """The left end of a window, slid left from the minimum, whose two ends fall equally fast.
 
-    At first its right end lies on the floor and its left end on the slope; once both ends fall
-    alike, the window spans the steep part, and its left end is where the fall sets in. After the
-    interval slide rule of fastai, with a threshold in shares of the fall, so that it does not
-    depend on the loss's scale.
+    At first its right end lies on the floor and its left end on the slope. Once both ends fall
+    equally fast, the window spans the steep part, and its left end is where the fall begins. After
+    fastai's interval slide rule; the threshold is a share of the fall, so that it does not depend
+    on the loss's scale.
     """
     smoothed = curve.smoothed[: curve.minimum + 1]
     if len(smoothed) <= SLIDE_STEPS:
@@ -197,12 +197,12 @@ def minimum_over_ten(curve: LRCurve) -> float:
 
 
 def recommended(curve: LRCurve) -> float:
-    """The project's own: a factor times the last rate of the valley's floor.
+    """The project's own method: a factor times the last rate of the valley's floor.
 
-    The floor's end is steadier than its lowest point, which noise moves about. The ramp shows what
-    rate the network bears, and says little of how much noise in the gradient a whole cycle bears;
-    hence the batch size. Factors and exponent are those of least regret over the development
-    problems of `benchmarks/lr_finder_regret`. Where the ramp came to its end before the loss blew
+    The floor's end is more stable than its lowest point, which noise moves. The ramp shows which
+    rate the network tolerates, but not how much gradient noise a whole cycle tolerates; so the
+    factor depends on the batch size. Factors and exponent have the lowest regret over the
+    development problems of `benchmarks/lr_finder_regret`. If the ramp ended before the loss blew
     up, no rate above those tried is recommended.
     """
     rate = curve.lr[curve.floor_end] * recommended_factor(curve)
@@ -210,10 +210,10 @@ def recommended(curve: LRCurve) -> float:
 
 
 def recommended_factor(curve: LRCurve) -> float:
-    """What `recommended` multiplies the end of the floor by."""
+    """The factor that `recommended` applies to the end of the floor."""
     if curve.adaptive:
         return RECOMMENDED_FACTOR_ADAPTIVE
-    if curve.is_flat:  # a hundred steps were too few to learn, so the reading is a cautious one
+    if curve.is_flat:  # the steps were too few to learn, so the reading is cautious already
         return RECOMMENDED_FACTOR
     if not curve.batch_size:
         return RECOMMENDED_FACTOR_UNKNOWN
@@ -223,10 +223,10 @@ def recommended_factor(curve: LRCurve) -> float:
 
 
 def falling_from(curve: LRCurve) -> float:
-    """LRMIN: the rate from which on the smoothed loss stays measurably below where it started.
+    """LRMIN: the rate from which the smoothed loss stays measurably below its start.
 
-    Measurable is `MEASURABLE` standard errors of the smoothed loss, the noise being taken from
-    the readings' scatter about it before the fall, and at least 2 % of the whole fall.
+    Measurably means by `MEASURABLE` standard errors of the smoothed loss, estimated from the
+    scatter of the readings before the fall, and by at least 2 % of the whole fall.
     """
     smoothed, last = curve.smoothed, curve.minimum
     threshold = curve.start - max(MEASURABLE * curve.noise, 0.02 * (curve.start - smoothed[last]))
@@ -248,8 +248,8 @@ METHODS = {
 def suggest(curves: LRCurve | Sequence[LRCurve]) -> LRFinding:
     """Every method's suggestion over one or more repeats, and the recommended pair of rates.
 
-    Always answers: a curve that is too short, never falls or never turns gives what is known,
-    with a warning that says so.
+    It always returns a finding: for a curve that is too short, never falls or never turns, with a
+    warning that says so.
     """
     curves = (curves,) if isinstance(curves, LRCurve) else tuple(curves)
     suggestions = {name: _over(method, curves) for name, method in METHODS.items()}
@@ -272,7 +272,7 @@ def _over(method: Any, curves: tuple[LRCurve, ...]) -> Suggestion:
 
 
 def _of_the_mean(method: Any, curves: tuple[LRCurve, ...], found: Suggestion) -> Suggestion:
-    """The method's rate on the mean of the repeats' losses, which has less noise than each."""
+    """The method's rate for the mean of the repeats' losses, which has less noise than each."""
     length = min(map(len, curves))
     if any(curve.lr[:length] != curves[0].lr[:length] for curve in curves):
         return found
@@ -282,7 +282,7 @@ def _of_the_mean(method: Any, curves: tuple[LRCurve, ...], found: Suggestion) ->
 
 
 def safe_rate(curve: LRCurve) -> float:
-    """A peak rate known to be good for the curve's kind of optimizer and batch size, if slow."""
+    """A peak rate that is safe, though slow, for the curve's type of optimizer and batch size."""
     if curve.adaptive:
         return SAFE_ADAPTIVE
     low, high = BATCH_SIZES
@@ -290,7 +290,7 @@ def safe_rate(curve: LRCurve) -> float:
 
 
 def _doubts(curves: tuple[LRCurve, ...], lr_max: float) -> tuple[Doubt, ...]:
-    """Why `lr_max`, as it was read from the curves, can't be trusted; empty where it can."""
+    """Why the `lr_max` read from the curves can't be trusted; empty if it can."""
     found: list[Doubt] = []
     if min(map(len, curves)) < FEW_POINTS:
         found.append("few points")
@@ -302,7 +302,7 @@ def _doubts(curves: tuple[LRCurve, ...], lr_max: float) -> tuple[Doubt, ...]:
 
 
 def _plausible(curve: LRCurve, lr_max: float) -> bool:
-    """Whether what a flat curve gives may be a peak rate: the loss rises, at a rate one knows."""
+    """Whether a flat curve's rate is plausible: the loss rises, and near the safe rate."""
     known = curve.adaptive or curve.batch_size > 0
     return known and curve.has_risen and lr_max <= PLAUSIBLE * safe_rate(curve)
 
@@ -310,7 +310,7 @@ def _plausible(curve: LRCurve, lr_max: float) -> bool:
 def _warnings(
     curves: tuple[LRCurve, ...], doubts: tuple[Doubt, ...], recommended: Suggestion
 ) -> list[str]:
-    """A sentence for each doubt, and one if the repeats' peak rates lie far apart."""
+    """A sentence for each doubt, and one if the repeats' peak rates are far apart."""
     lines = [DOUBTS[doubt].format(points=min(map(len, curves))) for doubt in doubts]
     if recommended.high > DISAGREEMENT * recommended.low:
         lines.append(

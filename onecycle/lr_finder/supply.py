@@ -1,4 +1,4 @@
-"""The batches of a range test: started when they are needed, taken apart, and counted."""
+"""The batches of a range test: started on demand, split into input and target, and counted."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,13 +12,13 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Supply:
-    """The batches again and again, each as (input, target); an iterator that can't start anew ends.
+    """Cycles through the batches as (input, target); ends if an iterator can't be restarted.
 
     Attributes:
-        largest: targets in the largest batch so far.
+        largest: number of targets in the largest batch so far.
 
     Raises:
-        InputError: while iterating, there is no batch, only one, or one that is no pair.
+        InputError: while iterating: there is no batch, only one, or one that is not a pair.
     """
 
     def __init__(self, batches: Iterable[Batch] | None) -> None:
@@ -45,9 +45,9 @@ class Supply:
                 )
 
     def close(self) -> None:
-        """End what was started: worker processes, and generators that wait for their next turn."""
+        """End the worker processes and generators that were started."""
         if self._running is self.batches:
-            return  # an iterator of the caller's, who may go on with it
+            return  # the caller's iterator, which may be used further
         stop_workers(self._running)
         if hasattr(self._running, "close"):
             self._running.close()
@@ -60,7 +60,7 @@ def _started(batches: Any) -> Iterator[Any]:
         call = "; call it" if callable(batches) else ""
         raise InputError(
             f"batches: a {type(batches).__name__} can't be iterated over{call}; give a list or a "
-            "DataLoader of (input, target) pairs, or pass step= with a training step of your own"
+            "DataLoader of (input, target) pairs, or pass step= with your own training step"
         ) from None
 
 
@@ -68,7 +68,7 @@ def as_pair(batch: Any) -> Batch:
     """Input and target of a batch.
 
     Raises:
-        InputError: it is anything else than a tuple or list of two, with a step that would fit.
+        InputError: it is not a tuple or list of two; the message proposes a suitable step.
     """
     if isinstance(batch, tuple | list) and len(batch) == 2:
         return batch[0], batch[1]
@@ -88,7 +88,7 @@ def own_step(taken: str, loss: str) -> str:
 
 
 def _form(batch: Any) -> tuple[str, str, str]:
-    """What a batch is, how it would be taken from an iterator, and its loss."""
+    """What a batch is, how to take it from an iterator, and its loss."""
     if isinstance(batch, Mapping):
         return _form_of_mapping(batch)
     if isinstance(batch, tuple | list):
@@ -110,7 +110,7 @@ def _form_of_mapping(batch: Mapping[Any, Any]) -> tuple[str, str, str]:
     keys = list(batch)
     shown = ", ".join(map(repr, keys[:4])) + (", …" if len(keys) > 4 else "")
     what = f"a {type(batch).__name__} with {shown}" if keys else f"an empty {type(batch).__name__}"
-    if "labels" in keys:  # as networks of the transformers library take it
+    if "labels" in keys:  # as for networks of the transformers library
         return what, "b", "model(**b).loss"
     if not keys:
         return what, "b", "loss_fn(model(b), b)"
@@ -118,5 +118,5 @@ def _form_of_mapping(batch: Mapping[Any, Any]) -> tuple[str, str, str]:
 
 
 def _size(targets: Any) -> int:
-    """Targets in a batch; 0 where they can't be counted."""
+    """Number of targets in a batch; 0 if they can't be counted."""
     return len(targets) if isinstance(targets, Tensor) and targets.ndim else 0

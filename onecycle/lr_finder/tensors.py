@@ -1,4 +1,4 @@
-"""One tensor as it was: the memory it lies in, its values, its flags and its gradient."""
+"""Restore a tensor: its memory, its values, its flags and its gradient."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -10,11 +10,11 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
 class TensorState:
-    """A tensor's state, with a copy of its values, to be given back to the same tensor.
+    """A tensor's state, with a copy of its values, to restore in the same tensor.
 
-    The memory is kept too: a tensor whose `data` was replaced, or that was resized, moved or
-    converted, goes back to its own, so that views and tied tensors share it as before. A lazy
-    parameter that got its shape loses it again.
+    The memory is kept, too: a tensor whose `data` was replaced, or that was resized, moved or
+    converted, returns to its own memory, so that views and tied tensors share it as before. A lazy
+    parameter that has received its shape becomes lazy again.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -29,12 +29,12 @@ class TensorState:
         self._version = tensor._version if has_values and not self._inference else None
 
     def without_gradient(self) -> None:
-        """Take the gradient off for the time being; `restore` gives back the very same one."""
+        """Remove the gradient for now; `restore` sets the very same tensor again."""
         if self._gradient is not None:
             self.tensor.grad = None
 
     def restore(self) -> None:
-        """Give everything back."""
+        """Restore everything."""
         with torch.no_grad(), torch.inference_mode() if self._inference else nullcontext():
             if type(self.tensor) is not self._kind:
                 self.tensor.__class__ = self._kind  # pyright: ignore[reportAttributeAccessIssue]
@@ -50,7 +50,7 @@ class TensorState:
                 self.tensor.grad = self._gradient
 
     def _restore_values(self, values: Tensor) -> None:
-        """What has not changed is not written to: it may be a file that is open for reading."""
+        """Write only values that have changed: the memory may be a file opened read-only."""
         _take_up_memory(self._memory)
         target = _each_place_once(self.tensor)
         written = self._version is None or self.tensor._version != self._version
@@ -59,7 +59,7 @@ class TensorState:
 
 
 def _has_memory(tensor: Tensor) -> bool:
-    """Whether the values lie in memory of the tensor's own, at even distances."""
+    """Whether the tensor has strided memory of its own."""
     return (
         not is_lazy(tensor)
         and tensor.layout is torch.strided
@@ -69,7 +69,7 @@ def _has_memory(tensor: Tensor) -> bool:
 
 
 def _each_place_once(tensor: Tensor) -> Tensor:
-    """The tensor without the dimensions along which it was expanded: they can't be written to."""
+    """The tensor without its expanded dimensions, which can't be written to."""
     if _has_memory(tensor):
         for dim, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)):
             if stride == 0 and size > 1:
@@ -78,7 +78,7 @@ def _each_place_once(tensor: Tensor) -> Tensor:
 
 
 def _place(tensor: Tensor) -> Any:
-    """Where the values lie and how they are read; None where that can't be said."""
+    """The address and layout of the values; None if they can't be determined."""
     if not _has_memory(tensor):
         return None
     layout = tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
@@ -86,7 +86,7 @@ def _place(tensor: Tensor) -> Any:
 
 
 def _take_up_memory(memory: Tensor) -> None:
-    """Storage that was set to no bytes, as offloading does, gets its bytes again."""
+    """Allocate storage again that was resized to 0 bytes, as offloading does."""
     if not _has_memory(memory) or not memory.numel():
         return
     reach = sum((n - 1) * stride for n, stride in zip(memory.shape, memory.stride(), strict=True))
@@ -98,5 +98,5 @@ def _take_up_memory(memory: Tensor) -> None:
 def _equal(one: Tensor, other: Tensor) -> bool:
     try:
         return torch.equal(one, other)
-    except (RuntimeError, NotImplementedError):  # no comparison for this layout
+    except (RuntimeError, NotImplementedError):  # this layout can't be compared
         return False

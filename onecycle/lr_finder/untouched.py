@@ -1,4 +1,4 @@
-"""Leaving no trace: run what you like on a training, then have it back."""
+"""Run any code on a training, then restore the training."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,25 +18,26 @@ NOTHING: Mapping[str, Any] = {}
 def untouched(
     model: nn.Module, optimizer: Optimizer, *others: Any, seen_by: Mapping[str, Any] = NOTHING
 ) -> Iterator[None]:
-    """Give back, also after an exception, everything that training steps change.
+    """Restore everything that training steps change, also after an exception.
 
-    Model, optimizer and `others` come back whole. Of a module: parameters, buffers (persistent or
-    not, None, new, replaced or resized ones), gradients, `requires_grad`, submodules, hooks, modes,
-    extra state, and attributes of its own such as counters; lazy layers are lazy again. Of an
-    optimizer: groups, state and settings, and the parameters that it holds, whoever owns them. And
-    every random number generator. Objects keep their identity, so a scheduler that holds the
-    optimizer goes on as before, and a rate that is a tensor stays the same tensor.
+    Model, optimizer and `others` are restored completely. For a module, these are parameters,
+    buffers (persistent or not, None, new, replaced or resized), gradients, `requires_grad`,
+    submodules, hooks, modes, extra state, and its own attributes such as counters; lazy layers
+    become lazy again. For an optimizer, these are groups, state, settings, and all its parameters,
+    in whatever module they are. Every random number generator is restored, too. Objects keep their
+    identity, so a scheduler with the optimizer goes on as before, and a tensor rate stays the same
+    tensor.
 
-    What can't be given back is named in one warning, after everything else has come back.
+    If something can't be restored, one warning names it after everything else is restored.
 
     Args:
-        others: more that is given back whole: a loss with a state, a GradScaler, an EMA, any
-            object, dict or list.
-        seen_by: by name, what is searched for PyTorch's objects and generators: loaders (with
-            sampler, data set and workers), functions, objects of your own. What is found comes
-            back; your own variables, and what an iterator has handed out, don't.
+        others: further objects to restore completely: a loss with a state, a GradScaler, an EMA,
+            any object, dict or list.
+        seen_by: by name, objects to search for PyTorch's objects and generators: loaders (with
+            sampler, data set and workers), functions, your own objects. What is found is restored;
+            your own variables, and batches taken from an iterator, are not.
 
-    Costs one copy of everything that comes back, large tensors of data sets not being copied.
+    The cost is one copy of everything restored; large tensors of data sets are not copied.
     """
     snapshot = Snapshot()
     with runtime.preserved_rng():
@@ -64,7 +65,7 @@ def _warn(problems: list[str]) -> None:
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         warnings.warn(
-            f"range test: not given back as it was: {'; '.join(problems[:5])}{more}; "
+            f"range test: could not restore {'; '.join(problems[:5])}{more}; "
             "load it again before you train",
             stacklevel=5,
         )

@@ -84,9 +84,9 @@ def find(root: Path, passed: Passed) -> Layout:
     """
     within = Passed()
     found = walking.entries(root, within)
-    beside = [entry.name for entry, status in found if stat.S_ISDIR(status.st_mode)]
-    looks = {name: _look(root / name) for name in beside if role_of(name)}
-    named = _splits_among(root, beside, looks)
+    siblings = [entry.name for entry, status in found if stat.S_ISDIR(status.st_mode)]
+    looks = {name: _look(root / name) for name in siblings if role_of(name)}
+    named = _splits_among(root, siblings, looks)
     if not named:
         return Layout({"": root}, {})
     passed.hidden += within.hidden
@@ -96,7 +96,7 @@ def find(root: Path, passed: Passed) -> Layout:
     for entry, status in found:
         if not stat.S_ISDIR(status.st_mode):
             passed.file(entry.name)
-    _note_rest(set(beside) - set(named.values()), looks, passed)
+    _note_rest(set(siblings) - set(named.values()), looks, passed)
     return Layout({split: looks[name].path for split, name in named.items()}, named)
 
 
@@ -128,11 +128,11 @@ def _is_around(inner: str, outer: str) -> bool:
 # ---------------------------------------------------------------------------------------- decision
 
 
-def _splits_among(root: Path, beside: list[str], looks: Mapping[str, _Look]) -> dict[str, str]:
+def _splits_among(root: Path, siblings: list[str], looks: Mapping[str, _Look]) -> dict[str, str]:
     """The folder of each split, by split; empty if the folders of `root` are classes."""
     roles = _roles(name for name in looks if looks[name].classes)
     bare = _roles(name for name in looks if looks[name].images and not looks[name].classes)
-    others = [name for name in beside if name not in looks]
+    others = [name for name in siblings if name not in looks]
     if "train" not in roles and {"val", "test"} & (bare.keys() | roles.keys()):
         _check_not_bare(root, bare, others)
     if not roles or not _meant_as_splits(root, roles, bare, others, looks):

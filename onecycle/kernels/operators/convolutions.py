@@ -1,4 +1,4 @@
-"""A 3 x 3 convolution in bfloat16 on AMX as an operator, and its gradients.
+"""A 3 x 3 convolution in bfloat16 on AMX, as an operator with gradients.
 
 Shapes: B batch, C channels in, K channels out, H height, W width.
 """
@@ -19,14 +19,14 @@ from onecycle.kernels.operators.registry import (
 )
 
 SMALL_MAP = 64
-"""Pixels of a map up to which a whole convolution is faster on AMX by kernels of our own than by
-oneDNN; the gradient of the weights is at any size."""
+"""Up to this many pixels per map, our own AMX kernels are faster than oneDNN at a whole
+convolution. At the gradient of the weights they are faster at any size."""
 
 
 def conv3x3(x_BCHW: Tensor, weight_KC33: Tensor) -> Tensor:
-    """The convolution with padding 1 in bfloat16, on AMX where that is faster; differentiable.
+    """The convolution with padding 1 in bfloat16, on AMX if that is faster; differentiable.
 
-    The gradient of the weights is float32 where they are, which is more than PyTorch keeps of it.
+    If the weights are float32, so is their gradient, which is more precise than PyTorch's.
 
     Args:
         x_BCHW: bfloat16, channels_last; C a multiple of 16, as K is.
@@ -72,7 +72,7 @@ def _has_small_map(x_BCHW: Tensor, weight_KC33: Tensor) -> bool:
 def _pytorchs_gradients(
     gradient_BKHW: Tensor, x_BCHW: Tensor, weight_KC33: Tensor, wanted: list[bool]
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of x and the weights, as far as wanted."""
+    """Gradients of x and the weights, if needed."""
     dx_BCHW, dweight_KC33, _ = torch.ops.aten.convolution_backward(
         gradient_BKHW, x_BCHW, weight_KC33, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
         [*wanted, False],
@@ -96,13 +96,13 @@ def _fake_conv3x3_backward(
 def _keep_for_conv3x3(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     x_BCHW, weight_KC33, low_KC33 = inputs
     ctx.set_materialize_grads(False)
-    # Under autocast PyTorch keeps the weights' copy alone; else the weights, and notices changes.
+    # Under autocast PyTorch keeps only the weights' copy; else the weights, and detects changes.
     same = weight_KC33.dtype == low_KC33.dtype
     ctx.save_for_backward(x_BCHW, low_KC33, weight_KC33 if same else None)
 
 
 def _conv3x3_gradients(ctx: Any, gradient_BKHW: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Of x and the weights; or, where PyTorch's operations have to serve, of their copy."""
+    """Gradients of x and the weights; if PyTorch's operations must be used, of their copy."""
     x_BCHW, low_KC33, _ = ctx.saved_tensors
     if gradient_BKHW is None:
         return None, None, None

@@ -1,4 +1,4 @@
-"""Max pooling, batch norm, ReLU and a residual addition as one operator, and its gradients.
+"""Max pooling, batch norm, ReLU and a residual addition as one operator with gradients.
 
 Shapes: B batch, C channels, H height, W width.
 """
@@ -29,11 +29,11 @@ def norm_relu(
     """relu(batch norm(x)), of the 2 x 2 maxima of x if `pool`, plus `residual`; differentiable.
 
     Args:
-        x_BCHW: channels_last, of a type there are kernels for; at least two values a channel.
-        weight_C: float32, or float64 for float64 activations; so is `bias_C`.
-        residual_BCHW: of the type and order of x, and the shape of the result.
+        x_BCHW: channels_last, of a type with kernels; at least two values per channel.
+        weight_C, bias_C: float32, or float64 for float64 activations.
+        residual_BCHW: with the type and order of x, and the shape of the result.
         eps: added to the variance, above 0.
-        pool: whether the maximum comes first.
+        pool: whether to take the maximum first.
 
     Returns:
         The result, and float64 2 C: the batch's mean and biased variance.
@@ -113,8 +113,8 @@ def _norm_relu_backward(
     )
     inverse_C = (variance_C + eps).rsqrt()
     dweight_C = weighted_C * inverse_C
-    # The gradient of x is scale * (g - mean(g) - normalized x * mean(g * normalized x)), which is a
-    # straight line in x on top of scale * g.
+    # The gradient of x is scale * (g - mean(g) - normalized x * mean(g * normalized x)): scale * g
+    # plus a linear function of x.
     slope_C = -scale_C * inverse_C * dweight_C / rows
     offset_C = -scale_C * dbias_C / rows - slope_C * mean_C
     vectors = (scale_C, shift_C, slope_C.to(kernels.real), offset_C.to(kernels.real))
@@ -137,7 +137,7 @@ def _kernels(x_BCHW: Tensor) -> Kernels:
 def _factors(
     kernels: Kernels, weight_C: Tensor, bias_C: Tensor, moments_2C: Tensor, eps: float
 ) -> Tensor:
-    """Scale and shift that stand for the norm, 2 C."""
+    """Scale and shift that are equivalent to the norm, 2 C."""
     mean_C, variance_C = moments_2C
     scale_C = weight_C.double() * (variance_C + eps).rsqrt()
     shift_C = bias_C.double() - mean_C * scale_C
@@ -196,12 +196,12 @@ def _keep_for_norm_relu(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor,
     _, pooled_BCHW, places_BCHW, moments_2C, factors_2C = output
     ctx.size = tuple(x_BCHW.shape[2:])
     ctx.set_materialize_grads(False)
-    # The maxima are an output with a gradient, so that a second derivative finds its way through
-    # them to x, which is not kept.
+    # The maxima are an output with a gradient, so that a second derivative can pass through them
+    # to x, which is not kept.
     ctx.mark_non_differentiable(
         places_BCHW, moments_2C, factors_2C, *(() if ctx.pool else (pooled_BCHW,))
     )
-    # The weight is kept as PyTorch's norm keeps it: so that a change in between is noticed.
+    # The weight is kept as in PyTorch's norm, so that a change in between is detected.
     kept_BCHW = pooled_BCHW if ctx.pool else x_BCHW
     ctx.save_for_backward(kept_BCHW, weight_C, places_BCHW, moments_2C, factors_2C)
 
@@ -255,7 +255,7 @@ def _differentiable_gradients(
 
 
 def _unpooled(pooled_BCHW: Tensor, places_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Each value at its place among 2 x 2 pixels, and zeros elsewhere; differentiable."""
+    """Each value at its place among 2 x 2 pixels, with zeros elsewhere; differentiable."""
     height, width = pooled_BCHW.shape[2:]
     device = pooled_BCHW.device
     rows_H1 = 2 * torch.arange(height, device=device).unsqueeze(1)
@@ -264,7 +264,7 @@ def _unpooled(pooled_BCHW: Tensor, places_BCHW: Tensor, size: tuple[int, int]) -
     flat_BCHW = (rows_H1 + places_BCHW // 2) * size[1] + columns_W + places_BCHW % 2
     batch, channels = pooled_BCHW.shape[:2]
     zeros_BCN = pooled_BCHW.new_zeros(batch, channels, size[0] * size[1])
-    values_BCN = pooled_BCHW.reshape(batch, channels, -1)  # of which a batched gradient is capable
+    values_BCN = pooled_BCHW.reshape(batch, channels, -1)  # supports batched gradients
     filled_BCN = zeros_BCN.scatter(2, flat_BCHW.reshape(batch, channels, -1), values_BCN)
     return filled_BCN.reshape(batch, channels, *size)
 

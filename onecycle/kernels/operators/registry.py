@@ -1,4 +1,4 @@
-"""How the kernels become PyTorch operators: `torch.ops.onecycle`."""
+"""Register the kernels as PyTorch operators, in `torch.ops.onecycle`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,12 +13,12 @@ _library = torch.library.Library("onecycle", "DEF")
 
 
 def register(schema: str, compute: Callable[..., Any], fake: Callable[..., Any]) -> Any:
-    """Make an operator, and give it: to be called as a function.
+    """Register an operator, and return it as a function.
 
     Args:
         schema: its name, arguments and results.
-        compute: what it does to tensors on the CPU.
-        fake: gives tensors of the shapes and types of the results, without values.
+        compute: its implementation for tensors on the CPU.
+        fake: returns tensors with the shapes and types of the results, but without values.
     """
     name = schema.split("(", 1)[0]
     _library.define(schema)
@@ -35,11 +35,11 @@ def register_gradients(
 
 
 def fake_activations(x_BCHW: Tensor, shape: tuple[Any, ...], dtype: torch.dtype) -> Tensor:
-    """What an operator gives, of a shape and without values: in channels_last order if B C H W."""
+    """An operator's result of this shape, without values; in channels_last order if B C H W."""
     fake = x_BCHW.new_empty(shape, dtype=dtype)
     return fake.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else fake
 
 
 def by_pytorch(gradient: Tensor, *kept: Tensor) -> bool:
-    """Whether a backward pass has to be made of PyTorch's operations."""
+    """Whether a backward pass must use PyTorch's operations."""
     return torch.is_grad_enabled() or active() or not all(map(is_plain, (gradient, *kept)))
