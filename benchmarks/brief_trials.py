@@ -111,16 +111,16 @@ def write_result(comparison: Comparison, path: Path, command: str, data: str) ->
     plots.save(curves(comparison), picture)
     run, runs = comparison.runs[0], comparison.runs
     facts = run.environment
-    days = sorted(str(run.result["finished"])[:10] for run in runs)
+    days = sorted(run.result.finished[:10] for run in runs)
     text = RESULT.format(
         n=comparison.groups[0].n,
         width=run.recipe.width,
         epochs=run.recipe.epochs,
         data=data,
         command=command,
-        machine=f"{facts.get('device_name')}, {count_text(facts['threads'], 'thread')}",
-        precision=run.result["precision"],
-        torch=run.result["torch"],
+        machine=f"{facts.device_name}, {count_text(facts.threads or 0, 'thread')}",
+        precision=run.result.precision,
+        torch=run.result.torch,
         when=" to ".join(dict.fromkeys((days[0], days[-1]))),
         tables=comparison.to_markdown(),
         picture=picture.name,

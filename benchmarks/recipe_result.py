@@ -72,14 +72,14 @@ def summary(runs: Sequence[FinishedRun]) -> str:
     for run in runs:
         row = run.result
         lines.append(
-            f"| {run.seed} | {percent(row['test_accuracy'])} | {percent(row['train_accuracy'])} "
-            f"| {row['test_loss']:.4f} | {row['lr_min']:.2g} → {row['lr_max']:.3g} "
-            f"→ {row['lr_final']:.2g} | {row['images_per_second']:.0f} "
-            f"| {row['total_seconds'] / 60:.1f} |"
+            f"| {run.seed} | {percent(row.test_accuracy)} | {percent(row.train_accuracy)} "
+            f"| {row.test_loss:.4f} | {row.lr_min:.2g} → {row.lr_max:.3g} "
+            f"→ {row.lr_final:.2g} | {row.images_per_second:.0f} "
+            f"| {row.total_seconds / 60:.1f} |"
         )
-    accuracies = [run.result["test_accuracy"] for run in runs]
+    accuracies = [run.result.test_accuracy for run in runs]
     if len(runs) == 1:
-        images = runs[0].result["test_images"]
+        images = runs[0].result.test_images
         told = wilson(round(accuracies[0] * images), images)
         words = f"One run, so no spread over seeds. Over the {images:,} test images: {told} (95 %)."
     else:
@@ -97,15 +97,16 @@ def summary(runs: Sequence[FinishedRun]) -> str:
 
 def facts(run: FinishedRun) -> str:
     row, environment = run.result, run.environment
-    git = environment.get("git") or {}
+    kernels = environment.kernels.implementation if environment.kernels else "unknown"
+    commit = environment.git.commit[:10] if environment.git else "unknown"
     rows = {
-        "parameters": f"{row['parameters']:,}",
-        "machine": f"{environment['device_name']}, {count_text(environment['threads'], 'thread')}",
-        "arithmetic": f"{row['precision']}, kernels {environment['kernels']}, torch {row['torch']}",
-        "memory": f"{row['peak_memory_bytes'] / 1e9:.1f} GB at the peak",
-        "when": f"{row['finished'][:10]}, commit {git.get('commit', 'unknown')[:10]}",
-        "data fingerprint": f"`{row['data_fingerprint']}`",
-        "weights SHA-256": f"`{row['weights_sha256'][:16]}…`",
+        "parameters": f"{row.parameters:,}",
+        "machine": f"{environment.device_name}, {count_text(environment.threads or 0, 'thread')}",
+        "arithmetic": f"{row.precision}, kernels {kernels}, torch {row.torch}",
+        "memory": f"{(row.peak_memory_bytes or 0) / 1e9:.1f} GB at the peak",
+        "when": f"{row.finished[:10]}, commit {commit}",
+        "data fingerprint": f"`{row.data_fingerprint}`",
+        "weights SHA-256": f"`{row.weights_sha256[:16]}…`",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {is_} |" for name, is_ in rows.items())])
 
@@ -128,12 +129,12 @@ def details(run: RunDir, seed: int, stem: str) -> list[str]:
 
 
 def range_test(run: RunDir) -> str:
-    found = run.read_json("lr_range_test.json")
-    if found is None:
+    found = run.range_test()
+    if found is None or found.curve is None:
         return "None: the rates were given."
-    lines = [f"{len(found['curve']['lr'])} steps, {found['seconds']:.0f} s: {found['why']}.", ""]
+    lines = [f"{len(found.curve.lr)} steps, {found.seconds or 0:.0f} s: {found.why}.", ""]
     lines += ["| method | rate |", "|---|---:|"]
-    lines += [f"| {name} | {each['lr']:.3g} |" for name, each in found["suggestions"].items()]
+    lines += [f"| {name} | {each.lr:.3g} |" for name, each in found.suggestions.items()]
     return "\n".join(lines)
 
 
@@ -142,11 +143,11 @@ def epochs(run: RunDir) -> str:
         "| epoch | rate at its end | train loss | train accuracy | test loss | test accuracy | s |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for row in run.read_rows("metrics.jsonl"):
+    for row in run.epochs():
         lines.append(
-            f"| {row['epoch']} | {row['lr']:.4f} | {row['train_loss']:.4f} "
-            f"| {percent(row['train_accuracy'])} | {row['test_loss']:.4f} "
-            f"| {percent(row['test_accuracy'])} | {row['seconds']:.0f} |"
+            f"| {row.epoch} | {row.lr:.4f} | {row.train_loss:.4f} "
+            f"| {percent(row.train_accuracy)} | {row.test_loss:.4f} "
+            f"| {percent(row.test_accuracy)} | {row.seconds:.0f} |"
         )
     return "\n".join(lines)
 

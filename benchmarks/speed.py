@@ -147,7 +147,7 @@ def commit() -> str:
     state = git_state(ROOT)
     if not state:
         return "unknown"
-    return state["commit"][:12] + (", with changes" if state["changed"] else "")
+    return state.commit[:12] + (", with changes" if state.changed else "")
 
 
 def write(text: str, output: Path | None, *, quick: bool) -> None:

@@ -1,7 +1,6 @@
 """The pictures of a run, drawn from what its folder holds, and those of a training at hand."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from onecycle.evaluate import Evaluation
 from onecycle.interpret import most_confidently_wrong
 from onecycle.lr_finder import LRFinding
 from onecycle.run_dir import RunDir
-from onecycle.run_dir.records import EPOCH
+from onecycle.run_dir.checking import to_json
 from onecycle.state import Training
 
 
@@ -44,7 +43,7 @@ def _write(run: RunDir, drawings: "Mapping[str, Drawing]") -> list[str]:
     for name, draw in drawings.items():
         figure = draw(files)
         if figure is not None:
-            run.write(f"plots/{name}.png", plots.png(figure))
+            run.write_plot(name, plots.png(figure))
             drawn.append(name)
     return drawn
 
@@ -55,32 +54,41 @@ Drawing = Callable[[Evidence], plots.Figure | None]
 """A plot of a run, or None where the run has no numbers for it."""
 
 
-def _lr_range_test(files: Evidence) -> plots.Figure | None:
+def searched(files: Evidence, page_width: float | None = None) -> plots.Figure | None:
+    """The range test's curve, every suggestion and the rates used; see `plots` for the width."""
     found = files.search
-    if found is None or not {"chosen", "curve", "suggestions"} <= found.keys():
+    if found is None or found.curve is None or found.chosen is None:
         return None
-    chosen: Any = found.get("chosen")
-    curve: Any = found.get("curve")
-    suggestions: Any = found.get("suggestions")
-    span = (chosen.get("lr_min", 0.0), chosen.get("lr_max", 0.0))
-    return plots.lr_range_test(curve, suggestions, span)
+    suggestions = {name: to_json(rate) for name, rate in found.suggestions.items()}
+    span = (found.chosen.lr_min, found.chosen.lr_max)
+    return plots.lr_range_test(to_json(found.curve), suggestions, span, page_width)
 
 
-def _one_cycle(files: Evidence) -> plots.Figure | None:
-    peak_step = (files.result or {}).get("peak_step")
+def one_cycle(files: Evidence, page_width: float | None = None) -> plots.Figure | None:
+    """Learning rate and momentum of the steps made so far."""
     steps = files.steps
-    if not files.steps_per_epoch or peak_step is None or peak_step >= len(steps):
+    if not files.steps_per_epoch or not len(steps):
+        return None
+    peak_step = files.result.peak_step if files.result else int(steps.lr.argmax())
+    if peak_step >= len(steps):
         return None
     return plots.one_cycle(
         steps.lr.tolist(),
         steps.momentum.tolist(),
         steps_per_epoch=files.steps_per_epoch,
         peak_step=peak_step,
+        page_width=page_width,
     )
 
 
+def learned(files: Evidence, page_width: float | None = None) -> plots.Figure | None:
+    """Loss and accuracy after each epoch."""
+    rows = [to_json(row) for row in files.epochs]
+    return plots.curves(rows, page_width) if rows else None
+
+
 def _augmented_samples(files: Evidence) -> plots.Figure | None:
-    kept, classes = files.examples, _classes(files)
+    kept, classes = files.examples, files.classes
     if kept is None or "sample_versions" not in kept or not classes:
         return None
     return plots.augmented_samples(
@@ -90,45 +98,30 @@ def _augmented_samples(files: Evidence) -> plots.Figure | None:
     )
 
 
-def _curves(files: Evidence) -> plots.Figure | None:
-    rows: Any = files.run.epochs(*EPOCH)
-    return plots.curves(rows) if rows else None
-
-
 def _confusion(files: Evidence) -> plots.Figure | None:
-    evaluation = _evaluation(files)
-    return evaluation and confusion(evaluation, _classes(files))
+    return files.evaluation and confusion(files.evaluation, files.classes)
 
 
 def _misclassified(files: Evidence) -> plots.Figure | None:
-    evaluation, kept = _evaluation(files), files.examples
+    evaluation, kept = files.evaluation, files.examples
     if evaluation is None or kept is None or "wrong_images" not in kept:
         return None
     if len(kept["wrong_images"]) != len(kept["wrong"]):
         return None
     names = files.names
     maps = _maps(kept)
-    return _mistakes(evaluation, kept["wrong"], kept["wrong_images"], _classes(files), names, maps)
+    return _mistakes(evaluation, kept["wrong"], kept["wrong_images"], files.classes, names, maps)
 
 
 PLOTS: Mapping[str, Drawing] = {
-    "lr_range_test": _lr_range_test,
-    "one_cycle": _one_cycle,
+    "lr_range_test": searched,
+    "one_cycle": one_cycle,
     "augmented_samples": _augmented_samples,
-    "curves": _curves,
+    "curves": learned,
     "confusion": _confusion,
     "misclassified": _misclassified,
 }
 """The plots of a run by the names of their files."""
-
-
-def _evaluation(files: Evidence) -> Evaluation | None:
-    found = files.predictions
-    return None if found is None else Evaluation(found["logits"], found["labels"])
-
-
-def _classes(files: Evidence) -> list[str]:
-    return [] if files.predictions is None else files.predictions["classes"].tolist()
 
 
 # -------------------------------------------------------------------- of a training at hand

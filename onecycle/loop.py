@@ -20,6 +20,8 @@ from onecycle.evaluate import Evaluation
 from onecycle.plan import AtStep, Place, Plan
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.checking import to_json
+from onecycle.run_dir.records import EpochRow, StepRow
 from onecycle.state import Training
 
 GPU_READING_INTERVAL = 20
@@ -207,42 +209,35 @@ def close_epoch(
     state.eval_seconds += time.perf_counter() - started
     row = _row(training, plan, test, val)
     if test.accuracy > state.best_test_accuracy:
-        state.best_test_accuracy, state.best_epoch = test.accuracy, int(row["epoch"])
+        state.best_test_accuracy, state.best_epoch = test.accuracy, row.epoch
     state.loss_sum, state.correct, state.seen = 0.0, 0, 0
-    run.append("metrics.jsonl", row)
+    run.append_row(row)
     if val and training.score(val) > state.best_val_accuracy:
         state.best_val_accuracy = training.score(val)
         run.save_best(training.checkpoint())
     run.save_checkpoint(training.checkpoint())
-    progress.epoch(row)
+    progress.epoch(to_json(row))
 
 
-def _row(
-    training: Training, plan: Plan, test: Evaluation, val: Evaluation | None
-) -> dict[str, float]:
+def _row(training: Training, plan: Plan, test: Evaluation, val: Evaluation | None) -> EpochRow:
     """The epoch's row of metrics.jsonl."""
     state = training.state
     lr, momentum = plan.at(state.step - 1)
-    return {
-        "epoch": state.step // training.batches.steps_per_epoch,
-        "step": state.step,
-        "lr": lr,
-        "momentum": momentum,
-        "train_loss": state.loss_sum / state.seen,
-        "train_accuracy": state.correct / state.seen,
-        **_figures("test", test),
-        **(_figures("val", val) if val else {}),
-        "seconds": state.train_seconds + state.eval_seconds,
-    }
-
-
-def _figures(split: str, evaluation: Evaluation) -> dict[str, float]:
-    """A split's part of an epoch's row. Class weights are left out: each image counts once."""
-    return {
-        f"{split}_loss": evaluation.loss,
-        f"{split}_accuracy": evaluation.accuracy,
-        f"{split}_balanced_accuracy": evaluation.balanced_accuracy,
-    }
+    return EpochRow(
+        epoch=state.step // training.batches.steps_per_epoch,
+        step=state.step,
+        lr=lr,
+        momentum=momentum,
+        train_loss=state.loss_sum / state.seen,
+        train_accuracy=state.correct / state.seen,
+        test_loss=test.loss,  # without class weights: each image counts once
+        test_accuracy=test.accuracy,
+        test_balanced_accuracy=test.balanced_accuracy,
+        val_loss=val and val.loss,
+        val_accuracy=val and val.accuracy,
+        val_balanced_accuracy=val and val.balanced_accuracy,
+        seconds=state.train_seconds + state.eval_seconds,
+    )
 
 
 class Readings:
@@ -281,8 +276,7 @@ class Readings:
                 f"the loss became non-finite at step {step} (lr {lr:.3g}); try a lower lr_max"
                 f"{', a lower l1' if self._training.recipe.l1 else ''} or precision fp32"
             )
-        row = {"step": step, "lr": lr, "momentum": pending.momentum, "loss": loss}
-        self._run.append("steps.jsonl", row)
+        self._run.append_row(StepRow(step=step, lr=lr, momentum=pending.momentum, loss=loss))
 
     def _report(self, pending: Reading, loss: float, correct: int) -> None:
         state = self._training.state

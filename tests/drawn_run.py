@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from simulated_runs import EPOCH, RESULT
 
 from onecycle.audit.rates import schedule
 from onecycle.config import override
@@ -15,6 +16,7 @@ from onecycle.recipes import RECIPES
 from onecycle.report import PLOTS
 from onecycle.report.pictures import png
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.records import Environment
 
 CLASSES = ("airplane", "cat", 'a "long" <name> of a class', "Ünï")
 
@@ -62,7 +64,7 @@ def make_run(
     layer |= {"parameters": 216, "receptive_field": 3, "jump": 1}
     network = {"layers": [layer], "parameters": 216, "macs": 9, "image_shape": [16, 16, 3]}
     run.write_json("audit.json", {"network": network})
-    run.write_environment({"command": ["onecycle", "train", "demo"], "versions": {"torch": "2"}})
+    run.write_record(Environment(command=["onecycle", "train", "demo"], versions={"torch": "2"}))
     rates = np.geomspace(1e-4, 1, 50)
     losses = 2 + (np.log10(rates) + 1.5) ** 2 / 9
     curve = {"lr": rates, "loss": losses + rng.normal(0, 0.02, 50), "smoothed": losses}
@@ -77,15 +79,15 @@ def make_run(
             row = {"step": step, "lr": float(lr), "momentum": float(momentum), "loss": 2.0}
             run.append("steps.jsonl", row)
         for epoch in (1, 2):
-            row = {"epoch": epoch, "step": 8 * epoch, "lr": 0.01, "momentum": 0.9}
-            row |= {"train_loss": 2.0, "train_accuracy": 0.4, "test_loss": evaluation.loss}
+            row = EPOCH | {"epoch": epoch, "step": 8 * epoch, "test_loss": evaluation.loss}
             run.append(
                 "metrics.jsonl",
                 row | {"test_accuracy": evaluation.accuracy, "seconds": 7.5 * epoch},
             )
     for name in PLOTS:
         (run.plots / f"{name}.png").write_bytes(plot())
-    run.write_result({"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss})
+    figures = {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss}
+    run.write_json("result.json", RESULT | figures)
     return run
 
 

@@ -35,6 +35,8 @@ from onecycle.data.describe import DataDescription, SplitDescription
 from onecycle.data.image_set import LeftOut
 from onecycle.errors import InputError, Interrupted, TrainingError
 from onecycle.recipes import RECIPES
+from onecycle.run_dir.checking import from_json
+from onecycle.run_dir.records import Result
 
 TINY = (
     "--epochs 1 --train-limit 256 --test-limit 64 --width 0.125 --batch-size 64 --lr-max 0.01 "
@@ -1052,7 +1054,11 @@ def test_a_finished_run_is_shown_again(trained: subprocess.CompletedProcess[str]
     assert lines["report"].endswith(f"{result['run']}/report.html")
 
 
-@pytest.mark.parametrize("show", [screens.trained, evaluation.evaluated])
+def show_trained(result: dict[str, Any]) -> None:
+    screens.trained(Path(result["run"]), from_json(result, Result))
+
+
+@pytest.mark.parametrize("show", [show_trained, evaluation.evaluated])
 @pytest.mark.parametrize(("sizes", "shown"), [([5, 900], True), ([5, 5], False), (None, False)])
 def test_balanced_accuracy_is_shown_where_the_test_classes_are_uneven(
     show: Callable[[Any], None],

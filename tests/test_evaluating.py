@@ -296,6 +296,7 @@ def test_network_json_holds_what_rebuilds_the_network(run: training.Run) -> None
         "classes": list(CLASSES),
         "channels": 3,
         "size": [16, 16],
+        "resize": "crop",
         "mean": list(recipe.mean),
         "std": list(recipe.std),
     }

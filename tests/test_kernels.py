@@ -112,8 +112,8 @@ def test_a_compiler_that_fails_leaves_nothing_behind(cache, tmp_path, monkeypatc
 
 def test_the_state_says_what_they_run_on():
     cpu = torch.device("cpu")
-    assert kernels.state(cpu, "fp32") == "compiled"
-    assert kernels.state(torch.device("cuda"), "fp32") == "pytorch (cuda)"
+    assert kernels.state(cpu, "fp32") == kernels.State("compiled")
+    assert kernels.state(torch.device("cuda"), "fp32") == kernels.State("pytorch", "cuda")
     assert kernels.find(torch.float16) == "none for torch.float16"
 
 

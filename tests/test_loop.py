@@ -212,7 +212,7 @@ def test_readings_wait_for_a_gpu_at_intervals_only(monkeypatch, tmp_path):
     rows = []
 
     class Folder:
-        def append(self, name, row):
+        def append_row(self, row):
             rows.append(row)
 
     model, optimizer, batches = small(RECIPE)
@@ -223,7 +223,7 @@ def test_readings_wait_for_a_gpu_at_intervals_only(monkeypatch, tmp_path):
         readings.add(loop.Reading(step, 0.1, 0.9, torch.tensor(1.0), torch.tensor(3), 64))
         assert len(rows) == (step + 1) // 20 * 20
     readings.flush()
-    assert [row["step"] for row in rows] == list(range(45))
+    assert [row.step for row in rows] == list(range(45))
 
 
 def test_a_step_makes_no_call_per_image():

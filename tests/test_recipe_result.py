@@ -4,17 +4,17 @@ import math
 import re
 from types import SimpleNamespace
 
-from benchmarks.recipe_result import summary
+from simulated_runs import RESULT
 
-RESULT = {
-    "test_accuracy": 0.871, "train_accuracy": 0.89, "test_loss": 0.38, "test_images": 10_000,
-    "test_class_sizes": [1000, 1000], "lr_min": 1e-3, "lr_max": 1.0, "lr_final": 1e-3,
-    "images_per_second": 3859.0, "total_seconds": 360.0,
-}  # fmt: skip
+from benchmarks.recipe_result import summary
+from onecycle.run_dir.checking import from_json
+from onecycle.run_dir.records import Result
+
+FIGURES = from_json(RESULT | {"test_accuracy": 0.871, "test_images": 10_000}, Result)
 
 
 def test_the_interval_of_one_run_is_that_of_all_its_test_images() -> None:
-    told = summary([SimpleNamespace(seed=0, result=RESULT)])
+    told = summary([SimpleNamespace(seed=0, result=FIGURES)])
     images, share, z = 10_000, 0.871, 1.96
     middle = (share + z**2 / (2 * images)) / (1 + z**2 / images)
     reach = z * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))

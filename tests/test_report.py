@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated_runs import RESULT as COMPLETE
 
 from onecycle.config import override
 from onecycle.errors import InputError
 from onecycle.recipes import RECIPES
 from onecycle.report import PLOTS, wilson, write_report
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.records import Environment, Git
 
 # The smallest PNG there is: one pixel.
 PNG = base64.b64decode(
@@ -25,11 +27,7 @@ PNG = base64.b64decode(
 )
 HOSTILE = '<script>alert("x")</script>'
 CLASSES = ("cat", "Ünï", HOSTILE, "empty")
-RESULT = {
-    "recipe": "demo",
-    "model": "custom-resnet",
-    "parameters": 6_573_130,
-    "device": "cpu",
+RESULT = COMPLETE | {
     "precision": "bf16",
     "lr_min": 0.01,
     "lr_max": 0.1234567,
@@ -101,15 +99,14 @@ def finished(begun: RunDir) -> RunDir:
     predictions = np.where(np.arange(240) % 4 == 0, (labels + 1) % 3, labels)
     logits = np.eye(4, dtype=np.float32)[predictions]
     begun.save_arrays("predictions.npz", logits=logits, labels=labels, classes=np.array(CLASSES))
-    begun.write_environment(
-        {
-            "started": "2026-11-23T19:10:00+00:00",
-            "command": ["onecycle", "train", "demo", "--data", "my images"],
-            "versions": {"torch": "2.13.0", "numpy": "2.4.6"},
-            "cpu_flags": ["avx512_bf16", "amx_tile"],
-            "cuda": None,
-            "git": {"commit": "0123abcd", "changed": True},
-        }
+    begun.write_record(
+        Environment(
+            started="2026-11-23T19:10:00+00:00",
+            command=["onecycle", "train", "demo", "--data", "my images"],
+            versions={"torch": "2.13.0", "numpy": "2.4.6"},
+            cpu_flags=["avx512_bf16", "amx_tile"],
+            git=Git(commit="0123abcd", changed=True),
+        )
     )
     begun.write_json(
         "lr_range_test.json",
@@ -131,7 +128,7 @@ def finished(begun: RunDir) -> RunDir:
             begun.append("metrics.jsonl", row)
     for name in PLOTS:
         (begun.plots / f"{name}.png").write_bytes(PNG)
-    begun.write_result(RESULT)
+    begun.write_json("result.json", RESULT)
     return begun
 
 
@@ -314,7 +311,7 @@ def test_given_rates_need_no_range_test(begun):
 
 
 def test_validation_and_mirror_images_have_their_tiles(finished):
-    finished.write_result(RESULT | {"val_accuracy": 0.7, "test_accuracy_tta": 0.76})
+    finished.write_json("result.json", RESULT | {"val_accuracy": 0.7, "test_accuracy_tta": 0.76})
     words = report(finished).words
     assert "With mirror images 76.00 %" in words
     assert "Validation accuracy 70.00 %" in words
@@ -327,7 +324,7 @@ def test_balanced_accuracy_is_shown_where_the_test_classes_are_uneven(finished):
         (finished.path / "metrics.jsonl").unlink()
         finished.append("metrics.jsonl", row)
     for sizes, shown in (([40, 1120], True), ([40, 40], False)):
-        finished.write_result(RESULT | balanced | {"test_class_sizes": sizes})
+        finished.write_json("result.json", RESULT | balanced | {"test_class_sizes": sizes})
         words = report(finished).words
         tile = "Balanced accuracy 61.23 % mean over classes of 40 to 1,120 images"
         assert (tile in words) is shown

@@ -9,6 +9,7 @@ import pytest
 from browsing import CONTRASTS, PAPER, Visits, needs_browser, open_all_details, page_width
 from drawn_run import make_run
 from PIL import Image
+from simulated_runs import RESULT
 
 from onecycle.report import write_report
 
@@ -223,7 +224,7 @@ def test_the_lines_of_the_audit_are_folded_while_they_hold(opened):
 
 def test_the_lines_of_the_audit_are_open_when_one_fails(browser, tmp_path):
     run = make_run(tmp_path)
-    run.write_result((run.result() or {}) | {"test_accuracy": 0.999})
+    run.write_json("result.json", RESULT | {"test_accuracy": 0.999})
     page = Visits(browser, write_report(run).as_uri())()
     assert "fail" in page.locator("summary.verdict").inner_text()
     assert page.locator(".audit .line.fail").first.is_visible()

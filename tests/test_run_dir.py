@@ -29,6 +29,7 @@ from onecycle.progress import Progress
 from onecycle.run_dir import Checkpoint, RunDir, checkpoints, environment, write_atomically
 from onecycle.run_dir.checkpoints import read
 from onecycle.run_dir.provenance import git_state
+from onecycle.run_dir.records import Git
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_a_moved_run_reads_the_same(run, tmp_path):
         run.append("steps.jsonl", {"step": 0})
         run.save_checkpoint(checkpoint(1))
         run.save_arrays("predictions.npz", labels=np.arange(3))
-        run.write_result({"test_accuracy": 0.5})
+        run.write_json("result.json", {"test_accuracy": 0.5})
     here = str(run.path)
     moved = tmp_path / "другое место" / "run 1"
     shutil.copytree(run.path, moved)
@@ -704,14 +705,16 @@ def test_a_folder_that_cannot_be_locked_is_an_input_error(run):
 
 def test_environment_names_what_a_result_depends_on(run):
     found = environment(["onecycle", "train", "caf\udce9"], "cpu", "fp32", 2)
-    run.write_environment(found)
-    assert run.read_json("environment.json") == found
-    assert found["versions"]["torch"] == torch.__version__
-    assert found["versions"]["numpy"] == np.__version__
-    assert found["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert (found["device"], found["precision"], found["threads"]) == ("cpu", "fp32", 2)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", found["started"])
-    assert {"command", "platform", "cpu", "cpu_flags", "git"} <= found.keys()
+    run.write_record(found)
+    assert run.environment() == found
+    assert found.versions["torch"] == torch.__version__
+    assert found.versions["numpy"] == np.__version__
+    assert found.versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert (found.device, found.precision, found.threads) == ("cpu", "fp32", 2)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", found.started)
+    written = run.read_json("environment.json")
+    names = {"command", "platform", "cpu", "cpu_flags", "kernels", "cuda", "git"}
+    assert names <= written.keys()
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -735,9 +738,9 @@ def test_git_state_is_that_of_the_checkout_alone(tmp_path, monkeypatch):
         git(folder, "commit", "-q", "-m", "a")
     commit = git(checkout, "rev-parse", "HEAD")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))  # as inside a hook of another repository
-    assert git_state(checkout) == {"commit": commit, "changed": False}
+    assert git_state(checkout) == Git(commit=commit, changed=False)
     (checkout / "a").write_text("changed")
-    assert git_state(checkout) == {"commit": commit, "changed": True}
+    assert git_state(checkout) == Git(commit=commit, changed=True)
     (checkout / "inner").mkdir()
     assert git_state(checkout / "inner") is None
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from drawn_run import make_run
 from reliability import assert_told, fault
+from simulated_runs import RESULT
 from trained import TINY, Forks
 
 from onecycle.config import Recipe
@@ -42,11 +43,7 @@ def run(tmp_path: Path) -> RunDir:
 
 def small(folder: Path) -> RunDir:
     """A finished run with everything a report and a comparison show: 40 images of two classes."""
-    run = make_run(folder, ["ant", "bee"], 40)
-    result = dict.fromkeys(("train_accuracy", "best_test_accuracy"), 0.5)
-    result |= dict.fromkeys(("best_epoch", "total_seconds", "images_per_second", "seed"), 1)
-    run.write_result({**(run.result() or {}), **result, "data_fingerprint": "f"})
-    return run
+    return make_run(folder, ["ant", "bee"], 40)
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -138,9 +135,9 @@ def test_a_link_in_the_place_of_a_whole_file_is_replaced_and_not_written_to(run,
 def test_a_link_under_the_name_of_a_file_being_written_is_not_written_to(run, tmp_path):
     (tmp_path / "victim").write_bytes(b"old")
     (run.path / f".result.json.{os.getpid()}.tmp").symlink_to(tmp_path / "victim")
-    run.write_result({"test_accuracy": 0.5})
+    run.write_json("result.json", RESULT)
     assert (tmp_path / "victim").read_bytes() == b"old"
-    assert run.result() == {"test_accuracy": 0.5}
+    assert run.read_json("result.json") == RESULT
 
 
 @pytest.mark.parametrize("name", ["steps.jsonl", "train.log"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated_runs import RESULT
 from small_folders import Told, make_flat
 
 from onecycle import training
@@ -20,6 +21,8 @@ from onecycle.errors import InputError
 from onecycle.lr_finder import LRCurve, suggest
 from onecycle.recipes import RECIPES, named
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.checking import from_json
+from onecycle.run_dir.records import Result
 from onecycle.training import cautions
 from onecycle.training.rates import choose_rates, trusted
 
@@ -306,7 +309,7 @@ def test_a_range_test_in_doubt_trains_at_a_safe_rate_and_the_audit_knows(photos,
     found = json.loads((run.path / "lr_range_test.json").read_text(encoding="utf-8"))
     assert found["by"] == {"lr_min": "lr_min", "lr_max": "safe"}
     assert found["replaced"] <= 1e-6
-    lines = audit(RunDir.open(run.path), run.result)
+    lines = audit(RunDir.open(run.path))
     rates = {line.name: line.passed for section in lines.values() for line in section}
     assert rates["Peak rate: searched for"] is rates["Peak rate on the curve"] is True
     assert rates["First rate: searched for"] is True
@@ -323,10 +326,10 @@ def test_records_of_older_runs_say_in_words_how_rates_were_found(photos, tmp_pat
     run = training.train(recipe, runs=tmp_path, report=False)
     path = run.path / "lr_range_test.json"
     found = json.loads(path.read_text(encoding="utf-8"))
-    before = audit(RunDir.open(run.path), run.result)
+    before = audit(RunDir.open(run.path))
     if found["by"]["lr_max"] == "recommended":
         path.write_text(json.dumps({k: v for k, v in found.items() if k != "by"}))
-        assert audit(RunDir.open(run.path), run.result) == before
+        assert audit(RunDir.open(run.path)) == before
 
 
 @pytest.mark.parametrize(
@@ -336,7 +339,8 @@ def test_records_of_older_runs_say_in_words_how_rates_were_found(photos, tmp_pat
 def test_a_network_that_has_memorized_its_images_is_named(train, test, drifts):
     told = Told()
     figures = {"train_accuracy": train, "test_accuracy": test}
-    cautions.note_drift(figures | {"train_images": 240, "test_images": 60}, told)
+    images = {"train_images": 240, "test_images": 60}
+    cautions.note_drift(from_json(RESULT | figures | images, Result), told)
     assert len(told.notes) == drifts
     if drifts:
         assert f"train accuracy {100 * train:.1f} %" in told.notes[0]

@@ -166,7 +166,7 @@ BASE = in_memory(np.ones(400, dtype=bool))
 
 def drawn(accuracy: float, right_N: np.ndarray | None = None) -> FinishedRun:
     """A run of this accuracy; single runs are tested by the images that are right."""
-    result = BASE.result | {"test_accuracy": accuracy}
+    result = replace(BASE.result, test_accuracy=accuracy)
     if right_N is None:
         return replace(BASE, result=result)
     test = replace(BASE.test, predicted_N=predictions(right_N))

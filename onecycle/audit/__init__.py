@@ -6,11 +6,10 @@ recomputed from its files by other code than that which made it, with the recipe
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from onecycle.audit import figures, origins, rates, search, transforms
 from onecycle.audit.evidence import Evidence
-from onecycle.audit.line import NOT_MEASURED, Line
+from onecycle.audit.line import Line
 from onecycle.run_dir import RunDir
 
 SECTIONS = {
@@ -23,26 +22,23 @@ SECTIONS = {
 """Each part of the audit to the function that gives its lines."""
 
 
-def audit(run: RunDir, result: Mapping[str, Any] | None = None) -> dict[str, list[Line]]:
-    """All lines by section, from the run folder alone.
+NOT_MEASURED = "not measured: the run is of an earlier version"
+NOT_YET = "not measured yet"
+"""What is found where a run has no numbers; those of a run that goes on may still come."""
 
-    Args:
-        run: the run folder, of a finished run or not.
-        result: what result.json is about to hold, since it is written last; None: what it holds.
+
+def audit(run: RunDir | Evidence) -> dict[str, list[Line]]:
+    """All lines by section, from the run folder alone, of a finished run or not.
 
     Raises:
         InputError: a file of the run is damaged.
     """
-    evidence = Evidence(run, result)
-    sections = {name: lines(evidence) for name, lines in SECTIONS.items()}
-    if evidence.result is not None:
-        return sections
-    return {name: [_not_yet(line) for line in lines] for name, lines in sections.items()}
-
-
-def _not_yet(line: Line) -> Line:
-    """A line of a run that goes on: what it has no numbers for may still come."""
-    return replace(line, found="not measured yet") if line.found == NOT_MEASURED else line
+    evidence = run if isinstance(run, Evidence) else Evidence(run)
+    lacking = NOT_YET if evidence.result is None else NOT_MEASURED
+    return {
+        name: [line if line.found else replace(line, found=lacking) for line in lines(evidence)]
+        for name, lines in SECTIONS.items()
+    }
 
 
 def failures(sections: Mapping[str, list[Line]]) -> list[Line]:

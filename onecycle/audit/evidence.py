@@ -1,4 +1,4 @@
-"""What a run folder holds that an audit looks at, each file read once and when asked for.
+"""What a run folder holds, each file read once and when asked for: for audit, pictures and report.
 
 Shapes: N images, K classes.
 """
@@ -7,16 +7,17 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from onecycle.config import Recipe
 from onecycle.errors import InputError
+from onecycle.evaluate import Evaluation
 from onecycle.lr_finder.curve import LRCurve
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.files import damaged
-from onecycle.run_dir.records import EpochRow, Measured, RangeTest
+from onecycle.run_dir.records import Environment, EpochRow, Measured, RangeTest, Result
 
 
 @dataclass(frozen=True)
@@ -32,28 +33,27 @@ class Steps:
 
 
 class Evidence:
-    """The files of a run.
+    """The files of a run. Each attribute raises an InputError where its file is damaged."""
 
-    Args:
-        run: the run folder.
-        result: what result.json is about to hold; None: what it holds.
-    """
-
-    def __init__(self, run: RunDir, result: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, run: RunDir) -> None:
         self.run = run
-        self._result = result
 
     @cached_property
     def recipe(self) -> Recipe:
         return self.run.read_recipe()
 
     @cached_property
-    def result(self) -> Mapping[str, Any] | None:
-        return self._result or self.run.result("test_accuracy")
+    def environment(self) -> Environment:
+        return self.run.environment()
+
+    @cached_property
+    def result(self) -> Result | None:
+        """result.json; None while the run is unfinished."""
+        return self.run.result()
 
     @cached_property
     def measured(self) -> Measured:
-        """audit.json; empty where there is none."""
+        """audit.json; nothing where there is none."""
         return self.run.measured()
 
     @cached_property
@@ -65,31 +65,53 @@ class Evidence:
     def curves(self) -> list[LRCurve]:
         """Those of the range test."""
         try:
-            return [
-                LRCurve.from_json(dict(curve)) for curve in (self.search or {}).get("curves", [])
-            ]
+            found = self.search.curves if self.search else []
+            return [LRCurve.from_json(to_json(curve)) for curve in found]
         except InputError as error:
-            raise damaged(self.run.path / "lr_range_test.json", error) from None
+            raise damaged(self.run.path / RangeTest.FILE, error) from None
 
     @cached_property
     def steps(self) -> Steps:
         steps, rates, momenta = array("q"), array("d"), array("d")
         for row in self.run.steps():
-            steps.append(row["step"])
-            rates.append(row["lr"])
-            momenta.append(row["momentum"])
+            steps.append(row.step)
+            rates.append(row.lr)
+            momenta.append(row.momentum)
         return Steps(np.array(steps), np.array(rates), np.array(momenta))
 
     @cached_property
     def epochs(self) -> list[EpochRow]:
         return self.run.epochs()
 
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """From the first epoch's row; None before it's there."""
+        return self.epochs[0].step // self.epochs[0].epoch or None if self.epochs else None
+
     @cached_property
     def predictions(self) -> Mapping[str, np.ndarray] | None:
         """predictions.npz, or None where there is none."""
         return self.run.predictions("classes")
 
-    @property
+    @cached_property
+    def evaluation(self) -> Evaluation | None:
+        """Of the test split."""
+        if self.predictions is None:
+            return None
+        return Evaluation(self.predictions["logits"], self.predictions["labels"])
+
+    @cached_property
+    def validation(self) -> Evaluation | None:
+        """Of the validation split, where there is one."""
+        if self.predictions is None or "val_logits" not in self.predictions:
+            return None
+        return Evaluation(self.predictions["val_logits"], self.predictions["val_labels"])
+
+    @cached_property
+    def classes(self) -> list[str]:
+        return [] if self.predictions is None else self.predictions["classes"].tolist()
+
+    @cached_property
     def names(self) -> list[str]:
         """Of the test images: where they came from, else their numbers."""
         found = self.predictions or {}
@@ -98,11 +120,5 @@ class Evidence:
 
     @cached_property
     def examples(self) -> Mapping[str, np.ndarray] | None:
-        """examples.npz."""
+        """examples.npz, None where there is none, or no predictions that they are examples of."""
         return self.run.examples(*self.predictions["logits"].shape) if self.predictions else None
-
-    @property
-    def steps_per_epoch(self) -> int | None:
-        """From the first epoch's row; None before it's there."""
-        first = self.epochs[0].get("step") if self.epochs else None
-        return first // self.epochs[0]["epoch"] if first else None

@@ -12,7 +12,7 @@ from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, percent, unknown
 from onecycle.evaluate import Evaluation
 from onecycle.nouns import counted
-from onecycle.run_dir.records import EpochRow
+from onecycle.run_dir.records import EpochRow, Result
 
 PIECE = 2**18
 """Logits that are taken to float64 together."""
@@ -29,7 +29,8 @@ def lines(evidence: Evidence) -> list[Line]:
     labels_N = arrays["labels"]
     losses_N, predictions_N = _recomputed(arrays["logits"], labels_N)
     evaluation = Evaluation(arrays["logits"], labels_N)
-    rows = [(where, row) for where, row in (("result", result), ("log", _last(evidence))) if row]
+    last = evidence.epochs[-1:]
+    rows: Rows = [("result", result), *(("log", row) for row in last)]
     return [
         _loss(float(np.mean(losses_N)), rows),
         _accuracy(predictions_N == labels_N, rows),
@@ -50,28 +51,28 @@ def _recomputed(logits_NK: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray
     return np.concatenate(losses), np.concatenate(predictions)
 
 
-def _last(evidence: Evidence) -> EpochRow | None:
-    return evidence.epochs[-1] if evidence.epochs else None
+Rows = list[tuple[str, Result | EpochRow]]
+"""Where figures are reported, and they."""
 
 
-def _loss(mean: float, rows: list) -> Line:
-    found = [(where, row["test_loss"]) for where, row in rows if "test_loss" in row]
+def _loss(mean: float, rows: Rows) -> Line:
+    found = [(where, row.test_loss) for where, row in rows]
     off = [(where, loss) for where, loss in found if not math.isclose(loss, mean, rel_tol=CLOSE)]
-    words = f"{found[0][1]:.4f}" if found else "none"
+    words = f"{found[0][1]:.4f}"
     if off:
         where, loss = off[0]
         words = f"{loss:.4g} in the {where}, {mean / loss if loss else math.inf:.3g} times less"
-    return Line("Test loss", f"{mean:.4f}, the mean over images", words, bool(found) and not off)
+    return Line("Test loss", f"{mean:.4f}, the mean over images", words, not off)
 
 
-def _accuracy(right_N: np.ndarray, rows: list) -> Line:
+def _accuracy(right_N: np.ndarray, rows: Rows) -> Line:
     share, count = float(right_N.mean()), len(right_N)
-    found = [(where, row["test_accuracy"]) for where, row in rows if "test_accuracy" in row]
+    found = [(where, row.test_accuracy) for where, row in rows]
     off = [pair for pair in found if abs(pair[1] - share) > 0.5 / count]
-    words = percent((off or found)[0][1], 2) if found else "none"
+    words = percent((off or found)[0][1], 2)
     words += f" in the {off[0][0]}" if off else ""
     asked = f"{percent(share, 2)}, {int(right_N.sum()):,} of {counted(count, 'image')} right"
-    return Line("Test accuracy", asked, words, bool(found) and not off)
+    return Line("Test accuracy", asked, words, not off)
 
 
 def _per_class(evaluation: Evaluation, predictions_N: np.ndarray) -> Line:

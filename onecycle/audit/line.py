@@ -10,7 +10,7 @@ class Line:
     Attributes:
         name: what is looked at.
         asked: what the recipe asks for, in words.
-        found: what was measured, with its number.
+        found: what was measured, with its number; empty where a run has no numbers.
         passed: None where it could not be measured; `found` says why.
     """
 
@@ -24,11 +24,8 @@ class Line:
             object.__setattr__(self, "passed", bool(self.passed))
 
 
-NOT_MEASURED = "not measured: the run is of an earlier version"
-
-
-def unknown(name: str, asked: str, found: str = NOT_MEASURED) -> Line:
-    """A line about something that a run has no numbers for."""
+def unknown(name: str, asked: str, found: str = "") -> Line:
+    """A line about something that could not be measured; `found`: why, empty: no numbers."""
     return Line(name, asked, found, None)
 
 

@@ -13,7 +13,7 @@ def lines(evidence: Evidence) -> list[Line]:
 
 
 def _seed(evidence: Evidence) -> Line:
-    repeats = evidence.measured.get("initial_weights_repeat")
+    repeats = evidence.measured.initial_weights_repeat
     name, asked = "Seed", f"initial weights are those of seed {evidence.recipe.seed}"
     if repeats is None:
         return unknown(name, asked)
@@ -24,9 +24,9 @@ def _seed(evidence: Evidence) -> Line:
 def _saved(evidence: Evidence) -> Line:
     """The newest checkpoint against the hash that the result names."""
     name, asked = "Weights on disk", "those that were tested"
-    wanted = (evidence.result or {}).get("weights_sha256")
-    if wanted is None:
+    if evidence.result is None:
         return unknown(name, asked)
+    wanted = evidence.result.weights_sha256
     try:
         newest = evidence.run.newest_weights()
     except ForeignEntry:
@@ -41,7 +41,7 @@ def _saved(evidence: Evidence) -> Line:
 
 
 def _duplicates(evidence: Evidence) -> list[Line]:
-    found = evidence.measured.get("duplicates")
+    found = evidence.measured.duplicates
     if not found:
         return [unknown("Test images in train", "none, pixel by pixel")]
     return [_in_train(split, repeats) for split, repeats in found.items()]
@@ -49,10 +49,10 @@ def _duplicates(evidence: Evidence) -> list[Line]:
 
 def _in_train(split: str, repeats: Duplicates) -> Line:
     name = {"train_test": "Test images in train", "train_val": "Validation images in train"}
-    count, unlike = repeats["images"], repeats["conflicting_labels"]
-    words = f"{count:,} of {repeats['of']:,}"
+    count, unlike = repeats.images, repeats.conflicting_labels
+    words = f"{count:,} of {repeats.of:,}"
     if unlike:
         words += f", {unlike:,} of them under another class"
-    for first in repeats["examples"][:1]:
-        words += f"; for example {first['second']} is {first['first']}"
+    for first in repeats.examples[:1]:
+        words += f"; for example {first.second} is {first.first}"
     return Line(name.get(split, split), "none, pixel by pixel", words, count == 0)

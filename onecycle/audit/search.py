@@ -10,15 +10,13 @@ from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, unknown
 from onecycle.lr_finder.curve import LRCurve, smooth
 from onecycle.lr_finder.suggest import SPAN
-from onecycle.run_dir.records import RangeTest
+from onecycle.run_dir.records import Method, RangeTest
 
 BLOWN_UP = 0.8
 """Share of the way from the start to the curve's ceiling from which a loss has blown up."""
 
 SMOOTHING = 0.5
 """Less than for reading a curve: a blow-up is steep, and its place matters."""
-
-RATES = ("lr_min", "lr_max")
 
 
 def lines(evidence: Evidence) -> list[Line]:
@@ -37,34 +35,25 @@ def lines(evidence: Evidence) -> list[Line]:
 
 def _chosen(lr_min: float | str, lr_max: float | str, found: RangeTest) -> list[Line]:
     """A line for each rate that was left to the range test."""
-    suggestions, by = found.get("suggestions", {}), _by(found)
+    suggestions, by = found.suggestions, found.by
     rows = []
     if "lr_max" in by and "recommended" in suggestions:
         rows.append(_rate_line("Peak rate", *_best(by["lr_max"], found), lr_max))
     if "lr_min" in by and "lr_min" in suggestions and not isinstance(lr_max, str):
-        low = min(max(suggestions["lr_min"]["lr"], lr_max / SPAN[1]), lr_max / SPAN[0])
+        low = min(max(suggestions["lr_min"].lr, lr_max / SPAN[1]), lr_max / SPAN[0])
         if "lr_max" not in by:  # the peak was given
-            low = min(float(found.get("lr_min", low)), lr_max)
+            low = min(low if found.lr_min is None else found.lr_min, lr_max)
         rows.append(_rate_line("First rate", low, "where the loss starts to fall", lr_min))
     return rows
 
 
-def _by(found: Mapping[str, Any]) -> Mapping[str, str]:
-    """How each rate was found that was left open; older records have it in words alone."""
-    if "by" in found:
-        return found["by"]
-    why = found.get("why", "")
-    peak = "proven" if found.get("proof") else "recommended"
-    return {name: peak if name == "lr_max" else name for name in RATES if f"{name} by" in why}
-
-
-def _best(method: str, found: Mapping[str, Any]) -> tuple[float, str]:
+def _best(method: Method, found: RangeTest) -> tuple[float, str]:
     """The peak rate that was found, and by what."""
-    if method == "proven" and found.get("proof"):
-        return found["proof"]["lr_max"], "short trainings"
-    if method == "safe" and "lr_max" in found:
-        return found["lr_max"], "being safe, as the curve can't be trusted"
-    return found["suggestions"]["recommended"]["lr"], "'recommended'"
+    if method == "proven" and found.proof:
+        return found.proof.lr_max, "short trainings"
+    if method == "safe" and found.lr_max is not None:
+        return found.lr_max, "being safe, as the curve can't be trusted"
+    return found.suggestions["recommended"].lr, "'recommended'"
 
 
 def _rate_line(name: str, asked: float, by: str, used: float | str) -> Line:
@@ -77,11 +66,11 @@ def _rate_line(name: str, asked: float, by: str, used: float | str) -> Line:
 def _peak_in_range(found: RangeTest, curves: Sequence[LRCurve]) -> Line:
     """A rate right of where the loss has blown up, or beyond those tried, is no finding."""
     name, asked = "Peak rate on the curve", "left of where the loss has blown up"
-    lr_max = (found.get("chosen") or {}).get("lr_max")
-    if proof := found.get("proof"):
-        return Line(name, "proven by short trainings", f"{proof['lr_max']:.3g}", True)
-    if not curves or lr_max is None:
+    if found.proof:
+        return Line(name, "proven by short trainings", f"{found.proof.lr_max:.3g}", True)
+    if not curves or found.chosen is None:
         return unknown(name, asked)
+    lr_max = found.chosen.lr_max
     ends = [_blow_up(curve) for curve in curves]
     blown = [rate for rate in ends if rate is not None]
     if len(blown) == len(curves):
@@ -89,7 +78,7 @@ def _peak_in_range(found: RangeTest, curves: Sequence[LRCurve]) -> Line:
         return Line(name, asked, f"{lr_max:.3g}; it has blown up at {end:.3g}", lr_max < end)
     last = max(curve.lr[-1] for curve in curves)
     words = f"{lr_max:.3g}; the loss has not blown up by {last:.3g}"
-    if _by(found).get("lr_max") == "safe" and _same(lr_max, found.get("lr_max")):
+    if found.by.get("lr_max") == "safe" and _same(lr_max, found.lr_max):
         return Line(name, "a safe one, as the curve can't be read", words, True)
     return Line(name, f"{asked}, or among the rates tried", words, lr_max <= last)
 
@@ -111,7 +100,7 @@ def _blow_up(curve: LRCurve) -> float | None:
 def _same_optimizer(evidence: Evidence, found: RangeTest) -> Line:
     """The range test's settings against the training's; the momentum against that at the peak."""
     name = "Optimizer of the range test"
-    tested, trained = found.get("optimizer"), evidence.measured.get("optimizer")
+    tested, trained = found.optimizer, evidence.measured.optimizer
     if not tested or not trained:
         return unknown(name, "that of the training")
     trained = dict(trained)

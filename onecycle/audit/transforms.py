@@ -25,7 +25,7 @@ HIDDEN = "not measured: too little is left of any image to tell how it was chang
 
 def lines(evidence: Evidence) -> list[Line]:
     """One line for each thing that can be done to images, and what they come to together."""
-    counts, asked = evidence.measured.get("applied"), transforms.of(evidence.recipe)
+    counts, asked = evidence.measured.applied, transforms.of(evidence.recipe)
     if not counts:
         return [unknown("Crop, flip and cutout", "as in the recipe")]
     found, wanted = Applied.from_json(counts), _together([each.expected for each in asked])

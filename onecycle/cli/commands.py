@@ -1,9 +1,8 @@
 """The commands: each calls one function of the package and shows what it returns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from onecycle.cli.call import Call, write
 from onecycle.cli.command import Command
@@ -14,6 +13,9 @@ from onecycle.config import Recipe, to_toml
 from onecycle.config.declaring import Setting
 from onecycle.errors import TrainingError
 from onecycle.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from onecycle.training import Run
 
 
 def on_a_recipe(work: Callable[[Call, Recipe], None]) -> Callable[[Call], None]:
@@ -83,7 +85,7 @@ def train(call: Call, recipe: Recipe) -> None:
             started=call.started,
             progress=progress,
         )
-    _answer_run(call, run.path, run.result)
+    _answer_run(call, run)
 
 
 def resume(call: Call) -> None:
@@ -102,7 +104,7 @@ def resume(call: Call) -> None:
             allow_differences=call.options.allow_differences,
             progress=progress,
         )
-    _answer_run(call, run.path, run.result)
+    _answer_run(call, run)
 
 
 def verify(call: Call) -> None:
@@ -135,11 +137,11 @@ def _steps(first: int, last: int) -> str:
     return f"step {first}" if first == last else f"steps {first} to {last}"
 
 
-def _answer_run(call: Call, path: Path, result: Mapping[str, Any]) -> None:
+def _answer_run(call: Call, run: "Run") -> None:
     from onecycle.cli import screens
 
-    found = {**result, "run": str(path)}
-    call.answer(found, lambda: screens.trained(found))
+    found = {**run.result, "run": str(run.path)}
+    call.answer(found, lambda: screens.trained(run.path, run.record))
 
 
 def evaluate(call: Call) -> None:

@@ -16,6 +16,8 @@ from onecycle.cli.screens import (
 )
 from onecycle.nouns import counted
 from onecycle.progress.stage import percent
+from onecycle.run_dir.checking import from_json
+from onecycle.run_dir.records import TestFigures
 
 MOST_WORST, MOST_TAKEN_FOR = 20, 3
 """Of many classes, the worst ones that are shown; classes named that each is taken for."""
@@ -23,14 +25,15 @@ MOST_WORST, MOST_TAKEN_FOR = 20, 3
 
 def evaluated(result: Mapping[str, Any]) -> None:
     """The figures of an evaluation, of each class, and which are taken for which."""
-    images = counted(result["test_images"], "image")
+    figures = from_json(result, TestFigures)
     pairs = {
-        "test accuracy": f"{percent(result['test_accuracy'])} of {images}",
-        **balanced(result),
-        "test loss": f"{result['test_loss']:.4f}",
+        "test accuracy": f"{percent(figures.test_accuracy)} of "
+        f"{counted(figures.test_images, 'image')}",
+        **balanced(figures),
+        "test loss": f"{figures.test_loss:.4f}",
     }
-    if "test_accuracy_tta" in result:
-        pairs["with TTA"] = percent(result["test_accuracy_tta"])
+    if figures.test_accuracy_tta is not None:
+        pairs["with TTA"] = percent(figures.test_accuracy_tta)
     if ignored := result.get("ignored_classes"):
         images = counted(sum(ignored.values()), "image")
         classes = counted(len(ignored), "unknown class", "unknown classes")

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
@@ -18,6 +18,9 @@ from rich.table import Table
 from onecycle.nouns import counted
 from onecycle.printable import printable
 from onecycle.progress.stage import amount, duration, percent
+
+if TYPE_CHECKING:
+    from onecycle.run_dir.records import Result, TestFigures
 
 UNLIMITED = 10_000
 """Columns of a file or pipe, in which nothing needs to be folded."""
@@ -276,42 +279,39 @@ def found_rates(found: Mapping[str, Any], plot: str) -> None:
     print_pairs("recommended", pairs)
 
 
-def trained(result: Mapping[str, Any]) -> None:
+def trained(run: Path, result: "Result") -> None:
     """The end of a training."""
-    run = result["run"]
-    pairs = {"test accuracy": percent(result["test_accuracy"])}
+    pairs = {"test accuracy": percent(result.test_accuracy)}
     pairs |= balanced(result)
-    if "test_accuracy_tta" in result:
-        pairs["with TTA"] = percent(result["test_accuracy_tta"])
-    if "val_accuracy" in result:
-        pairs["validation"] = percent(result["val_accuracy"])
-    rates = (f"{result[key]:.3g}" for key in ("lr_min", "lr_max", "lr_final"))
+    if result.test_accuracy_tta is not None:
+        pairs["with TTA"] = percent(result.test_accuracy_tta)
+    if result.val_accuracy is not None:
+        pairs["validation"] = percent(result.val_accuracy)
+    rates = (f"{rate:.3g}" for rate in (result.lr_min, result.lr_max, result.lr_final))
     pairs |= {
-        "train accuracy": f"{percent(result['train_accuracy'])}  (last epoch, augmented images)",
+        "train accuracy": f"{percent(result.train_accuracy)}  (last epoch, augmented images)",
         "learning rate": " → ".join(rates),
-        "time": f"{duration(result['total_seconds'])}, of which "
-        f"{duration(result['train_seconds'])} training",
-        "throughput": f"{result['images_per_second']:,.0f} images/s",
+        "time": f"{duration(result.total_seconds)}, of which "
+        f"{duration(result.train_seconds)} training",
+        "throughput": f"{result.images_per_second:,.0f} images/s",
         "run folder": str(run),
         "report": f"open {run}/report.html"
         if (Path(run) / "report.html").is_file()
         else f"draw it with: onecycle report {shlex.quote(str(run))}",
     }
-    if allowed := result.get("allowed_differences"):
-        changed = ", ".join(dict.fromkeys(entry["what"] for entry in allowed))
+    if result.allowed_differences:
+        changed = ", ".join(dict.fromkeys(entry.what for entry in result.allowed_differences))
         pairs["resumed with"] = f"other {changed}: these are not the bits of the run as it began"
-    print_pairs(
-        f"{result['recipe']} on {result['data']}, {counted(result['epochs'], 'epoch')}", pairs
-    )
+    print_pairs(f"{result.recipe} on {result.data}, {counted(result.epochs, 'epoch')}", pairs)
 
 
-def balanced(result: Mapping[str, Any]) -> dict[str, str]:
+def balanced(figures: "TestFigures") -> dict[str, str]:
     """The balanced accuracy, where it isn't the accuracy because classes differ in size."""
-    smallest, largest = result.get("test_class_sizes", (0, 0))  # a run of an older version: none
-    if smallest == largest:
+    smallest, largest = figures.test_class_sizes or (0, 0)  # a run of an older version: not known
+    if smallest == largest or figures.test_balanced_accuracy is None:
         return {}
     classes = f"mean over classes of {smallest:,} to {counted(largest, 'image')}"
-    return {"balanced accuracy": f"{percent(result['test_balanced_accuracy'])}  ({classes})"}
+    return {"balanced accuracy": f"{percent(figures.test_balanced_accuracy)}  ({classes})"}
 
 
 def new_table(*columns: str, numbers: int = 0) -> Table:

@@ -9,7 +9,7 @@ from onecycle.errors import InputError
 from onecycle.experiments import tables
 from onecycle.experiments.groups import Group, group_runs
 from onecycle.experiments.mistakes import Mistakes, find_mistakes
-from onecycle.experiments.pairs import MCNEMAR, WELCH, Pair, compare_pairs
+from onecycle.experiments.pairs import DIFFERENT_IMAGES, MCNEMAR, WELCH, Pair, compare_pairs
 from onecycle.experiments.reading import FinishedRun, LeftOut, read_runs
 from onecycle.experiments.words import count_text, list_text
 
@@ -108,7 +108,7 @@ def _data_note(groups: Sequence[Group], pairs: Sequence[Pair]) -> str:
         return ""
     told = "; ".join(f"{list_text(who)}: {data}" for data, who in by_data.items())
     tested = [pair for pair in pairs if pair.p is not None]
-    apart = any(pair.reason for pair in pairs if pair.reason == "different test images")
+    apart = any(pair.reason == DIFFERENT_IMAGES for pair in pairs)
     meaning = "accuracies on different test images are not to be compared" if apart else ""
     if any(_data_of(groups, p.first) != _data_of(groups, p.second) for p in tested):
         same = "test images with equal names and labels are taken to be the same"
@@ -157,18 +157,13 @@ def _where_told(
 
 
 def _machine(run: FinishedRun) -> str:
-    facts = run.environment
-    name = facts.get("device_name") or run.result.get("device", "unknown device")
-    threads = facts.get("threads")
-    if run.result.get("device") != "cpu" or not isinstance(threads, int):
-        return str(name)
+    name, threads = run.environment.device_name or run.result.device, run.environment.threads
+    if run.result.device != "cpu" or threads is None:
+        return name
     return f"{name}, {count_text(threads, 'thread')}"
 
 
 def _version(run: FinishedRun) -> str:
-    versions, git = run.environment.get("versions"), run.environment.get("git")
-    versions = versions if isinstance(versions, dict) else {}
-    commit = f" at {str(git.get('commit'))[:10]}" if isinstance(git, dict) else ""
-    return (
-        f"onecycle {versions.get('onecycle', 'unknown')}{commit}, torch {run.result.get('torch')}"
-    )
+    version, git = run.environment.versions.get("onecycle", "unknown"), run.environment.git
+    commit = f" at {git.commit[:10]}" if git else ""
+    return f"onecycle {version}{commit}, torch {run.result.torch}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,11 @@ from onecycle.experiments.reading import FinishedRun
 from onecycle.experiments.statistics import Interval, mean_interval, mean_of, wilson
 from onecycle.experiments.words import list_text, value_text
 
+Figure = Literal[
+    "train_accuracy", "test_accuracy", "best_test_accuracy", "val_accuracy",
+    "test_balanced_accuracy", "test_accuracy_tta", "total_seconds", "images_per_second",
+]  # fmt: skip
+"""The figures of result.json that are compared."""
 DECISIVE: tuple[Decides, ...] = ("training", "network", "statistics")
 """What sets one group apart from another, beside the images, for which the fingerprint stands."""
 ABSENT = "–"
@@ -69,16 +74,17 @@ class Group:
         """What the recipes of the runs are called."""
         return _recipe_names(self.runs)
 
-    def values(self, name: str) -> list[float]:
-        """A number of result.json, of each run that has it."""
-        return [float(run.result[name]) for run in self.runs if name in run.result]
+    def values(self, name: Figure) -> list[float]:
+        """A figure of each run that has it."""
+        found = (getattr(run.result, name) for run in self.runs)
+        return [float(value) for value in found if value is not None]
 
-    def mean(self, name: str) -> float:
-        """The mean of a number of result.json."""
+    def mean(self, name: Figure) -> float:
+        """The mean of a figure."""
         return mean_of(self.values(name))
 
-    def accuracy(self, name: str) -> Accuracy:
-        """The accuracy that result.json calls `name`, in all runs."""
+    def accuracy(self, name: Figure) -> Accuracy:
+        """The accuracy called `name`, over all runs."""
         values = self.values(name)
         mean = mean_of(values)
         if len(values) > 1:

@@ -112,15 +112,11 @@ def _runs(comparison: Comparison) -> list[list[str]]:
             group.name,
             run.name,
             str(run.seed),
-            *(percent(run.result[name]) for name in ("train_accuracy", "test_accuracy")),
-            f"{percent(run.result['best_test_accuracy'])} in epoch {run.result['best_epoch']}",
-            " to ".join(_rate(run.result.get(name)) for name in ("lr_min", "lr_max")),
-            time_text(run.result["total_seconds"]),
+            *map(percent, (run.result.train_accuracy, run.result.test_accuracy)),
+            f"{percent(run.result.best_test_accuracy)} in epoch {run.result.best_epoch}",
+            f"{run.result.lr_min:.3g} to {run.result.lr_max:.3g}",
+            time_text(run.result.total_seconds),
         ]
         for group in comparison.groups
         for run in group.runs
     ]
-
-
-def _rate(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, int | float) else "–"

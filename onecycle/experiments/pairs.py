@@ -19,6 +19,8 @@ from onecycle.experiments.reading import FinishedRun
 from onecycle.experiments.statistics import LEVEL, Interval
 
 MCNEMAR, WELCH, STUDENT = "McNemar", "Welch", "Student"
+DIFFERENT_IMAGES, NO_SPREAD = "different test images", "all seeds gave the same accuracy"
+"""Why a pair was not tested."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _tested(first: Group, second: Group) -> tuple[Pair, IntervalAt]:
     names = (first.letter, second.letter, first.name, second.name)
     pair = Pair(*names, statistics.difference_of_means(*values))
     if not same_test(first.runs[0], second.runs[0]):
-        return replace(pair, reason="different test images"), None
+        return replace(pair, reason=DIFFERENT_IMAGES), None
     if first.n == second.n == 1:
         return _paired(pair, first.runs[0], second.runs[0])
     if first.n > 1 and second.n > 1:
@@ -107,7 +109,7 @@ def _tested(first: Group, second: Group) -> tuple[Pair, IntervalAt]:
     else:
         test, outcome = STUDENT, statistics.one_against_many(values[1][0], values[0])
     if outcome is None:
-        return replace(pair, reason="all seeds gave the same accuracy"), None
+        return replace(pair, reason=NO_SPREAD), None
     interval_at = outcome.interval_at
     if interval_at and first.n == 1:  # the difference was that of the first less the second
         interval_at = partial(_mirrored, interval_at)

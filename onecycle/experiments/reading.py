@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 
@@ -14,18 +13,11 @@ from onecycle.config import Recipe
 from onecycle.errors import InputError
 from onecycle.nouns import counted
 from onecycle.run_dir import RunDir
-from onecycle.run_dir.records import EpochRow, RangeTest
+from onecycle.run_dir.checking import to_json
+from onecycle.run_dir.records import Environment, EpochRow, RangeTest, Result
 
 DEEPEST = 3
 """Folders below a given one in which runs are looked for."""
-
-FIGURES = (
-    "train_accuracy", "test_accuracy", "best_test_accuracy", "best_epoch", "total_seconds",
-    "images_per_second", "seed", "data_fingerprint",
-)  # fmt: skip
-"""What result.json must hold for a run to be compared."""
-CURVES = ("epoch", "test_accuracy", "test_loss")
-"""What each row of metrics.jsonl must hold."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +68,8 @@ class FinishedRun:
 
     path: Path
     recipe: Recipe
-    result: Mapping[str, Any]
-    environment: Mapping[str, Any]
+    result: Result
+    environment: Environment
     found: dict[str, str]
     epochs: list[EpochRow]
     test: TestImages
@@ -89,8 +81,8 @@ class FinishedRun:
 
     @property
     def rows(self) -> list[Mapping[str, float]]:
-        """The rows of metrics.jsonl, whose values are all numbers, as a plot takes them."""
-        return [cast(Mapping[str, float], row) for row in self.epochs]
+        """The rows of metrics.jsonl, as a plot takes them."""
+        return [to_json(row) for row in self.epochs]
 
     @property
     def seed(self) -> int:
@@ -100,14 +92,14 @@ class FinishedRun:
     @property
     def fingerprint(self) -> str:
         """What identifies the images, labels and classes of all splits."""
-        return str(self.result["data_fingerprint"])
+        return self.result.data_fingerprint
 
     @property
     def finished(self) -> datetime:
         """When it ended; the beginning of time where that isn't known."""
         try:
-            return datetime.fromisoformat(self.result["finished"]).astimezone()
-        except (KeyError, TypeError, ValueError):
+            return datetime.fromisoformat(self.result.finished).astimezone()
+        except ValueError:
             return datetime.fromtimestamp(0).astimezone()
 
 
@@ -179,26 +171,23 @@ def read_run(path: Path) -> FinishedRun | LeftOut:
     """The run in `path`, if it has finished and its files are whole."""
     folder = RunDir(path)
     try:
-        recipe, result = folder.read_recipe(), folder.result(*FIGURES)
-        epochs = folder.epochs(*CURVES)
+        recipe, result = folder.read_recipe(), folder.result()
+        epochs = folder.epochs()
         if result is None:
             done = f"{len(epochs)} of {counted(recipe.epochs, 'epoch')}"
             return LeftOut(path, f"it has not finished ({done}); onecycle resume goes on with it")
-        environment = cast(Mapping[str, Any], folder.environment())
+        environment = folder.environment()
         found = _found(folder.range_test())
-        test = _test_images(folder, result["test_accuracy"])
+        test = _test_images(folder, result.test_accuracy)
     except InputError as error:
         return LeftOut(path, str(error).removeprefix(f"{path}{os.sep}"))
     return FinishedRun(path, recipe, result, environment, found, epochs, test)
 
 
 def _found(range_test: RangeTest | None) -> dict[str, str]:
-    """Which rates the range test found; in a run of an older version, which did not say, both."""
-    if range_test is None:
-        return {}
-    asked = range_test.get("asked", {"lr_min": "auto", "lr_max": "auto"})
-    rates = ((name, asked.get(name)) for name in ("lr_min", "lr_max"))
-    return {name: word for name, word in rates if isinstance(word, str)}
+    """Which rates the range test found, and the word that asked for it."""
+    asked = {} if range_test is None else range_test.asked
+    return {name: word for name, word in asked.items() if isinstance(word, str)}
 
 
 def _test_images(folder: RunDir, accuracy: float) -> TestImages:

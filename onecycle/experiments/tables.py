@@ -5,10 +5,11 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onecycle.experiments.groups import Group
+from onecycle.experiments.groups import Figure, Group
 from onecycle.experiments.pairs import Pair
 from onecycle.experiments.statistics import Interval
 from onecycle.experiments.words import (
@@ -53,7 +54,7 @@ def figures(comparison: "Comparison") -> Table:
         ("95 % interval", lambda g: range_text(g.accuracy("test_accuracy").interval)),
     ]
     columns += [
-        (heading, lambda g, name=name: _accuracy(g, name))
+        (heading, partial(_accuracy, name=name))
         for name, heading in OPTIONAL.items()
         if all(len(group.values(name)) == group.n for group in comparison.groups)
         and (name != "test_balanced_accuracy" or _uneven(comparison))
@@ -67,7 +68,7 @@ def figures(comparison: "Comparison") -> Table:
     return Table(["", *(name for name, _ in columns)], rows, [False] + [True] * len(columns))
 
 
-OPTIONAL = {
+OPTIONAL: dict[Figure, str] = {
     "val_accuracy": "val %",
     "test_balanced_accuracy": "balanced %",
     "test_accuracy_tta": "test %, TTA",
@@ -156,15 +157,14 @@ def mistakes_told(comparison: "Comparison") -> str:
     return f"{told}."
 
 
-def _accuracy(group: Group, name: str) -> str:
+def _accuracy(group: Group, name: Figure) -> str:
     found = group.accuracy(name)
     return with_spread(found.mean, found.std)
 
 
 def _uneven(comparison: "Comparison") -> bool:
     """Whether the test classes differ in size anywhere."""
-    sizes = [run.result.get("test_class_sizes") for run in comparison.runs]
-    return any(isinstance(size, list) and len(set(size)) > 1 for size in sizes)
+    return any(run.result.uneven for run in comparison.runs)
 
 
 # -------------------------------------------------------------------------------------- Markdown
@@ -261,13 +261,18 @@ def _group_json(group: Group) -> dict[str, Any]:
         "total_seconds": group.mean("total_seconds"),
         "images_per_second": group.mean("images_per_second"),
         "runs": [
-            {"run": str(run.path)} | {name: run.result.get(name) for name in OF_A_RUN}
+            {"run": str(run.path)} | {name: getattr(run.result, name) for name in OF_A_RUN}
             for run in group.runs
         ],
     }
 
 
-ACCURACIES = ("train_accuracy", "test_accuracy", "best_test_accuracy", *OPTIONAL)
+ACCURACIES: tuple[Figure, ...] = (
+    "train_accuracy",
+    "test_accuracy",
+    "best_test_accuracy",
+    *OPTIONAL,
+)
 OF_A_RUN = (
     "seed", "data_fingerprint", "lr_min", "lr_max", *ACCURACIES, "best_epoch", "total_seconds",
     "images_per_second", "finished",
@@ -275,11 +280,11 @@ OF_A_RUN = (
 """What --json tells of a run, as it stands in result.json."""
 
 
-def _accuracy_names(group: Group) -> list[str]:
+def _accuracy_names(group: Group) -> list[Figure]:
     return [name for name in ACCURACIES if len(group.values(name)) == group.n]
 
 
-def _accuracy_json(group: Group, name: str) -> dict[str, Any]:
+def _accuracy_json(group: Group, name: Figure) -> dict[str, Any]:
     found = group.accuracy(name)
     return {
         "mean": found.mean,

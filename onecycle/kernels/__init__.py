@@ -15,6 +15,7 @@ import ctypes
 import os
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -47,18 +48,28 @@ def find(dtype: torch.dtype | None) -> "Kernels | str":
         return str(reason)
 
 
-def state(device: torch.device, precision: str) -> str:
-    """What a training's blocks run on: `compiled`, or `pytorch` with the reason in brackets.
+@dataclass(frozen=True)
+class State:
+    """Whose operations a training's blocks run on.
 
-    In bf16 on a CPU with AMX, `compiled, convolutions too`.
+    Attributes:
+        implementation: the results' bits depend on it.
+        reason: why it is PyTorch's, in a few words; empty where it isn't.
     """
+
+    implementation: Literal["compiled", "compiled with convolutions", "pytorch"]
+    reason: str = ""
+
+
+def state(device: torch.device, precision: str) -> State:
+    """What a training's blocks run on; convolutions are compiled in bf16 on CPUs with AMX."""
     if device.type != "cpu":
-        return f"pytorch ({device.type})"
+        return State("pytorch", device.type)
     found = find(torch.bfloat16 if precision == "bf16" else torch.float32)
     if isinstance(found, str):
-        return f"pytorch ({found})"
+        return State("pytorch", found)
     convolutions = precision == "bf16" and not isinstance(amx.find(), str)
-    return "compiled, convolutions too" if convolutions else "compiled"
+    return State("compiled with convolutions" if convolutions else "compiled")
 
 
 @dataclass(frozen=True)

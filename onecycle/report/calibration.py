@@ -4,17 +4,17 @@ from typing import Any
 
 import numpy as np
 
+from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.interpret.calibration import Reliability, fitted_temperature, reliability
 from onecycle.nouns import counted
 from onecycle.report import words
-from onecycle.report.files import Files
 
 SIDE = 300
 """Units of the diagram's side."""
 
 
-def calibration(files: Files) -> dict[str, Any] | None:
+def calibration(files: Evidence) -> dict[str, Any] | None:
     """The reliability diagram's bars, the error, and the temperature that would lessen it."""
     evaluation = files.evaluation
     if evaluation is None:

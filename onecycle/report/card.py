@@ -3,14 +3,14 @@
 from typing import Any
 
 from onecycle.audit import audit
+from onecycle.audit.evidence import Evidence
 from onecycle.nouns import counted
-from onecycle.report.files import Files
 
 STATES = {True: "pass", False: "fail", None: "open"}
 WORDS = {"pass": "holds", "fail": "fails", "open": "not measured"}
 
 
-def card(files: Files) -> dict[str, Any]:
+def card(files: Evidence) -> dict[str, Any]:
     """The sections with their lines, how many hold, and in words what that comes to."""
     sections = {
         name: [
@@ -23,7 +23,7 @@ def card(files: Files) -> dict[str, Any]:
             }
             for line in lines
         ]
-        for name, lines in audit(files.run, files.result).items()
+        for name, lines in audit(files).items()
         if lines
     }
     states = [line["state"] for lines in sections.values() for line in lines]

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.plots.heat import overlay
 from onecycle.report import words
-from onecycle.report.files import Files
 from onecycle.report.pictures import sheet
 
 FIRST = 20
@@ -21,7 +21,7 @@ SIDE = 64
 """Pixels to which smaller images are enlarged under a map, which is smoother than their pixels."""
 
 
-def galleries(files: Files) -> dict[str, Any]:
+def galleries(files: Evidence) -> dict[str, Any]:
     """Both lists of images, and the three sheets that show them: plain, and under either map."""
     evaluation, examples = files.evaluation, files.examples
     if evaluation is None or examples is None:
@@ -47,12 +47,12 @@ def _title(wrong: int) -> str:
     return "The only misclassified image" if wrong == 1 else f"All {wrong} misclassified images"
 
 
-def _card(files: Files, evaluation: Evaluation, index: int, place: int) -> dict[str, Any]:
+def _card(files: Evidence, evaluation: Evaluation, index: int, place: int) -> dict[str, Any]:
     """An image's place on the sheets, and what is said about it."""
     label, predicted = int(evaluation.labels_N[index]), int(evaluation.predictions_N[index])
     return {
         "place": place,
-        "name": files.image_name(index),
+        "name": files.names[index],
         "actual": files.classes[label],
         "predicted": files.classes[predicted],
         "right": label == predicted,

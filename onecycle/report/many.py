@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.examples import MATRIX, NAMED
 from onecycle.report import words
-from onecycle.report.files import Files
 from onecycle.report.matrix import Cells, cells_of, most_frequent, pairs, rows_of_classes
 from onecycle.report.pictures import sheet
 
@@ -26,7 +26,7 @@ IMAGES = 600
 """Images of the cells that the lists open, at the most."""
 
 
-def many(files: Files) -> dict[str, Any]:
+def many(files: Evidence) -> dict[str, Any]:
     """The lists with their images, and what the search looks through; None with fewer classes."""
     evaluation, examples = files.evaluation, files.examples
     if evaluation is None or len(files.classes) <= MATRIX:

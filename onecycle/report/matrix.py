@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.examples import MATRIX, PER_CELL, ranked_in_cells
 from onecycle.nouns import counted
 from onecycle.report import words
-from onecycle.report.files import Files
 from onecycle.report.pictures import sheet
 
 FEW, SOME = 12, 30
@@ -27,7 +27,7 @@ Cells = dict[tuple[int, int], dict[str, Any]]
 """The images of each cell of the matrix that has any kept, by its actual and predicted class."""
 
 
-def matrix(files: Files) -> dict[str, Any]:
+def matrix(files: Evidence) -> dict[str, Any]:
     """The matrix's rows, the images of its cells, the most frequent confusions, the classes.
 
     All empty where there are no predictions, or too many classes.
@@ -113,7 +113,7 @@ def pairs(
     ]
 
 
-def cells_of(files: Files, evaluation: Evaluation, examples: Mapping[str, np.ndarray]) -> Cells:
+def cells_of(files: Evidence, evaluation: Evaluation, examples: Mapping[str, np.ndarray]) -> Cells:
     """The images of each cell that has any, in the order shown."""
     place_of = {index: place for place, index in enumerate(examples["indices"].tolist())}
     order, rank_N = ranked_in_cells(evaluation)
@@ -127,7 +127,7 @@ def cells_of(files: Files, evaluation: Evaluation, examples: Mapping[str, np.nda
         found.setdefault(cell, []).append(
             {
                 "place": place_of[index],
-                "name": files.image_name(index),
+                "name": files.names[index],
                 "sure": words.sure(float(confidence_N[index])),
             }
         )

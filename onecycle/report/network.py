@@ -8,43 +8,44 @@ from typing import Any
 
 import numpy as np
 
+from onecycle.audit.evidence import Evidence
 from onecycle.plots.heat import COLOURS
-from onecycle.report.files import Files
 from onecycle.report.pictures import png
+from onecycle.run_dir.records import Layer, Layers
 
 
-def network(files: Files) -> dict[str, Any] | None:
+def network(files: Evidence) -> dict[str, Any] | None:
     """The table of layers, the totals, and a picture for each stage; None in an older run."""
-    found = files.network
+    found = files.measured.network
     if found is None:
         return None
     return {
-        "layers": [_layer(layer) for layer in found["layers"]],
-        "parameters": f"{found['parameters']:,}",
-        "macs": f"{found['macs']:,}",
+        "layers": [_layer(layer) for layer in found.layers],
+        "parameters": f"{found.parameters:,}",
+        "macs": f"{found.macs:,}",
         "fields": _fields(files, found),
-        "shape": " × ".join(map(str, found["image_shape"][:2])),
+        "shape": " × ".join(map(str, found.image_shape[:2])),
     }
 
 
-def _layer(layer: Mapping[str, Any]) -> dict[str, str]:
+def _layer(layer: Layer) -> dict[str, str]:
     return {
-        "name": layer["name"],
-        "kind": layer["kind"],
-        "shape": " × ".join(map(str, layer["output_shape"])),
-        "parameters": f"{layer['parameters']:,}" if layer["parameters"] else "",
-        "macs": f"{layer['macs']:,}" if layer["macs"] else "",
-        "field": str(layer["receptive_field"]),
-        "jump": str(layer["jump"]),
+        "name": layer.name,
+        "kind": layer.kind,
+        "shape": " × ".join(map(str, layer.output_shape)),
+        "parameters": f"{layer.parameters:,}" if layer.parameters else "",
+        "macs": f"{layer.macs:,}" if layer.macs else "",
+        "field": str(layer.receptive_field),
+        "jump": str(layer.jump),
     }
 
 
-def _fields(files: Files, found: Mapping[str, Any]) -> dict[str, Any] | None:
+def _fields(files: Evidence, found: Layers) -> dict[str, Any] | None:
     """The same image for each stage, with the theoretical field as a square, all to one scale."""
     examples = files.examples
     if examples is None or not len(examples["field_stages"]) or not len(examples["images"]):
         return None
-    height, width, _ = found["image_shape"]
+    height, width, _ = found.image_shape
     stages = [
         (stage, side, influence_HW, layer)
         for stage, side, influence_HW in zip(
@@ -53,7 +54,7 @@ def _fields(files: Files, found: Mapping[str, Any]) -> dict[str, Any] | None:
             examples["fields"],
             strict=True,
         )
-        if (layer := _last_layer(found["layers"], stage)) is not None
+        if (layer := _last_layer(found.layers, stage)) is not None
     ]
     boxes = [_box(layer, height, width) for *_, layer in stages]
     if not boxes:
@@ -68,7 +69,7 @@ def _fields(files: Files, found: Mapping[str, Any]) -> dict[str, Any] | None:
                 "name": stage,
                 "heat": _heat(influence_HW),
                 "box": box,
-                "theoretical": layer["receptive_field"],
+                "theoretical": layer.receptive_field,
                 "effective": f"{side:.1f}",
             }
             for (stage, side, influence_HW, layer), box in zip(stages, boxes, strict=True)
@@ -76,17 +77,17 @@ def _fields(files: Files, found: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _last_layer(layers: Sequence[Mapping[str, Any]], stage: str) -> Mapping[str, Any] | None:
+def _last_layer(layers: Sequence[Layer], stage: str) -> Layer | None:
     """The layer whose output is the stage's."""
-    maps = [layer for layer in layers if len(layer["output_shape"]) > 2]
-    own = [layer for layer in maps if f"{layer['name']}.".startswith(f"{stage}.")]
+    maps = [layer for layer in layers if len(layer.output_shape) > 2]
+    own = [layer for layer in maps if f"{layer.name}.".startswith(f"{stage}.")]
     return own[-1] if own else None
 
 
-def _box(layer: Mapping[str, Any], height: int, width: int) -> dict[str, float]:
+def _box(layer: Layer, height: int, width: int) -> dict[str, float]:
     """The theoretical field of the stage's middle unit, in pixels of the image."""
-    side, jump = layer["receptive_field"], layer["jump"]
-    rows, columns = layer["output_shape"][-2:]
+    side, jump = layer.receptive_field, layer.jump
+    rows, columns = layer.output_shape[-2:]
     return {
         "x": (columns // 2 + 0.5) * jump - side / 2,
         "y": (rows // 2 + 0.5) * jump - side / 2,
@@ -111,7 +112,7 @@ def _heat(influence_HW: np.ndarray) -> str:
     return png(np.rint(pixels_HW4).astype(np.uint8))
 
 
-def _clearest(files: Files) -> int:
+def _clearest(files: Evidence) -> int:
     """The place of the image kept that is classified rightly with most confidence."""
     evaluation, indices = files.evaluation, (files.examples or {})["indices"]
     if evaluation is None:

@@ -1,35 +1,36 @@
 """The top of a report, and its end: the run's figures, its recipe, its environment."""
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from onecycle.audit.evidence import Evidence
 from onecycle.config import Recipe, differences
 from onecycle.evaluate import Evaluation
 from onecycle.nouns import counted
 from onecycle.recipes import RECIPES
 from onecycle.report import words
-from onecycle.report.files import Files
+from onecycle.run_dir.checking import to_json
+from onecycle.run_dir.records import Environment, Result
 
 Rows = list[dict[str, str]]
 
 
-def overview(files: Files) -> dict[str, Any]:
+def overview(files: Evidence) -> dict[str, Any]:
     """What the head of the page and the sections on recipe and environment show."""
     recipe, result, facts = files.recipe, files.result, files.environment
     done = f"{len(files.epochs)} of {counted(recipe.epochs, 'epoch')}"
     base = RECIPES[recipe.recipe].recipe if recipe.recipe in RECIPES else None
     fields = _fields(recipe, base)
-    figures = telling(result or (files.epochs[-1] if files.epochs else {}), result)
     return {
         "recipe_name": recipe.recipe,
         "run_name": files.run.path.resolve().name,
         "subtitle": _subtitle(recipe),
-        "time": words.time((result or {}).get("finished") or facts.get("started")),
+        "time": words.time(result.finished if result else facts.started),
         "finished": result is not None,
         "done": done,
-        "tiles": _tiles(figures, files.evaluation, done),
+        "tiles": _tiles(files, done),
         "changes": [field for field in fields if field["kind"]],
         "named": base is not None,
         "fields": fields,
@@ -42,52 +43,64 @@ def _subtitle(recipe: Recipe) -> str:
     return f"{recipe.model} on {recipe.data}, {epochs}, seed {recipe.seed}"
 
 
-def telling(figures: Mapping[str, Any], result: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The figures, balanced accuracies only where the test split's classes differ in size."""
-    smallest, largest = _class_sizes(result or {})
-    return {k: v for k, v in figures.items() if smallest != largest or "balanced" not in k}
-
-
-def _class_sizes(figures: Mapping[str, Any]) -> tuple[int, int]:
-    """Images in the smallest and the largest class of the test split; 0 where it isn't known."""
-    smallest, largest = figures.get("test_class_sizes", (0, 0))
-    return smallest, largest
-
-
-def _tiles(figures: Mapping[str, Any], evaluation: Evaluation | None, done: str) -> Rows:
-    """The run's figures, from result.json or from the last epoch's row: those that are there."""
-    mirrored = "logits averaged over each image and its mirror"
-    machine = f"{figures.get('precision', '')} on {figures.get('device', '')}"
-    smallest, largest = _class_sizes(figures)
-    classes = f"mean over classes of {smallest:,} to {counted(largest, 'image')}"
-    given: list[tuple[str, str, Callable[[Any], str], str]] = [
-        (
-            "test_accuracy",
-            "Test accuracy",
-            words.percent,
-            _interval_note(evaluation) or f"after {done}",
+def _tiles(files: Evidence, done: str) -> Rows:
+    """The run's figures; of an unfinished run those of its last epoch."""
+    result, last = files.result, files.epochs[-1] if files.epochs else None
+    shown = result or last
+    if shown is None:
+        return []
+    uneven, accuracy = result is not None and result.uneven, words.percent(shown.test_accuracy)
+    tiles = [
+        ("Test accuracy", accuracy, _interval_note(files.evaluation, done)),
+        *(_balanced(result) if result is not None and uneven else []),
+        *_shares("With mirror images", result and result.test_accuracy_tta, MIRRORED),
+        *_shares("Validation accuracy", shown.val_accuracy, "images kept apart from training"),
+        *_shares(
+            "Balanced, validation",
+            shown.val_balanced_accuracy if uneven else None,
+            "mean over classes",
         ),
-        ("test_balanced_accuracy", "Balanced accuracy", words.percent, classes),
-        ("test_accuracy_tta", "With mirror images", words.percent, mirrored),
-        ("val_accuracy", "Validation accuracy", words.percent, "images kept apart from training"),
-        ("val_balanced_accuracy", "Balanced, validation", words.percent, "mean over classes"),
-        ("train_accuracy", "Train accuracy", words.percent, "last epoch, augmented images"),
-        ("test_loss", "Test loss", "{:.4f}".format, "cross-entropy in nats"),
-        ("lr_max", "Peak rate", words.rate, f"from {words.rate(figures.get('lr_min', 0.0))}"),
-        ("total_seconds", "Time", words.duration, "all of it, range test included"),
-        ("images_per_second", "Images per second", "{:,.0f}".format, f"training alone, {machine}"),
-        ("parameters", "Parameters", "{:,}".format, str(figures.get("model", ""))),
+        ("Train accuracy", words.percent(shown.train_accuracy), "last epoch, augmented images"),
+        ("Test loss", words.loss(shown.test_loss), "cross-entropy in nats"),
+        *(_of_the_whole(result) if result else []),
     ]
+    return [{"name": name, "value": value, "note": note} for name, value, note in tiles]
+
+
+MIRRORED = "logits averaged over each image and its mirror"
+
+Tile = tuple[str, str, str]
+"""What it is, the figure, and a note about it."""
+
+
+def _shares(name: str, share: float | None, note: str) -> list[Tile]:
+    """A tile for a share that not every run has."""
+    return [] if share is None else [(name, words.percent(share), note)]
+
+
+def _balanced(result: Result) -> list[Tile]:
+    smallest, largest = result.test_class_sizes or (0, 0)
+    note = f"mean over classes of {smallest:,} to {counted(largest, 'image')}"
+    return _shares("Balanced accuracy", result.test_balanced_accuracy, note)
+
+
+def _of_the_whole(result: Result) -> list[Tile]:
+    """What only a finished run has."""
     return [
-        {"name": name, "value": show(figures[key]), "note": note}
-        for key, name, show, note in given
-        if key in figures
+        ("Peak rate", words.rate(result.lr_max), f"from {words.rate(result.lr_min)}"),
+        ("Time", words.duration(result.total_seconds), "all of it, range test included"),
+        (
+            "Images per second",
+            f"{result.images_per_second:,.0f}",
+            f"training alone, {result.precision} on {result.device}",
+        ),
+        ("Parameters", f"{result.parameters:,}", result.model),
     ]
 
 
-def _interval_note(evaluation: Evaluation | None) -> str:
+def _interval_note(evaluation: Evaluation | None, done: str) -> str:
     if evaluation is None:
-        return ""
+        return f"after {done}"
     right = int((evaluation.predictions_N == evaluation.labels_N).sum())
     count = len(evaluation.labels_N)
     return f"95 % interval {words.wilson(right, count)}, n = {counted(count, 'image')}"
@@ -111,19 +124,20 @@ def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
     return rows
 
 
-def _environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _environment(facts: Environment) -> list[tuple[str, str]]:
     """Names and values; not the CPU's flags, a page of them, nor the path on this machine."""
+    told = {
+        "command": facts.command and shlex.join(facts.command),
+        "versions": ", ".join(f"{name} {version}" for name, version in facts.versions.items()),
+        "kernels": facts.kernels and str(facts.kernels),
+        "cpu": None if facts.cpu == facts.device_name else facts.cpu,
+        "git": facts.git and facts.git.commit + (" with changes" if facts.git.changed else ""),
+    }
     rows = []
-    for name, value in facts.items():
+    for name, value in (to_json(facts) | told).items():
         if name in ("cpu_flags", "data_path") or value in (None, [], ""):
             continue
-        if name == "cpu" and value == facts.get("device_name"):
-            continue
-        if name == "command":
-            value = shlex.join(value)
-        elif name == "git":
-            value = value["commit"] + (" with changes" if value["changed"] else "")
-        elif isinstance(value, Mapping):
+        if isinstance(value, Mapping):
             value = ", ".join(f"{key} {item}" for key, item in value.items())
         rows.append((name.replace("_", " "), str(value)))
     return rows

@@ -2,17 +2,16 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from onecycle.audit.evidence import Evidence
 from onecycle.printable import on_a_page
 from onecycle.report.calibration import calibration
 from onecycle.report.card import card
 from onecycle.report.charts import charts
-from onecycle.report.files import Files
 from onecycle.report.galleries import galleries
 from onecycle.report.many import many
 from onecycle.report.matrix import matrix
@@ -45,25 +44,21 @@ def _source(name: str) -> str:
 STYLE, SCRIPT = _source("report/style.css"), _source("report/script.js")
 
 
-def write_report(run: RunDir, result: Mapping[str, Any] | None = None) -> Path:
+def write_report(run: RunDir) -> Path:
     """Write `report.html` into the run folder, from what is in it alone, and return its path.
 
     Of an unfinished run the report shows what there is and says so.
-
-    Args:
-        run: the run folder.
-        result: what result.json is about to hold, since it is written last; None: what it holds.
 
     Raises:
         InputError: a file of the run is damaged.
         TrainingError: the file can't be written.
     """
-    page = TEMPLATE.render(content(Files(run, result)))
+    page = TEMPLATE.render(content(Evidence(run)))
     run.write("report.html", page.encode("utf-8", "replace"))
     return run.path / "report.html"
 
 
-def content(files: Files) -> dict[str, Any]:
+def content(files: Evidence) -> dict[str, Any]:
     """Everything the template shows, as text."""
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     return {

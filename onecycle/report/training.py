@@ -1,24 +1,27 @@
 """The section on the training: the figures of each epoch, and the gap between train and test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from onecycle.audit.evidence import Evidence
 from onecycle.report import words
-from onecycle.report.files import Files
-from onecycle.report.overview import telling
 from onecycle.report.pictures import sheet
+from onecycle.run_dir.records import EpochRow
 
 
-def training(files: Files) -> dict[str, Any]:
+def training(files: Evidence) -> dict[str, Any]:
     """The table of epochs, and the gap in the last of them."""
-    rows = _own_seconds([telling(row, files.result) for row in files.epochs])
-    gap = _gap(rows[-1]) if rows else None
-    return {"epochs": _epochs(rows), "gap": gap, "samples": _samples(files)}
+    rows = files.epochs
+    return {
+        "epochs": _table(rows, uneven=files.result is not None and files.result.uneven),
+        "gap": _gap(rows[-1]) if rows else None,
+        "samples": _samples(files),
+    }
 
 
-def _samples(files: Files) -> dict[str, Any] | None:
+def _samples(files: Evidence) -> dict[str, Any] | None:
     """Training images beside augmented versions, a row of a sheet for each; None in older runs."""
     kept = files.examples or {}
     if not len(kept.get("sample_labels", ())):
@@ -31,46 +34,47 @@ def _samples(files: Files) -> dict[str, Any] | None:
     }
 
 
-def _gap(last: Mapping[str, float]) -> dict[str, str]:
+def _gap(last: EpochRow) -> dict[str, str]:
     """How far train lies above or below test."""
-    points = 100 * (last["train_accuracy"] - last["test_accuracy"])
+    points = 100 * (last.train_accuracy - last.test_accuracy)
     return {
-        "train": words.percent(last["train_accuracy"]),
-        "test": words.percent(last["test_accuracy"]),
+        "train": words.percent(last.train_accuracy),
+        "test": words.percent(last.test_accuracy),
         "points": f"{abs(points):.2f}",
         "side": "above" if points >= 0 else "below",
     }
 
 
-def _own_seconds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with what each epoch took; the log's `seconds` are those since the beginning."""
-    found, before = [], 0.0
-    for row in rows:
-        own = dict(row)
-        if "seconds" in own:
-            own["seconds_of_this_epoch"] = row["seconds"] - before
-            before = own.pop("seconds")
-        found.append(own)
-    return found
+def _table(rows: Sequence[EpochRow], uneven: bool) -> dict[str, Any] | None:
+    """A row for each epoch; `uneven`: with balanced accuracies, as the classes differ in size.
 
-
-def _epochs(rows: Sequence[Mapping[str, float]]) -> dict[str, Any] | None:
-    if not rows:
-        return None
-    numbers = set(rows[0]).intersection(*rows)
-    numbers = {n for n in numbers if all(isinstance(row[n], int | float) for row in rows)}
-    names = [name for name in rows[0] if name in numbers and name != "step"]
-    return {
-        "names": [name.replace("_", " ") for name in names],
-        "rows": [[_cell(name, row[name]) for name in names] for row in rows],
+    The log's seconds are those since the beginning; here they are each epoch's own.
+    """
+    seconds = np.diff([0.0, *(row.seconds for row in rows)])
+    columns: dict[str, tuple[Sequence[float | None], Callable[[Any], str]]] = {
+        "epoch": ([row.epoch for row in rows], str),
+        "lr": ([row.lr for row in rows], words.rate),
+        "momentum": ([row.momentum for row in rows], words.rate),
+        "train loss": ([row.train_loss for row in rows], words.loss),
+        "train accuracy": ([row.train_accuracy for row in rows], words.percent),
+        "test loss": ([row.test_loss for row in rows], words.loss),
+        "test accuracy": ([row.test_accuracy for row in rows], words.percent),
+        "test balanced accuracy": (
+            [row.test_balanced_accuracy if uneven else None for row in rows],
+            words.percent,
+        ),
+        "val loss": ([row.val_loss for row in rows], words.loss),
+        "val accuracy": ([row.val_accuracy for row in rows], words.percent),
+        "val balanced accuracy": (
+            [row.val_balanced_accuracy if uneven else None for row in rows],
+            words.percent,
+        ),
+        "seconds of this epoch": (seconds.tolist(), "{:.1f}".format),
     }
-
-
-def _cell(name: str, value: float) -> str:
-    if name.endswith("accuracy"):
-        return words.percent(value)
-    if name.endswith("loss"):
-        return f"{value:.4f}"
-    if name == "seconds_of_this_epoch":
-        return f"{value:.1f}"
-    return f"{value:.0f}" if name == "epoch" else f"{value:.3g}"
+    cells = {
+        name: [show(value) for value in values]
+        for name, (values, show) in columns.items()
+        if None not in values
+    }
+    shown = [list(row) for row in zip(*cells.values(), strict=True)]
+    return {"names": list(cells), "rows": shown} if rows else None

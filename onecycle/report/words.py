@@ -35,6 +35,11 @@ def rate(given: float | str) -> str:
     return given if isinstance(given, str) else f"{given:.3g}"
 
 
+def loss(nats: float) -> str:
+    """A loss to four decimals."""
+    return f"{nats:.4f}"
+
+
 def percent(share: float) -> str:
     """A share to two decimals."""
     return f"{100 * share:.2f} %"

@@ -23,12 +23,14 @@ from onecycle.config import Recipe, to_toml
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import checkpoints, logs
+from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.checkpoints import CHECKPOINTS_KEPT, Checkpoint
 from onecycle.run_dir.files import beside, encode_json, flush_folder, write_atomically, writing
 from onecycle.run_dir.folder import ForeignEntry, opened
 from onecycle.run_dir.ownership import owned
 from onecycle.run_dir.provenance import environment, package_versions
 from onecycle.run_dir.reader import Reader
+from onecycle.run_dir.records import Recorded
 
 __all__ = [
     "CHECKPOINTS_KEPT",
@@ -131,6 +133,17 @@ class RunDir(Reader):
         """The folder of the plots."""
         return self.path / "plots"
 
+    def write_plot(self, name: str, content: bytes) -> None:
+        """Write `plots/<name>.png`; the folder is made if it is not there, as in a run from git.
+
+        Raises:
+            InputError: the folder is a link.
+        """
+        with writing(self.plots), opened(self.path) as folder:
+            if folder.kind("plots") is None:
+                folder.make("plots")
+        self.write(f"plots/{name}.png", content)
+
     def write_recipe(self, recipe: Recipe) -> None:
         """Write recipe.toml.
 
@@ -168,13 +181,9 @@ class RunDir(Reader):
         """
         self.write(name, encode_json(value, self.path / name, indent=2))
 
-    def write_environment(self, values: Mapping[str, Any]) -> None:
-        """Write environment.json."""
-        self.write_json("environment.json", values)
-
-    def write_result(self, values: Mapping[str, Any]) -> None:
-        """Write result.json, by which the run counts as finished."""
-        self.write_json("result.json", values)
+    def write_record(self, record: Recorded) -> None:
+        """Write the file of a record. By result.json a run counts as finished."""
+        self.write_json(record.FILE, to_json(record))
 
     def save_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Write NumPy arrays into an npz file, compressed unless they are large.
@@ -188,6 +197,10 @@ class RunDir(Reader):
             save(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
 
     # -------------------------------------------------------------------------------------- logs
+
+    def append_row(self, row: Recorded) -> None:
+        """Add a row to its log; see `append`."""
+        self.append(row.FILE, to_json(row))
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Add a row to a .jsonl file: handed to the system when this returns, in one write.

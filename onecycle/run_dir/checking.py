@@ -1,4 +1,4 @@
-"""Is a value from a file what its declaration says? Declarations are the types of `typing`.
+"""Between JSON and declared records: what a file holds is held to the types of its fields.
 
 A library such as pydantic would do it too, at the price of a compiled package that imports for half
 a second; what is asked for here is a page.
@@ -6,7 +6,7 @@ a second; what is asked for here is a page.
 
 import math
 import types
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import (
     Annotated,
@@ -14,7 +14,9 @@ from typing import (
     Literal,
     NotRequired,
     Required,
+    TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -31,6 +33,11 @@ LONGEST_SHOWN = 40
 
 LARGEST = 1e100
 """Of a number, so that its square is finite too; a loss in float32 reaches 1e38."""
+
+NULLABLE = {"nullable": True}
+"""Metadata of a field that is written as null where it is None, though it has a default."""
+
+Kind = TypeVar("Kind")
 
 WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
 """What a message calls a type."""
@@ -51,39 +58,66 @@ class Within:
         return f"from {self.low:g} to {self.high:g}" if self.high < 2**53 else f"from {self.low:g}"
 
 
-def check(value: Any, kind: Any, place: str = "") -> None:
-    """Hold `value` to `kind`.
+def to_json(record: Any) -> dict[str, Any]:
+    """A record as a JSON object. What is None and not `NULLABLE` is left out."""
+    return {
+        field.name: _encoded(value)
+        for field in fields(record)
+        if (value := getattr(record, field.name)) is not None or _is_nullable(field)
+    }
+
+
+def _is_nullable(field: Any) -> bool:
+    return field.metadata == NULLABLE or field.default is field.default_factory is MISSING
+
+
+def _encoded(value: Any) -> Any:
+    if is_dataclass(value):
+        return to_json(value)
+    if isinstance(value, list | tuple):
+        return [_encoded(part) for part in value]
+    return {k: _encoded(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def from_json(value: Any, kind: type[Kind], place: str = "") -> Kind:
+    """`value` as a `kind`, to which it is held.
 
     Args:
         value: as the `json` module gives it.
         kind: a type, `list[…]`, `tuple[…]` of a list's items one by one, `dict[str, …]`, a union,
-            `Literal`, `Annotated` with `Within`, or a TypedDict, whose undeclared keys may hold
-            anything.
+            `Literal`, `Annotated` with `Within`, a dataclass, or a TypedDict. Keys that these don't
+            declare may hold anything; a dataclass passes them over. Its `upgraded`, if it has one,
+            gets the value first.
         place: what to call it, e.g. `suggestions.valley.lr`.
 
     Raises:
-        Misfit: it is something else.
+        Misfit: it is something else, or what a dataclass checks by itself does not hold.
     """
+    return cast(Kind, _decoded(value, kind, place))
+
+
+def _decoded(value: Any, kind: Any, place: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        _check_bounds(value, arguments[0], arguments[1], place)
-    elif origin in (Union, types.UnionType):
-        _check_union(value, arguments, place)
-    elif origin is Literal:
+        return _bounded(value, arguments[0], arguments[1], place)
+    if origin in (Union, types.UnionType):
+        return _one_of(value, arguments, place)
+    if origin is Literal:
         if not isinstance(value, str) or value not in arguments:
             raise _misfit(value, f"one of {', '.join(map(str, arguments))}", place)
-    elif is_typeddict(kind):
-        _check_record(value, kind, place)
-    elif origin in (list, tuple):
-        _check_list(value, origin, arguments, place)
-    elif origin is dict:
+        return value
+    if is_dataclass(kind) or is_typeddict(kind):
+        return _record(value, kind, place)
+    if origin in (list, tuple):
+        return _sequence(value, origin, arguments, place)
+    if origin is dict:
         if not isinstance(value, dict):
             raise _misfit(value, "an object", place)
-        for key, part in value.items():
-            check(key, arguments[0], f"a key of {place}")
-            check(part, arguments[1], _below(place, key))
-    else:
-        _check_plain(value, kind, place)
+        for key in value:
+            _decoded(key, arguments[0], f"a key of {place}")
+        return {k: _decoded(part, arguments[1], _below(place, k)) for k, part in value.items()}
+    _check_plain(value, kind, place)
+    return value
 
 
 def _check_plain(value: Any, kind: Any, place: str) -> None:
@@ -107,54 +141,75 @@ def _is_finite(value: float) -> bool:
     return -LARGEST < value < LARGEST and math.isfinite(value)
 
 
-def _check_bounds(value: Any, kind: Any, bounds: Within, place: str) -> None:
-    check(value, kind, place)
+def _bounded(value: Any, kind: Any, bounds: Within, place: str) -> Any:
+    _check_plain(value, kind, place)
     if not bounds.low <= value <= bounds.high:
         raise _misfit(value, f"a number {bounds}", place)
+    return value
 
 
-def _check_union(value: Any, kinds: tuple[Any, ...], place: str) -> None:
-    """The kind that fits, else what the first one misses."""
+def _one_of(value: Any, kinds: tuple[Any, ...], place: str) -> Any:
+    """The value as the kind that fits, else what the first one misses."""
     if value is None and types.NoneType in kinds:
-        return
+        return None
     first = None
     for kind in kinds:
         try:
-            check(value, kind, place)
+            return _decoded(value, kind, place)
         except Misfit as misfit:
             first = first or misfit
-        else:
-            return
     raise first or Misfit(place)
 
 
-def _check_list(value: Any, origin: Any, kinds: tuple[Any, ...], place: str) -> None:
+def _sequence(value: Any, origin: Any, kinds: tuple[Any, ...], place: str) -> Any:
     if not isinstance(value, list):
         raise _misfit(value, "a list", place)
     if origin is tuple and len(value) != len(kinds):
         raise Misfit(f"'{printable(place)}' has {len(value)} items, not {len(kinds)}")
     kinds = kinds if origin is tuple else kinds * len(value)
-    for index, (part, kind) in enumerate(zip(value, kinds, strict=True)):
-        check(part, kind, _below(place, str(index)))
+    parts = enumerate(zip(value, kinds, strict=True))
+    return origin(_decoded(part, kind, _below(place, str(index))) for index, (part, kind) in parts)
 
 
-def _check_record(value: Any, kind: Any, place: str) -> None:
+def _record(value: Any, kind: Any, place: str) -> Any:
+    """A dataclass, or a TypedDict as it is."""
+    value = kind.upgraded(value) if hasattr(kind, "upgraded") else value
     if not isinstance(value, dict):
         raise _misfit(value, "an object", place) if place else Misfit("not an object")
     declared = _declared(kind)
-    for key in sorted(kind.__required_keys__ - value.keys()):
-        raise Misfit(f"'{_below(place, key)}' is missing")
-    for key, part in value.items():
-        if key in declared:
-            check(part, declared[key], _below(place, key))
+    for key in _required(kind):
+        if key not in value:
+            raise Misfit(f"'{_below(place, key)}' is missing")
+    parts = {
+        key: _decoded(value[key], of, _below(place, key))
+        for key, of in declared.items()
+        if key in value
+    }
+    return kind(**parts) if is_dataclass(kind) else value  # pyright: ignore[reportCallIssue]
 
 
 @lru_cache
 def _declared(kind: Any) -> dict[str, Any]:
-    """The types of a TypedDict's keys, whether required or not."""
+    """The types of a record's fields, whether required or not."""
     hints = get_type_hints(kind, include_extras=True)
+    if is_dataclass(kind):
+        return {field.name: _given(field, hints[field.name]) for field in fields(kind)}
     marks = (Required, NotRequired)
     return {k: get_args(t)[0] if get_origin(t) in marks else t for k, t in hints.items()}
+
+
+def _given(field: Any, kind: Any) -> Any:
+    """The type of a field where it is there: null stands for nothing that may be left out."""
+    if field.default is None and field.metadata != NULLABLE and get_args(kind):
+        return Union[tuple(part for part in get_args(kind) if part is not types.NoneType)]  # noqa: UP007
+    return kind
+
+
+@lru_cache
+def _required(kind: Any) -> list[str]:
+    if not is_dataclass(kind):
+        return sorted(kind.__required_keys__)
+    return sorted(f.name for f in fields(kind) if f.default is f.default_factory is MISSING)
 
 
 def _below(place: str, key: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from onecycle.errors import InputError
 from onecycle.progress import Progress
-from onecycle.run_dir.checking import Misfit, check
+from onecycle.run_dir.checking import Misfit, from_json
 from onecycle.run_dir.files import JSON_BYTES, decode_json, encode_json, reading, writing
 from onecycle.run_dir.folder import Folder, ForeignEntry, opened
 from onecycle.run_dir.records import Seal, Sealed, TensorPlace
@@ -195,7 +195,7 @@ def _weights_sha256(path: Path, file: BinaryIO, sealed: Sealed) -> str:
     tensors = decode_json(file.read(length), path / TENSORS)
     digest, left = hashlib.sha256(), size - 8 - length
     try:
-        check(tensors, dict[str, TensorPlace | dict[str, str]])
+        from_json(tensors, dict[str, TensorPlace | dict[str, str]])
         for name in sorted(name for name in tensors if name.startswith("model.")):
             begin, end = tensors[name]["data_offsets"]
             left -= max(0, end - begin)
@@ -229,7 +229,7 @@ def _sealed(folder: Folder) -> Sealed:
     path = folder.path / STATE
     try:
         sealed: Any = decode_json(folder.read(STATE, JSON_BYTES), path)
-        check(sealed, Sealed)
+        from_json(sealed, Sealed)
         content = _state_content(sealed)
     except (Misfit, RecursionError) as misfit:
         raise _damaged(path, misfit) from None

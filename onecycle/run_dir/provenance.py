@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from onecycle.run_dir.records import Environment, Git, Kernels
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 PACKAGES = ("onecycle", "torch", "numpy", "pillow", "matplotlib", "safetensors", "scipy")
@@ -21,9 +24,7 @@ GIT_SECONDS = 10.0
 """Longest wait for git, which a network file system or a hook may hold up."""
 
 
-def environment(
-    command: Sequence[str], device: str, precision: str, threads: int
-) -> dict[str, Any]:
+def environment(command: Sequence[str], device: str, precision: str, threads: int) -> Environment:
     """What a result depends on beside the recipe: versions, machine, commit, command line.
 
     The machine's and the user's names are left out, except where a path holds them.
@@ -36,29 +37,37 @@ def environment(
     """
     import torch  # here, so that runs are read without it
 
-    from onecycle import kernels, runtime
+    from onecycle import runtime
 
-    on_gpu = device.startswith("cuda")
-    return {
-        "started": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-        "command": list(command),
-        "versions": {"python": platform.python_version()} | package_versions(),
-        "platform": platform.platform(),
-        "device": device,
-        "device_name": torch.cuda.get_device_name(device) if on_gpu else runtime.cpu_model(),
-        "precision": precision,
-        "threads": threads,
-        "kernels": kernels.state(torch.device(device), precision),
-        "cpu": runtime.cpu_model(),
-        "cpu_count": os.cpu_count(),
-        "cpu_flags": sorted(runtime.cpu_flags()),
-        "cuda": torch.version.cuda,
-        "git": git_state(Path(__file__).parents[2]),
-    }
+    on_gpu = torch.device(device).type == "cuda"
+    return Environment(
+        started=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        command=list(command),
+        versions={"python": platform.python_version()} | package_versions(),
+        platform=platform.platform(),
+        device=device,
+        device_name=torch.cuda.get_device_name(device) if on_gpu else runtime.cpu_model(),
+        precision=precision,
+        threads=threads,
+        kernels=kernels_used(torch.device(device), precision),
+        cpu=runtime.cpu_model(),
+        cpu_count=os.cpu_count(),
+        cpu_flags=sorted(runtime.cpu_flags()),
+        cuda=torch.version.cuda,
+        git=git_state(Path(__file__).parents[2]),
+    )
 
 
-def git_state(checkout: Path) -> dict[str, Any] | None:
-    """`commit` and whether the files are `changed`; None where `checkout` is no git checkout.
+def kernels_used(device: "torch.device", precision: str) -> Kernels:
+    """Whose operations a training's blocks run on."""
+    from onecycle import kernels
+
+    state = kernels.state(device, precision)
+    return Kernels(implementation=state.implementation, reason=state.reason or None)
+
+
+def git_state(checkout: Path) -> Git | None:
+    """The commit and whether files are changed; None where `checkout` is no git checkout.
 
     None also where git is missing, fails or takes too long. A repository that `checkout` merely
     lies in, such as one around a virtual environment, says nothing and is not asked.
@@ -70,7 +79,7 @@ def git_state(checkout: Path) -> dict[str, Any] | None:
         changed = bool(_git(checkout, "status", "--porcelain"))
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit, "changed": changed}
+    return Git(commit=commit, changed=changed)
 
 
 def _git(checkout: Path, *arguments: str) -> str:

@@ -4,16 +4,16 @@ A run may be a stranger's: no link in its folder is followed, and nothing that i
 memory than a run's own files do.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
 from onecycle.config import Recipe, from_toml
 from onecycle.errors import InputError
 from onecycle.run_dir import arrays, checkpoints, logs
-from onecycle.run_dir.checking import Misfit, check
+from onecycle.run_dir.checking import Misfit, from_json
 from onecycle.run_dir.files import damaged, read, read_json
 from onecycle.run_dir.records import (
     Band,
@@ -21,7 +21,9 @@ from onecycle.run_dir.records import (
     Environment,
     EpochRow,
     Measured,
+    Network,
     RangeTest,
+    Recorded,
     Result,
     StepRow,
 )
@@ -29,7 +31,7 @@ from onecycle.run_dir.records import (
 RECIPE_BYTES = 2**20
 """Bytes of recipe.toml, at the most."""
 
-Record = TypeVar("Record")
+Record = TypeVar("Record", bound=Recorded)
 
 
 class Reader:
@@ -81,7 +83,7 @@ class Reader:
         Raises:
             InputError: it is damaged.
         """
-        return self._record("environment.json", Environment) or {}
+        return self.record(Environment) or Environment()
 
     def range_test(self) -> RangeTest | None:
         """What lr_range_test.json holds, or None where no range test was run.
@@ -89,10 +91,10 @@ class Reader:
         Raises:
             InputError: it is damaged.
         """
-        found = self._record("lr_range_test.json", RangeTest)
-        for curve in [] if found is None else [found.get("curve"), *found.get("curves", [])]:
+        found = self.record(RangeTest)
+        for curve in [] if found is None else [found.curve, *found.curves]:
             if curve is not None and (len(lengths := _lengths(curve)) != 1 or 0 in lengths):
-                raise damaged(self.path / "lr_range_test.json", "a curve has gaps")
+                raise damaged(self.path / RangeTest.FILE, "a curve has gaps")
         return found
 
     def measured(self) -> Measured:
@@ -101,30 +103,37 @@ class Reader:
         Raises:
             InputError: it is damaged.
         """
-        return self._record("audit.json", Measured) or {}
+        return self.record(Measured) or Measured()
 
-    def result(self, *needed: str) -> Result | None:
+    def result(self) -> Result | None:
         """What result.json holds, or None while the run is unfinished.
-
-        Args:
-            needed: keys that it must have.
 
         Raises:
             InputError: it is damaged.
         """
-        return self._record("result.json", Result, needed)
+        return self.record(Result)
 
-    def _record(self, name: str, kind: type[Record], needed: Collection[str] = ()) -> Record | None:
-        """What a JSON file holds, held to its declaration."""
-        value = self.read_json(name)
+    def network(self) -> Network | None:
+        """What network.json holds, or None in a run of an older version.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return self.record(Network)
+
+    def record(self, kind: type[Record]) -> Record | None:
+        """What the file of a record holds, or None where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        value = self.read_json(kind.FILE)
         if value is None:
             return None
         try:
-            _check_needed(value, needed)
-            check(value, kind)
+            return from_json(value, kind)
         except Misfit as misfit:
-            raise damaged(self.path / name, misfit) from None
-        return cast(Record, value)
+            raise damaged(self.path / kind.FILE, misfit) from None
 
     def load_arrays(self, name: str) -> dict[str, np.ndarray]:
         """All arrays of an npz file. Nothing in it is executed.
@@ -206,16 +215,13 @@ class Reader:
         """
         return [row for _, row in logs.rows(self.path, name)]
 
-    def epochs(self, *needed: str) -> list[EpochRow]:
+    def epochs(self) -> list[EpochRow]:
         """The rows of metrics.jsonl.
-
-        Args:
-            needed: keys that each must have.
 
         Raises:
             InputError: a row is damaged.
         """
-        return list(self._rows("metrics.jsonl", EpochRow, needed))
+        return list(self._rows(EpochRow))
 
     def steps(self) -> Iterator[StepRow]:
         """The rows of steps.jsonl, one at a time, for there may be millions.
@@ -223,31 +229,18 @@ class Reader:
         Raises:
             InputError: a row is damaged.
         """
-        return self._rows("steps.jsonl", StepRow)
+        return self._rows(StepRow)
 
-    def _rows(
-        self, name: str, kind: type[Record], needed: Collection[str] = ()
-    ) -> Iterator[Record]:
-        for number, row in logs.rows(self.path, name):
+    def _rows(self, kind: type[Record]) -> Iterator[Record]:
+        for number, row in logs.rows(self.path, kind.FILE):
             try:
-                _check_needed(row, needed)
-                check(row, kind)
+                yield from_json(row, kind)
             except Misfit as misfit:
-                raise logs.damaged_row(self.path / name, number, str(misfit)) from None
-            yield cast(Record, row)
+                raise logs.damaged_row(self.path / kind.FILE, number, str(misfit)) from None
 
 
 def _lengths(curve: Band | Curve) -> set[int]:
     """How many readings each column has."""
     columns = ("lr", "loss", "smoothed", "low", "high")
-    return {
-        len(values)
-        for name, values in curve.items()
-        if name in columns and isinstance(values, list)
-    }
-
-
-def _check_needed(value: Mapping[str, Any], needed: Collection[str]) -> None:
-    for name in needed:
-        if name not in value:
-            raise Misfit(f"'{name}' is missing")
+    values = (getattr(curve, name, None) for name in columns)
+    return {len(column) for column in values if column is not None}

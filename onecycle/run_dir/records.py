@@ -1,37 +1,85 @@
 """What the JSON files of a run hold: each record declared once, for who writes and who reads it.
 
-Keys that not every version wrote are not required. A reader that needs one of them asks for it.
+A field without a default is in every file of its kind. One whose default is None is not: not every
+version wrote it, or not every run has it; it is left out of the file then, unless it is `NULLABLE`.
+Keys that are not declared are passed over when read. `upgraded` brings what an older version wrote
+into today's form, here and nowhere else.
+
 Accuracies are shares in [0, 1], losses are in nats, times in seconds.
 """
 
-from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, NotRequired, TypedDict
 
-from onecycle.run_dir.checking import Within
+from onecycle.run_dir.checking import NULLABLE, Misfit, Within, from_json
 
 Count = Annotated[int, Within(0, 2**63 - 1)]
 Number = Annotated[float, Within(0, 1e100)]
 Share = Annotated[float, Within(0, 1)]
 Seconds = Annotated[float, Within(0, 1e12)]
+Resize = Literal["crop", "squash"]
+Side = Annotated[int, Within(1, 65_536)]
 Setting = bool | float | str | None | list[float]
 """A setting of an optimizer."""
 
 
-class Difference(TypedDict):
-    """Something that a resumed run's bits depend on and that was not as before."""
+class Recorded:
+    """A record that has a file of the run folder to itself, or a row of one."""
+
+    FILE: ClassVar[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Something that a resumed run's bits depend on and that was not as before.
+
+    Attributes:
+        what: a recipe's field, or `data_fingerprint`, `torch`, `threads`, `cpu`, `kernels`,
+            `device_name`.
+        was: its value in the run until then, as JSON has it.
+        now: its value from then on.
+        step: at which the run went on; in result.json.
+    """
 
     what: str
     was: Any
     now: Any
+    step: Count | None = None
+
+    def __post_init__(self) -> None:
+        if self.what == "kernels":  # JSON has an object, or a text of version 0.1.0
+            for name in ("was", "now"):
+                if not isinstance(value := getattr(self, name), Kernels):
+                    object.__setattr__(self, name, from_json(value, Kernels, name))
 
 
-class AllowedDifference(Difference):
-    """One that a resumption at `step` was allowed."""
-
-    step: Count
+# ------------------------------------------------------------------------------------ what it gave
 
 
-class Result(TypedDict, total=False):
+@dataclass(frozen=True, kw_only=True)
+class TestFigures:
+    """What a network reaches on the test split; class sizes: the smallest and the largest."""
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    test_images: Count
+    test_class_sizes: tuple[Count, Count] | None = None
+    test_loss: float
+    test_accuracy: Share
+    test_balanced_accuracy: Share | None = None
+    test_accuracy_tta: Share | None = None
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the test split's classes differ in size, as far as it is known."""
+        return self.test_class_sizes is not None and len(set(self.test_class_sizes)) > 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(TestFigures, Recorded):
     """result.json: the summary of a finished run."""
+
+    FILE: ClassVar = "result.json"
 
     recipe: str
     data: str
@@ -52,15 +100,9 @@ class Result(TypedDict, total=False):
     train_images: Count
     train_loss: float
     train_accuracy: Share
-    test_images: Count
-    test_class_sizes: tuple[Count, Count]
-    test_loss: float
-    test_accuracy: Required[Share]
-    test_balanced_accuracy: Share
-    test_accuracy_tta: Share
-    val_loss: float
-    val_accuracy: Share
-    val_balanced_accuracy: Share
+    val_loss: float | None = None
+    val_accuracy: Share | None = None
+    val_balanced_accuracy: Share | None = None
     best_test_accuracy: Share
     best_epoch: Count
     train_seconds: Seconds
@@ -70,33 +112,35 @@ class Result(TypedDict, total=False):
     peak_memory_bytes: Count | None
     weights_sha256: str
     finished: str
-    allowed_differences: list[AllowedDifference]
+    allowed_differences: list[Difference] | None = None
 
 
-class EpochRow(TypedDict):
-    """A row of metrics.jsonl."""
+@dataclass(frozen=True, kw_only=True)
+class EpochRow(Recorded):
+    """A row of metrics.jsonl; `seconds` are those since the training began."""
+
+    FILE: ClassVar = "metrics.jsonl"
 
     epoch: Annotated[int, Within(1, 2**53)]
-    step: NotRequired[Count]
-    lr: NotRequired[Number]
-    momentum: NotRequired[float]
-    train_loss: NotRequired[float]
-    train_accuracy: NotRequired[Share]
-    test_loss: NotRequired[float]
-    test_accuracy: NotRequired[Share]
-    test_balanced_accuracy: NotRequired[Share]
-    val_loss: NotRequired[float]
-    val_accuracy: NotRequired[Share]
-    val_balanced_accuracy: NotRequired[Share]
-    seconds: NotRequired[Seconds]
+    step: Count
+    lr: Number
+    momentum: float
+    train_loss: float
+    train_accuracy: Share
+    test_loss: float
+    test_accuracy: Share
+    test_balanced_accuracy: Share | None = None
+    val_loss: float | None = None
+    val_accuracy: Share | None = None
+    val_balanced_accuracy: Share | None = None
+    seconds: Seconds
 
 
-EPOCH = ("epoch", "step", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
-"""What a row of metrics.jsonl must hold to be shown."""
-
-
-class StepRow(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class StepRow(Recorded):
     """A row of steps.jsonl."""
+
+    FILE: ClassVar = "steps.jsonl"
 
     step: Annotated[int, Within(0, 2**53)]
     lr: Number
@@ -104,47 +148,125 @@ class StepRow(TypedDict):
     loss: float
 
 
-class Resumption(TypedDict):
+# ------------------------------------------------------------------------------------ where it ran
+
+Implementation = Literal["compiled", "compiled with convolutions", "pytorch"]
+"""Whose operations a training's blocks ran on; see `kernels.state`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """Whose operations a training's blocks ran on; equal if the implementation is.
+
+    Attributes:
+        implementation: what the bits depend on.
+        reason: why it is PyTorch's.
+    """
+
+    implementation: Implementation
+    reason: str | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return self.implementation + (f" ({self.reason})" if self.reason else "")
+
+    @classmethod
+    def upgraded(cls, value: Any) -> Any:
+        """Version 0.1.0 had a text, such as `pytorch (cuda)`."""
+        if value == "compiled, convolutions too":
+            return {"implementation": "compiled with convolutions"}
+        if isinstance(value, str):
+            implementation, _, reason = value.removesuffix(")").partition(" (")
+            return {"implementation": implementation} | ({"reason": reason} if reason else {})
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumption:
     """An entry of `resumed` in environment.json."""
 
+    time: str | None = None
     step: Count
     allowed_differences: list[Difference]
-    time: NotRequired[str]
 
 
-class Git(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class Git:
     """The checkout that a run was started from."""
 
     commit: str
     changed: bool
 
 
-class Environment(TypedDict, total=False):
+@dataclass(frozen=True, kw_only=True)
+class Environment(Recorded):
     """environment.json: where a run began, on what, by which recipe, and where it went on."""
 
-    started: str
-    command: list[str]
-    versions: dict[str, str]
-    platform: str
-    device: str
-    device_name: str
-    precision: str
-    threads: Annotated[int, Within(0, 65_536)]
-    kernels: str
-    cpu: str
-    cpu_count: int | None
-    cpu_flags: list[str]
-    cuda: str | None
-    git: Git | None
-    data_fingerprint: str
-    data_given: str
-    data_path: str | None
-    data_left_out: Any
-    recipe: dict[str, Any]
-    resumed: list[Resumption]
+    FILE: ClassVar = "environment.json"
+
+    started: str | None = None
+    command: list[str] | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    platform: str | None = None
+    device: str | None = None
+    device_name: str | None = None
+    precision: str | None = None
+    threads: Annotated[int, Within(0, 65_536)] | None = None
+    kernels: Kernels | None = None
+    cpu: str | None = None
+    cpu_count: int | None = field(default=None, metadata=NULLABLE)
+    cpu_flags: list[str] | None = None
+    cuda: str | None = field(default=None, metadata=NULLABLE)
+    git: Git | None = field(default=None, metadata=NULLABLE)
+    data_fingerprint: str | None = None
+    data_given: str | None = None
+    data_path: str | None = field(default=None, metadata=NULLABLE)
+    data_left_out: Any = None
+    recipe: dict[str, Any] | None = None
+    resumed: list[Resumption] | None = None
 
 
-class Suggestion(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class Network(Recorded):
+    """network.json: what rebuilds the network and prepares its images, without the data.
+
+    Attributes:
+        name: in the registry of networks.
+        arguments: that it was built by.
+        classes: their names, in the order of the logits.
+        channels: of the images.
+        size: height and width of the images, in pixels; None where it is not known.
+        resize: the rule by which images get that size; see `Recipe.resize`.
+        mean, std: of each channel, by which images are normalised.
+    """
+
+    FILE: ClassVar = "network.json"
+
+    name: str
+    arguments: dict[str, Any]
+    classes: list[str]
+    channels: Annotated[int, Within(1, 4)]
+    size: tuple[Side, Side] | None
+    resize: Resize | None = None
+    mean: list[float]
+    std: list[Annotated[float, Within(1e-30, 1e30)]]
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(set(self.classes)) == len(self.classes) <= 10**6:
+            raise Misfit("'classes' are too few, too many, or not different")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise Misfit("'mean' and 'std' are not one number for each channel")
+
+    @property
+    def side(self) -> int:
+        """Height and width in pixels of square images; 0 where they aren't, or it isn't known."""
+        return self.size[0] if self.size and self.size[0] == self.size[1] else 0
+
+
+# ---------------------------------------------------------------------------------- the range test
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
     """What one method reads from the curves: the middle, and the range over repeats."""
 
     lr: Number
@@ -152,18 +274,20 @@ class Suggestion(TypedDict):
     high: Number
 
 
-class Band(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class Band:
     """The middle of the range test's curves, as a plot shows it."""
 
     lr: list[Number]
     loss: list[float]
     smoothed: list[float]
-    searched: NotRequired[tuple[Number, Number]]
-    low: NotRequired[list[float]]
-    high: NotRequired[list[float]]
+    searched: tuple[Number, Number] | None = None
+    low: list[float] | None = None
+    high: list[float] | None = None
 
 
-class Curve(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class Curve:
     """One range test's curve; see `lr_finder.LRCurve`."""
 
     lr: list[Number]
@@ -171,20 +295,23 @@ class Curve(TypedDict):
     ramp: Literal["exponential", "linear"]
     stopped: str
     planned: Count
-    adaptive: NotRequired[bool]
-    batch_size: NotRequired[Count]
-    optimizer: NotRequired[dict[str, Any]]
+    adaptive: bool = False
+    batch_size: Count = 0
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    smoothed: list[float] | None = None
 
 
-class Probe(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class Probe:
     """A short training; its score is None where it diverged."""
 
     lr: Number
     score: Share | None
 
 
-class Proof(TypedDict):
-    """The short trainings by which a peak rate was proven."""
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """The short trainings by which a peak rate was proven, and those by which."""
 
     lr_max: Number
     best: Number
@@ -195,54 +322,74 @@ class Proof(TypedDict):
     images: Count
 
 
-class Rates(TypedDict, total=False):
-    """The rates that a range test has chosen."""
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Rates that a range test has chosen."""
 
     lr_min: Number
     lr_max: Number
 
 
-class RangeTest(TypedDict, total=False):
-    """lr_range_test.json."""
+BOTH = {"lr_min": "auto", "lr_max": "auto"}
+"""What was asked for in a run of an older version, which did not say."""
 
-    lr_min: Number
-    lr_max: Number
-    suggestions: dict[str, Suggestion]
-    warnings: list[str]
-    curve: Band
-    curves: list[Curve]
-    asked: dict[str, float | str]
-    chosen: Rates
-    why: str
-    by: dict[str, str]
-    proof: Proof | None
-    optimizer: dict[str, Setting]
-    seconds: Seconds
+Method = Literal["recommended", "safe", "proven", "lr_min"]
+"""How a rate was found."""
 
 
-class Applied(TypedDict, total=False):
-    """Counts of what was done to images; see `applied.Applied`."""
+@dataclass(frozen=True, kw_only=True)
+class RangeTest(Recorded):
+    """lr_range_test.json: what the range test gave.
 
-    images: Count
-    decided: Count
-    shifted: Count
-    flipped: Count
-    untouched: Count
-    cut: Count
-    cut_pixels: Count
-    unexplained: Count
-    farthest: Count
-    wrong_size: Count
+    Attributes:
+        lr_min, lr_max: the rates that it recommends.
+        asked: the two rates in the recipe, words where they were to be found.
+        chosen: the rates that the training used.
+        by: how each rate was found that was asked for.
+        why: the same in words.
+    """
+
+    FILE: ClassVar = "lr_range_test.json"
+
+    lr_min: Number | None = None
+    lr_max: Number | None = None
+    suggestions: dict[str, Suggestion] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    replaced: Number | None = field(default=None, metadata=NULLABLE)
+    curve: Band | None = None
+    curves: list[Curve] = field(default_factory=list)
+    asked: dict[str, float | str] = field(default_factory=lambda: dict(BOTH))
+    chosen: Rates | None = None
+    by: dict[str, Method] = field(default_factory=dict)
+    why: str = ""
+    proof: Proof | None = field(default=None, metadata=NULLABLE)
+    optimizer: dict[str, Setting] | None = None
+    seconds: Seconds | None = None
+
+    @classmethod
+    def upgraded(cls, value: Any) -> Any:
+        """At first it was said in words alone how each rate was found."""
+        if not isinstance(value, dict) or "by" in value or not isinstance(value.get("why"), str):
+            return value
+        methods = {"lr_max": "proven" if value.get("proof") else "recommended", "lr_min": "lr_min"}
+        by = {name: method for name, method in methods.items() if f"{name} by" in value["why"]}
+        return value | {"by": by}
 
 
-class Duplicate(TypedDict):
+# --------------------------------------------------------------------------------------- the audit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicate:
     """Two equal images, by their names."""
 
     first: str
     second: str
 
 
-class Duplicates(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class Duplicates:
     """Equal images of two splits."""
 
     images: Count
@@ -251,7 +398,8 @@ class Duplicates(TypedDict):
     of: Count
 
 
-class Layer(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class Layer:
     """A layer of the network; see `models.summary`."""
 
     name: str
@@ -263,8 +411,9 @@ class Layer(TypedDict):
     jump: Annotated[int, Within(0, 10**6)]
 
 
-class Network(TypedDict):
-    """The network as it was built."""
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """The network layer by layer, as it was built."""
 
     layers: list[Layer]
     parameters: Count
@@ -272,14 +421,20 @@ class Network(TypedDict):
     image_shape: tuple[Count, Count, Count]
 
 
-class Measured(TypedDict, total=False):
-    """audit.json: what was measured for the audit."""
+@dataclass(frozen=True, kw_only=True)
+class Measured(Recorded):
+    """audit.json: what was measured for the audit; `applied`: see `applied.Applied`."""
 
-    initial_weights_repeat: bool
-    applied: Applied
-    optimizer: dict[str, Setting]
-    duplicates: dict[str, Duplicates]
-    network: Network
+    FILE: ClassVar = "audit.json"
+
+    initial_weights_repeat: bool | None = None
+    applied: dict[str, Count] | None = None
+    optimizer: dict[str, Setting] | None = None
+    duplicates: dict[str, Duplicates] | None = None
+    network: Layers | None = None
+
+
+# ------------------------------------------------------------------------------------- checkpoints
 
 
 class Seal(TypedDict):

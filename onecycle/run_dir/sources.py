@@ -23,8 +23,8 @@ def images_of(run: "RunDir", recipe: Recipe, given: str | None = None) -> str:
     if given is not None:
         return given
     known = run.environment()
-    source, place = recipe.data, known.get("data_path")
-    if not isinstance(place, str) or source != known.get("data_given"):
+    source, place = recipe.data, known.data_path
+    if place is None or source != known.data_given:
         return source
     if Path(place).exists():
         return place

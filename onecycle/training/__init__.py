@@ -20,6 +20,8 @@ from onecycle.models.summary import Summary, summarize
 from onecycle.plan import Plan
 from onecycle.progress import IN_NOTEBOOKS, Logged, Progress
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.checking import to_json
+from onecycle.run_dir.records import Result
 from onecycle.state import Training
 from onecycle.training import conditions, network
 from onecycle.training.auditing import note_failures, note_start, write_audit
@@ -33,12 +35,6 @@ from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import Signals, noted_signals
 from onecycle.training.verifying import Verification, verify
 
-SHOWN = (
-    "recipe", "data", "epochs", "test_accuracy", "train_accuracy", "lr_min", "lr_max", "lr_final",
-    "total_seconds", "train_seconds", "images_per_second",
-)  # fmt: skip
-"""What result.json must hold for a finished run to be shown."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -46,11 +42,16 @@ class Run:
 
     Attributes:
         path: the run folder.
-        result: what `result.json` holds.
+        record: the summary.
     """
 
     path: Path
-    result: dict[str, Any]
+    record: Result
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """What result.json holds."""
+        return to_json(self.record)
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -133,11 +134,12 @@ def resume(
     """
     started = time.perf_counter()
     folder = RunDir.open(run)
-    if folder.finished:
+    result = folder.result()
+    if result:
         progress.note(
             f"{folder.path} has finished already; nothing is left to train{_missing(folder)}"
         )
-        return Run(folder.path, dict(folder.result(*SHOWN) or {}))
+        return Run(folder.path, result)
     with folder.lock():
         training, splits, allowed = take_up(folder, threads, allow_differences, progress, data)
         training.started = started
@@ -213,7 +215,7 @@ def _carry_out(
         result = _save(training, plan, splits, run, progress)
         stop.finished = True
         stop.heed()
-        note_failures(run, result, progress)
+        note_failures(run, progress)
         note_drift(result, progress)
         if draw:
             draw(run, stop, progress)
@@ -222,7 +224,7 @@ def _carry_out(
 
 def _save(
     training: Training, plan: Plan, splits: Splits, run: RunDir, progress: Progress
-) -> dict[str, Any]:
+) -> Result:
     """Evaluate and write all that is known of the training; what result.json holds.
 
     Pictures and report are drawn from these files, now or later.
@@ -240,9 +242,7 @@ def _save(
     write_audit(training, splits, run, progress)
     run.save_arrays("examples.npz", **examples.gather(training, evaluation))
     result = summary_of(training, plan, splits, evaluation, run)
-    if allowed := conditions.allowed_differences(run):
-        result["allowed_differences"] = allowed
-    run.write_result(result)  # last: its presence means that the training is finished
+    run.write_record(result)  # last: its presence means that the training is finished
     progress.finish()
     return result
 

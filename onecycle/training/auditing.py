@@ -1,6 +1,5 @@
 """What a training leaves for its audit: measured while it runs and at its end."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -52,7 +51,7 @@ def _duplicates(splits: Splits, progress: Progress) -> dict[str, Any]:
     return {pair: found[pair].to_json() | {"of": count} for pair, count in pairs.items()}
 
 
-def note_failures(run: RunDir, result: Mapping[str, Any], progress: Progress) -> None:
+def note_failures(run: RunDir, progress: Progress) -> None:
     """Say which lines of the audit fail."""
-    for line in failures(audit(run, result)):
+    for line in failures(audit(run)):
         progress.note(f"audit: {line.name}: asked {line.asked}; found {line.found}")

@@ -1,11 +1,9 @@
 """What a person should know before a training on little, and after one that only memorized."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from onecycle.config import Recipe
 from onecycle.config.sizes import batch_size_for, least_epochs, steps_per_epoch
 from onecycle.progress import Progress
+from onecycle.run_dir.records import Result
 from onecycle.state import Training
 
 FEW_STEPS = 75
@@ -73,18 +71,18 @@ def _few_steps(training: Training) -> str:
     )
 
 
-def note_drift(result: Mapping[str, Any], progress: Progress) -> None:
+def note_drift(result: Result, progress: Progress) -> None:
     """Warn of a network that knows its training images and not new ones.
 
     The train accuracy is that of the last epoch's batches, augmented and while it was learning, so
     it is rather too low.
     """
-    train, test = result["train_accuracy"], result["test_accuracy"]
+    train, test = result.train_accuracy, result.test_accuracy
     if train - test >= DRIFT - 1e-9:
         progress.note(
             f"warning: train accuracy {100 * train:.1f} %, test accuracy {100 * test:.1f} % "
-            f"(of {_counted(result['test_images'], 'image')}): the network has memorized its "
-            f"{_counted(result['train_images'], 'training image')}; more images help most, else a "
+            f"(of {_counted(result.test_images, 'image')}): the network has memorized its "
+            f"{_counted(result.train_images, 'training image')}; more images help most, else a "
             "higher --weight-decay or --dropout, a larger --cutout or a smaller --width"
         )
 

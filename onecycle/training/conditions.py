@@ -3,13 +3,13 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import torch
 
-from onecycle import kernels, runtime
+from onecycle import runtime
 from onecycle.config import Recipe, override
 from onecycle.config.declaring import settings
 from onecycle.data import BUILT_IN, Splits
@@ -17,65 +17,44 @@ from onecycle.errors import InputError
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir, environment, package_versions
 from onecycle.run_dir.files import damaged
+from onecycle.run_dir.provenance import kernels_used
+from onecycle.run_dir.records import Difference, Kernels, Resumption
 from onecycle.state import Training
 from onecycle.training.rates import found_rates, with_rates
 
 RATES = ("lr_min", "lr_max", "lr_final")
 """Fields that may have been words when the run began, and were resolved since."""
 
-RECORDED = ("data_fingerprint", "threads", "cpu", "kernels", "device_name")
-"""What environment.json says by these names."""
-
 LISTED = 6
 """Differences that a message names; of more, the others are counted."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Something that a run's bits depend on and that is not as it was.
-
-    Attributes:
-        what: a recipe's field, or `data_fingerprint`, `torch`, `threads`, `cpu`,
-            `kernels`, `device_name`.
-        was: its value in the run so far, as JSON has it.
-        now: its value now.
-    """
-
-    what: str
-    was: Any
-    now: Any
-
-    def __str__(self) -> str:
-        return f"{self.what} was {_told(self.was)} and is now {_told(self.now)}"
 
 
 def record(run: RunDir, training: Training, splits: Splits, command: Sequence[str]) -> None:
     """Write environment.json: where the run began, on what, and by which recipe."""
     device, precision = str(training.device), training.recipe.precision
-    run.write_environment(
-        environment(command, device, precision, torch.get_num_threads())
-        | {
-            "data_fingerprint": splits.fingerprint,
-            **_place(training.recipe, splits),
-            "data_left_out": splits.left_out.to_json(),
-            "recipe": asdict(training.recipe),
-        }
+    run.write_record(
+        replace(
+            environment(command, device, precision, torch.get_num_threads()),
+            data_fingerprint=splits.fingerprint,
+            data_given=training.recipe.data,
+            data_path=_path(splits),
+            data_left_out=splits.left_out.to_json(),
+            recipe=asdict(training.recipe),
+        )
     )
 
 
-def _place(recipe: Recipe, splits: Splits) -> dict[str, str | None]:
-    """Where the images lie: what the recipe says, and the absolute path that they came from.
+def _path(splits: Splits) -> str | None:
+    """The absolute path that the images came from; None: they are a built-in set.
 
-    Links in the path stay links, so that one that is set to another place is followed there. There
-    is no path of a built-in set.
+    Links in the path stay links, so that one that is set to another place is followed there.
     """
-    path = None if splits.source in BUILT_IN else os.path.abspath(splits.source)
-    return {"data_given": recipe.data, "data_path": path}
+    return None if splits.source in BUILT_IN else os.path.abspath(splits.source)
 
 
 def recorded_threads(run: RunDir) -> int:
     """The CPU threads that the run has used so far; 0 where that isn't known."""
-    return _recorded(run).get("threads", 0)
+    return _recorded(run).get("threads") or 0
 
 
 def differences(run: RunDir, training: Training, splits: Splits) -> list[Difference]:
@@ -83,7 +62,7 @@ def differences(run: RunDir, training: Training, splits: Splits) -> list[Differe
     recorded = _recorded(run, type(training.recipe))
     now = _facts(training, splits)
     return [
-        Difference(what, recorded[what], now[what])
+        Difference(what=what, was=recorded[what], now=now[what])
         for what in now
         if what in recorded and recorded[what] != now[what]
     ]
@@ -94,18 +73,18 @@ def record_resumption(
 ) -> None:
     """Add to environment.json that the run goes on, in spite of these differences."""
     known = run.environment()
-    entry = {
-        "time": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-        "step": training.state.step,
-        "allowed_differences": [asdict(difference) for difference in allowed],
-    }
-    place = _place(training.recipe, splits)
-    run.write_environment({**known, **place, "resumed": [*known.get("resumed", []), entry]})
+    entry = Resumption(
+        time=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        step=training.state.step,
+        allowed_differences=list(allowed),
+    )
+    place = {"data_given": training.recipe.data, "data_path": _path(splits)}
+    run.write_record(replace(known, **place, resumed=[*(known.resumed or []), entry]))
 
 
 def refuse(run: RunDir, found: Sequence[Difference]) -> InputError:
     """The line for a run that would not go on as it began."""
-    few = "; ".join(map(str, found[:LISTED]))
+    few = "; ".join(map(_told, found[:LISTED]))
     more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
     return InputError(
         f"{run.path}: the result would not be that of the run as it began: {few}{more}. Give back "
@@ -116,15 +95,15 @@ def refuse(run: RunDir, found: Sequence[Difference]) -> InputError:
 def note_differences(found: Sequence[Difference], progress: Progress) -> None:
     """Tell a listener what differs."""
     for difference in found:
-        progress.note(f"not as the run began: {difference}")
+        progress.note(f"not as the run began: {_told(difference)}")
 
 
-def allowed_differences(run: RunDir) -> list[dict[str, Any]]:
+def allowed_differences(run: RunDir) -> list[Difference]:
     """All differences that resumptions of the run were allowed, each with its `step`."""
     return [
-        {"step": entry["step"], **difference}
-        for entry in run.environment().get("resumed", [])
-        for difference in entry["allowed_differences"]
+        replace(difference, step=entry.step)
+        for entry in run.environment().resumed or []
+        for difference in entry.allowed_differences
     ]
 
 
@@ -137,20 +116,26 @@ def _facts(training: Training, splits: Splits) -> dict[str, Any]:
         "torch": package_versions()["torch"],
         "threads": torch.get_num_threads(),
         "cpu": runtime.cpu_model(),
-        "kernels": kernels.state(training.device, training.recipe.precision),
+        "kernels": kernels_used(training.device, training.recipe.precision),
         **({"device_name": torch.cuda.get_device_name(training.device)} if on_gpu else {}),
     }
 
 
 def _recorded(run: RunDir, kind: type[Recipe] = Recipe) -> dict[str, Any]:
     """The facts of the run so far: as it began, then as each resumption was allowed to differ."""
-    known = cast(Mapping[str, Any], run.environment())
-    facts = {name: known[name] for name in RECORDED if name in known}
-    if "torch" in known.get("versions", {}):
-        facts["torch"] = known["versions"]["torch"]
-    if "recipe" in known:
-        facts |= _recorded_recipe(run, known["recipe"], kind)
-    return facts | {change["what"]: change["now"] for change in allowed_differences(run)}
+    known = run.environment()
+    facts = {
+        "data_fingerprint": known.data_fingerprint,
+        "torch": known.versions.get("torch"),
+        "threads": known.threads,
+        "cpu": known.cpu,
+        "kernels": known.kernels,
+        "device_name": known.device_name,
+    }
+    facts = {name: value for name, value in facts.items() if value is not None}
+    if known.recipe is not None:
+        facts |= _recorded_recipe(run, known.recipe, kind)
+    return facts | {change.what: change.now for change in allowed_differences(run)}
 
 
 def _recorded_recipe(run: RunDir, given: Mapping[str, Any], kind: type[Recipe]) -> dict[str, Any]:
@@ -174,5 +159,12 @@ def _influential(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(values))
 
 
-def _told(value: Any) -> str:
+def _told(difference: Difference) -> str:
+    was, now = _shown(difference.was), _shown(difference.now)
+    return f"{difference.what} was {was} and is now {now}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Kernels):
+        return str(value)
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

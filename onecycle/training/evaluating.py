@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from onecycle import runtime
 from onecycle.config import Recipe, override
-from onecycle.data import BUILT_IN, ImageSet, cifar, load_all, splits_of
+from onecycle.data import BUILT_IN, ImageSet, Splits, cifar, load_all, splits_of
 from onecycle.data.folder.messages import quoted
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
 from onecycle.nouns import counted
 from onecycle.progress import IN_NOTEBOOKS, Progress
-from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.run_dir import RunDir
+from onecycle.run_dir.checking import to_json
+from onecycle.run_dir.records import Network
 from onecycle.run_dir.sources import images_of
-from onecycle.state import load_model
-from onecycle.training import network
 from onecycle.training.labels import by_name, known_to
-from onecycle.training.network import Network
+from onecycle.training.network import TrainedNetwork, described, described_by, load_network
 from onecycle.training.predictions import check_place, write_predictions
 from onecycle.training.preparation import placed
 from onecycle.training.results import class_figures, test_figures
@@ -88,26 +87,24 @@ def evaluate_run(
     place = check_place(predictions)
     folder = RunDir.open(run)
     recipe = folder.read_recipe()
-    checkpoint = folder.newest_checkpoint(progress)
-    if checkpoint is None:
-        raise InputError(f"{run}: has no checkpoint yet; go on with: onecycle resume {run}")
     runtime.set_threads(threads)
     recipe = override(recipe, device=_present(recipe.device, progress))
-    known = network.recorded(folder, recipe)
+    about = described(folder) or _described_by_data(folder, recipe, progress)
+    network = load_network(folder, about, progress)
     if data is None or (data == recipe.data and data in BUILT_IN):
-        given, known = _own(folder, recipe, known, images_of(folder, recipe), progress)
+        splits = _own_splits(folder, recipe, progress)
+        given = _Images(splits.test, recipe.data, splits.fingerprint)
     else:
-        known = known or _own(folder, recipe, None, images_of(folder, recipe), progress)[1]
-        given = _other(folder, known, data, ignore_unknown_classes, progress)
+        given = _other(folder, recipe, about, data, ignore_unknown_classes, progress)
     with runtime.reused_memory():
-        plain, mirrored = _evaluated(folder, known, checkpoint, given.images)
+        plain, mirrored = _evaluated(network, recipe, given.images)
     if place:
         write_predictions(place, given.images, plain)
     return {
         "run": str(folder.path),
         "data": given.data,
         "data_fingerprint": given.fingerprint,
-        **test_figures(plain, mirrored),
+        **to_json(test_figures(plain, mirrored)),
         **class_figures(plain, given.images.classes),
         "ignored_classes": dict(given.ignored),
     }
@@ -116,50 +113,52 @@ def evaluate_run(
 # ------------------------------------------------------------------------------------------ images
 
 
-def _own(
-    run: RunDir, recipe: Recipe, known: Network | None, source: str, progress: Progress
-) -> tuple[_Images, Network]:
-    """The run's own test split, and its network, which the images tell of if nothing else does.
+def _own_splits(run: RunDir, recipe: Recipe, progress: Progress) -> Splits:
+    """The run's own images.
 
     Raises:
         InputError: they are not the images that the run began with.
     """
+    source = images_of(run, recipe)
     splits = splits_of(override(recipe, data=source), progress)
-    was = _recorded(run, "data_fingerprint")
+    was = run.environment().data_fingerprint
     if was and was != splits.fingerprint:
         raise InputError(
             f"data: {quoted(source)} holds other images than those that the run was trained and "
             f"tested on (fingerprint {splits.fingerprint}, then {was}); give them back, or name "
             "images with --data"
         )
-    height, width, channels = splits.train.image_shape
-    known = known or Network(
-        _with_statistics(recipe, splits.train), splits.train.classes, channels, (height, width)
-    )
-    return _Images(splits.test, recipe.data, splits.fingerprint), known
+    return splits
 
 
-def _with_statistics(recipe: Recipe, train: ImageSet) -> Recipe:
-    """The recipe of a run that didn't record its channel means and deviations."""
+def _described_by_data(run: RunDir, recipe: Recipe, progress: Progress) -> Network:
+    """What the network of a run of an older version is, whose folder does not say: by its images.
+
+    Raises:
+        InputError: they are not there, or not those that the run began with.
+    """
+    train = _own_splits(run, recipe, progress).train
     mean, std = train.channel_statistics()
-    return override(
-        recipe,
-        mean=mean if recipe.mean == "auto" else recipe.mean,
-        std=std if recipe.std == "auto" else recipe.std,
-    )
+    mean = mean if recipe.mean == "auto" else recipe.mean
+    std = std if recipe.std == "auto" else recipe.std
+    return described_by(recipe, list(train.classes), train.image_shape[:2], mean, std)
 
 
 def _other(
-    run: RunDir, known: Network, data: str, ignore_unknown: bool, progress: Progress
+    run: RunDir,
+    recipe: Recipe,
+    about: Network,
+    data: str,
+    ignore_unknown: bool,
+    progress: Progress,
 ) -> _Images:
     """All labelled images of other data, or the test split if `data` is the run's own."""
-    recipe = known.recipe
     official = data in BUILT_IN or cifar.recognise(data) is not None
     labelled = load_all(
         data,
         label_set=recipe.label_set if official else "fine",
-        image_size=recipe.image_size or known.side,
-        resize=recipe.resize,
+        image_size=recipe.image_size or about.side,
+        resize=about.resize or recipe.resize,
         on_bad_image=recipe.on_bad_image,
         progress=progress,
     )
@@ -169,14 +168,14 @@ def _other(
             f"data: the run was trained on {quoted(data)}; its test split of {images} is evaluated"
         )
         return own
-    if _recorded(run, "data_path") == os.path.abspath(data):
+    if run.environment().data_path == os.path.abspath(data):
         progress.note(
             f"data: {quoted(data)} has changed since the run was trained on it; images that it was "
             "trained on make its figures better than they are"
         )
-    fitting = _fitting(labelled.images, known, data)
-    images, ignored = by_name(fitting, known.classes)
-    known_to(known.classes, ignored, data, may_be_ignored=ignore_unknown and len(images) > 0)
+    fitting = _fitting(labelled.images, about, data)
+    images, ignored = by_name(fitting, tuple(about.classes))
+    known_to(about.classes, ignored, data, may_be_ignored=ignore_unknown and len(images) > 0)
     if ignored:
         progress.note(f"data: left out: {_counts(ignored)}, which the run doesn't know")
     return _Images(images, data, labelled.fingerprint, ignored)
@@ -187,7 +186,7 @@ def _own_elsewhere(run: RunDir, recipe: Recipe, images: ImageSet, data: str) -> 
 
     A moved or copied folder has them: evaluating all would count those that it was trained on.
     """
-    was = _recorded(run, "data_fingerprint")
+    was = run.environment().data_fingerprint
     if not was or data in BUILT_IN or not _names_of_test(run) <= set(images.names):
         return None
     try:
@@ -204,27 +203,21 @@ def _names_of_test(run: RunDir) -> set[str]:
     return set() if names is None else set(names.tolist())
 
 
-def _recorded(run: RunDir, name: str) -> str | None:
-    """A text in environment.json."""
-    value = run.environment().get(name)
-    return value if isinstance(value, str) else None
-
-
-def _fitting(images: ImageSet, known: Network, data: str) -> ImageSet:
+def _fitting(images: ImageSet, about: Network, data: str) -> ImageSet:
     """The images with the channels that the network takes.
 
     Raises:
         InputError: they have another size, or colours where the network takes grey ones.
     """
     height, width, channels = images.image_shape
-    if known.size and known.size != (height, width):
+    if about.size and about.size != (height, width):
         raise InputError(
             f"data: the images of {quoted(data)} have {width}x{height} pixels, and those of the "
-            f"run {known.size[1]}x{known.size[0]}; give images of that size"
+            f"run {about.size[1]}x{about.size[0]}; give images of that size"
         )
-    if (channels, known.channels) == (1, 3):  # as grey images among coloured ones are read
+    if (channels, about.channels) == (1, 3):  # as grey images among coloured ones are read
         return replace(images, images_NHWC=np.repeat(images.images_NHWC, 3, axis=3))
-    if channels != known.channels:
+    if channels != about.channels:
         raise InputError(
             f"data: {quoted(data)} has images in colour, and the run's network takes grey ones; "
             "turn them grey first"
@@ -244,19 +237,18 @@ def _counts(ignored: Mapping[str, int]) -> str:
 
 
 def _evaluated(
-    run: RunDir, known: Network, checkpoint: Checkpoint, images: ImageSet
+    network: TrainedNetwork, recipe: Recipe, images: ImageSet
 ) -> tuple[Evaluation, Evaluation | None]:
     """What the network says of the images, and of their mirror images if the recipe asks for it."""
-    recipe = known.recipe
     device = runtime.resolve_device(recipe.device)
-    model = placed(_loaded(run, known, checkpoint), device, compiled=recipe.compile)
+    model = placed(network.model, device, compiled=recipe.compile)
 
     def evaluation(mirrored: bool) -> Evaluation:
         logits_NK = predict(
             model,
             images,
-            mean=_numbers(recipe.mean),
-            std=_numbers(recipe.std),
+            mean=tuple(network.about.mean),
+            std=tuple(network.about.std),
             device=device,
             precision=runtime.resolve_precision(recipe.precision, device),
             mirrored=mirrored,
@@ -264,29 +256,6 @@ def _evaluated(
         return Evaluation(logits_NK, images.labels_N)
 
     return evaluation(False), evaluation(True) if recipe.tta else None
-
-
-def _loaded(run: RunDir, known: Network, checkpoint: Checkpoint) -> nn.Module:
-    """The network with the checkpoint's weights.
-
-    Raises:
-        InputError: they are those of another network.
-    """
-    model = known.build()
-    try:
-        load_model(model, checkpoint.tensors)
-    except InputError:
-        raise InputError(
-            f"{run.path}: the checkpoint of step {checkpoint.step} is not of the network that "
-            "recipe.toml and network.json describe; give them back"
-        ) from None
-    return model
-
-
-def _numbers(values: tuple[float, ...] | str) -> tuple[float, ...]:
-    """Channel statistics, which a network's record always has as numbers."""
-    assert not isinstance(values, str)
-    return values
 
 
 def _present(device: str, progress: Progress) -> str:

@@ -1,120 +1,127 @@
-"""network.json: what rebuilds a run's network without its data."""
+"""A run's network, rebuilt from network.json and the checkpoints: nothing of its data is needed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from onecycle import models
 from onecycle.config import Recipe, override
 from onecycle.errors import InputError
+from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import RunDir
-from onecycle.state import Training
-from onecycle.training.preparation import build
-
-FILE = "network.json"
-
-MOST_CHANNELS, LONGEST_SIDE, MOST_CLASSES = 4, 65_536, 10**6
-"""Bounds of what a file may claim."""
+from onecycle.run_dir.files import damaged
+from onecycle.run_dir.records import Network
+from onecycle.state import Training, load_model
 
 
 @dataclass(frozen=True)
-class Network:
-    """A run's network, and what its images are like.
+class TrainedNetwork:
+    """A run's network as it was trained.
 
     Attributes:
-        recipe: the run's, with the name and arguments that the network was built by, and with the
-            channel means and deviations of its training.
-        classes: their names, in the order of the logits.
-        channels: of the images.
-        size: height and width of the images in pixels; None where an older run does not say.
+        model: on the CPU, with the weights of the newest checkpoint.
+        about: its name and classes, and how its images are prepared.
+        step: optimizer steps that it was trained for.
     """
 
-    recipe: Recipe
-    classes: tuple[str, ...]
-    channels: int
-    size: tuple[int, int] | None
+    model: nn.Module
+    about: Network
+    step: int
 
-    @property
-    def side(self) -> int:
-        """Height and width in pixels of square images; 0 where they aren't, or it isn't known."""
-        return self.size[0] if self.size and self.size[0] == self.size[1] else 0
 
-    def build(self) -> nn.Module:
-        """The network, with the weights that a training begins with."""
-        return build(self.recipe, self.channels, len(self.classes))
+def load_network(
+    run: RunDir, about: Network | None = None, progress: Progress = SILENT
+) -> TrainedNetwork:
+    """The network of a run, finished or not.
+
+    Args:
+        run: its folder.
+        about: what the network is, where the folder does not say (see `described`).
+        progress: hears of checkpoints that are damaged.
+
+    Raises:
+        InputError: no checkpoint yet, or one of another network; the folder does not say what the
+            network is; or a file in it is damaged.
+    """
+    about = about or described(run)
+    if about is None:
+        raise InputError(f"{run.path / Network.FILE}: is missing; restore it, or train again")
+    model = _built(run, about)
+    checkpoint = run.newest_checkpoint(progress)
+    if checkpoint is None:
+        raise InputError(
+            f"{run.path}: has no checkpoint yet; go on with: onecycle resume {run.path}"
+        )
+    try:
+        load_model(model, checkpoint.tensors)
+    except InputError:
+        raise InputError(
+            f"{run.path}: the checkpoint of step {checkpoint.step} is not of the network that "
+            "recipe.toml and network.json describe; give them back"
+        ) from None
+    return TrainedNetwork(model, about, checkpoint.step)
 
 
 def record(run: RunDir, training: Training) -> None:
     """Write network.json."""
-    recipe, train = training.recipe, training.batches.train
-    height, width, channels = train.image_shape
-    run.write_json(
-        FILE,
-        {
-            "name": recipe.model,
-            "arguments": models.arguments(recipe),
-            "classes": list(train.classes),
-            "channels": channels,
-            "size": [height, width],
-            "mean": list(training.batches.mean),
-            "std": list(training.batches.std),
-        },
-    )
+    train, batches = training.batches.train, training.batches
+    size, classes = train.image_shape[:2], list(train.classes)
+    run.write_record(described_by(training.recipe, classes, size, batches.mean, batches.std))
 
 
-def recorded(run: RunDir, recipe: Recipe) -> Network | None:
-    """The run's network by its network.json; of an older run by its recipe and predictions.
+def described(run: RunDir) -> Network | None:
+    """What the network of a run is; None where its folder does not say.
 
-    None where neither says what the classes are.
+    What an older version left out of network.json is in the recipe. Before there was one, classes
+    are those of predictions.npz.
 
     Raises:
         InputError: a file is damaged.
     """
-    known = run.read_json(FILE)
+    recipe, known = run.read_recipe(), run.network()
     if known is not None:
-        try:
-            return _checked(known, recipe)
-        except (InputError, KeyError, TypeError, ValueError) as error:
-            raise _damaged(run.path / FILE, error) from None
-    if recipe.mean == "auto":
+        return known if known.resize else replace(known, resize=recipe.resize)
+    found = run.predictions() or {}
+    if "classes" not in found or isinstance(recipe.mean, str) or isinstance(recipe.std, str):
         return None
-    classes = (run.predictions() or {}).get("classes")
-    return classes if classes is None else _of_older_run(recipe, tuple(classes.tolist()))
-
-
-def _of_older_run(recipe: Recipe, classes: tuple[str, ...]) -> Network:
     side = recipe.image_size
-    return Network(recipe, classes, len(recipe.mean), (side, side) if side else None)
+    size = (side, side) if side else None
+    return described_by(recipe, found["classes"].tolist(), size, recipe.mean, recipe.std)
 
 
-def _checked(known: Mapping[str, Any], recipe: Recipe) -> Network:
-    """The network that a file describes; a ValueError or the like where it can't be one."""
-    classes, channels, size = known["classes"], known["channels"], known["size"]
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ValueError("classes are no list of names")
-    if not 2 <= len(set(classes)) == len(classes) <= MOST_CLASSES:
-        raise ValueError("classes are too few, too many, or not different")
-    _check_whole("channels", channels, MOST_CHANNELS)
-    height, width = size
-    _check_whole("size", height, LONGEST_SIDE)
-    _check_whole("size", width, LONGEST_SIDE)
-    recipe = override(recipe, model=known["name"], mean=known["mean"], std=known["std"])
-    arguments, exists = known["arguments"], recipe.model in models.NETWORKS  # else `build` says so
-    taken = models.takes(recipe.model) if exists else ()
-    recipe = override(recipe, **{name: arguments[name] for name in taken})
-    if not len(recipe.mean) == len(recipe.std) == channels or "auto" in (recipe.mean, recipe.std):
-        raise ValueError("mean and std are not one number for each channel")
-    return Network(recipe, tuple(classes), channels, (height, width))
+def described_by(
+    recipe: Recipe,
+    classes: list[str],
+    size: tuple[int, int] | None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Network:
+    """What the network of a run is, by its recipe and images."""
+    return Network(
+        name=recipe.model,
+        arguments=models.arguments(recipe),
+        classes=classes,
+        channels=len(mean),
+        size=size,
+        resize=recipe.resize,
+        mean=list(mean),
+        std=list(std),
+    )
 
 
-def _check_whole(name: str, value: object, most: int) -> None:
-    if type(value) is not int or not 1 <= value <= most:
-        raise ValueError(f"{name}: {value!r} is not a whole number from 1 to {most}")
+def _built(run: RunDir, about: Network) -> nn.Module:
+    """The network with new weights.
 
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    reason = f"it has no {error}" if isinstance(error, KeyError) else error
-    return InputError(f"{path}: is damaged ({reason}); restore it, or remove it")
+    Raises:
+        InputError: its name is unknown, or its arguments can't be used.
+    """
+    models.check_name(about.name)
+    try:
+        given = {name: about.arguments[name] for name in models.takes(about.name)}
+        arguments = models.arguments(override(Recipe(), model=about.name, **given))
+    except KeyError as missing:
+        raise damaged(run.path / about.FILE, f"'arguments' has no {missing}") from None
+    except InputError as error:
+        raise damaged(run.path / about.FILE, f"'arguments': {error}") from None
+    classes, channels = len(about.classes), about.channels
+    return models.build(about.name, classes=classes, channels=channels, **arguments)

@@ -121,8 +121,10 @@ def placed(model: nn.Module, device: torch.device, *, compiled: bool = False) ->
 def note_missing_kernels(device: torch.device, precision: str, progress: Progress) -> None:
     """Say that a training on the CPU will be slower than it could be, and why."""
     state = kernels.state(device, precision)
-    if device.type == "cpu" and state.startswith("pytorch"):
-        progress.note(f"kernels: {state}; training takes longer without the compiled ones")
+    if device.type == "cpu" and state.implementation == "pytorch":
+        progress.note(
+            f"kernels: pytorch ({state.reason}); training takes longer without the compiled ones"
+        )
     for line in kernels.take_notes():
         progress.note(line)
 

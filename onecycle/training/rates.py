@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -14,12 +14,11 @@ from onecycle.lr_finder import LRCurve, LRFinding, Proof, lr_range_test, suggest
 from onecycle.plan import AtStep, Plan, momentum_at_peak, to_search
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.records import Method
 from onecycle.state import Training
 from onecycle.training.preparation import fresh
 from onecycle.training.proving import prove_lr_max, with_peak
 from onecycle.training.signals import Signals
-
-Method = Literal["recommended", "safe", "proven", "lr_min"]
 
 WHY: dict[Method, str] = {
     "recommended": "lr_max by 'recommended', from the last rate of the valley's floor",
@@ -79,9 +78,10 @@ def found_rates(run: RunDir) -> dict[str, Any] | None:
     None where its record is damaged.
     """
     try:
-        return dict((run.range_test() or {}).get("chosen", {}))
+        found = run.range_test()
     except InputError:
         return None
+    return {} if found is None or found.chosen is None else asdict(found.chosen)
 
 
 def set_aside_if_damaged(run: RunDir) -> None:

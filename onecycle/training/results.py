@@ -13,8 +13,11 @@ from onecycle.data import Splits
 from onecycle.evaluate import Evaluation
 from onecycle.plan import Plan
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.provenance import tensors_sha256
+from onecycle.run_dir.records import Result, TestFigures
 from onecycle.state import Training
+from onecycle.training.conditions import allowed_differences
 
 MOST_IN_MATRIX = 1000
 """Classes up to which the confusion matrix is given in JSON."""
@@ -30,47 +33,50 @@ def validation(training: Training) -> dict[str, np.ndarray]:
 
 def summary_of(
     training: Training, plan: Plan, splits: Splits, evaluation: Evaluation, run: RunDir
-) -> dict[str, Any]:
+) -> Result:
     """The summary that result.json holds."""
     recipe, state = plan.recipe, training.state
-    last = run.read_rows("metrics.jsonl")[-1]
+    last = run.epochs()[-1]
     images = recipe.epochs * len(splits.train)
     mirrored = training.evaluate(training.test, mirrored=True) if recipe.tta else None
-    return {
-        "recipe": recipe.recipe,
-        "data": recipe.data,
-        "data_fingerprint": splits.fingerprint,
-        "model": recipe.model,
-        "parameters": sum(p.numel() for p in training.evaluated.parameters()),
-        "seed": recipe.seed,
-        "device": recipe.device,
-        "precision": recipe.precision,
-        "torch": torch.__version__,
-        "epochs": recipe.epochs,
-        "steps": plan.total_steps,
-        "batch_size": recipe.batch_size,
-        "lr_min": plan.lr_min,
-        "lr_max": plan.lr_max,
-        "lr_final": plan.lr_final,
-        "peak_step": plan.peak_step,
-        "train_images": len(splits.train),
-        "train_loss": last["train_loss"],
-        "train_accuracy": last["train_accuracy"],
-        **test_figures(evaluation, mirrored),
-        **{name: value for name, value in last.items() if name.startswith("val_")},
-        "best_test_accuracy": state.best_test_accuracy,
-        "best_epoch": state.best_epoch,
-        "train_seconds": state.train_seconds,
-        "eval_seconds": state.eval_seconds,
-        "total_seconds": training.total_seconds(),
-        "images_per_second": images / state.train_seconds,
-        "peak_memory_bytes": runtime.peak_memory_bytes(training.device),
-        "weights_sha256": weights_sha256(training.evaluated),
-        "finished": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-    }
+    return Result(
+        recipe=recipe.recipe,
+        data=recipe.data,
+        data_fingerprint=splits.fingerprint,
+        model=recipe.model,
+        parameters=sum(p.numel() for p in training.evaluated.parameters()),
+        seed=recipe.seed,
+        device=recipe.device,
+        precision=recipe.precision,
+        torch=torch.__version__,
+        epochs=recipe.epochs,
+        steps=plan.total_steps,
+        batch_size=int(recipe.batch_size),
+        lr_min=plan.lr_min,
+        lr_max=plan.lr_max,
+        lr_final=plan.lr_final,
+        peak_step=plan.peak_step,
+        train_images=len(splits.train),
+        train_loss=last.train_loss,
+        train_accuracy=last.train_accuracy,
+        **to_json(test_figures(evaluation, mirrored)),
+        val_loss=last.val_loss,
+        val_accuracy=last.val_accuracy,
+        val_balanced_accuracy=last.val_balanced_accuracy,
+        best_test_accuracy=state.best_test_accuracy,
+        best_epoch=state.best_epoch,
+        train_seconds=state.train_seconds,
+        eval_seconds=state.eval_seconds,
+        total_seconds=training.total_seconds(),
+        images_per_second=images / state.train_seconds,
+        peak_memory_bytes=runtime.peak_memory_bytes(training.device),
+        weights_sha256=weights_sha256(training.evaluated),
+        finished=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        allowed_differences=allowed_differences(run) or None,
+    )
 
 
-def test_figures(evaluation: Evaluation, mirrored: Evaluation | None) -> dict[str, Any]:
+def test_figures(evaluation: Evaluation, mirrored: Evaluation | None) -> TestFigures:
     """What the network reaches on the test split, and how even that split's classes are.
 
     Args:
@@ -79,17 +85,18 @@ def test_figures(evaluation: Evaluation, mirrored: Evaluation | None) -> dict[st
     """
     counts = np.bincount(evaluation.labels_N)
     sizes = counts[counts > 0]
-    figures = {
-        "test_images": len(evaluation.labels_N),
-        "test_class_sizes": [int(sizes.min()), int(sizes.max())],
-        "test_loss": evaluation.loss,
-        "test_accuracy": evaluation.accuracy,
-        "test_balanced_accuracy": evaluation.balanced_accuracy,
-    }
+    tta = None
     if mirrored is not None:
         both_NK = (evaluation.logits_NK + mirrored.logits_NK) / 2
-        figures["test_accuracy_tta"] = Evaluation(both_NK, evaluation.labels_N).accuracy
-    return figures
+        tta = Evaluation(both_NK, evaluation.labels_N).accuracy
+    return TestFigures(
+        test_images=len(evaluation.labels_N),
+        test_class_sizes=(int(sizes.min()), int(sizes.max())),
+        test_loss=evaluation.loss,
+        test_accuracy=evaluation.accuracy,
+        test_balanced_accuracy=evaluation.balanced_accuracy,
+        test_accuracy_tta=tta,
+    )
 
 
 def class_figures(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:

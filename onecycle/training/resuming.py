@@ -6,13 +6,12 @@ from onecycle.data import Splits
 from onecycle.errors import InputError
 from onecycle.progress import Progress
 from onecycle.run_dir import Checkpoint, RunDir
-from onecycle.run_dir.checking import Misfit, check
+from onecycle.run_dir.checking import Misfit, from_json
 from onecycle.run_dir.files import damaged
-from onecycle.run_dir.records import TrainingState
+from onecycle.run_dir.records import Difference, TrainingState
 from onecycle.run_dir.sources import images_of
 from onecycle.state import Training
 from onecycle.training.conditions import (
-    Difference,
     differences,
     note_differences,
     recorded_threads,
@@ -64,7 +63,7 @@ def restore(
         InputError: it was taken of another network, another optimizer or a longer training.
     """
     try:
-        check(checkpoint.state, TrainingState)
+        from_json(checkpoint.state, TrainingState)
         if checkpoint.state.get("step") != checkpoint.step:
             raise Misfit("'step' contradicts the name of its folder")
     except Misfit as misfit:
