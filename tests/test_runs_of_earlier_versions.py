@@ -35,6 +35,7 @@ def test_report_draws_all_of_a_finished_one(runs, capsys):
     lines = [line for section in answer["audit"].values() for line in section]
     assert {line["passed"] for line in lines} == {True}
     assert len(lines) > 15
+    assert any(line["asked"].endswith(": no annihilation phase") for line in lines)
     page = (runs / "finished" / "report.html").read_text()
     assert f"{100 * result_of(runs / 'finished')['test_accuracy']:.2f} %" in page
 

@@ -101,7 +101,8 @@ def _compared(
 
 def _end(low: float, final: float, lr: np.ndarray, finished: bool) -> Line:
     """Whether the cycle goes from `low` to `final` with an annihilation phase, asked for or not."""
-    phase = "no annihilation phase" if final >= low else f"an annihilation phase from {low:.3g}"
+    level = final >= low or math.isclose(final, low, rel_tol=TOLERANCE)  # but for rounding
+    phase = "no annihilation phase" if level else f"an annihilation phase from {low:.3g}"
     asked = f"{final:.3g}: {phase}"
     if not finished:
         return unknown("Rate of the last step", asked, "not reached yet")
