@@ -14,10 +14,10 @@ from pathlib import Path
 
 from benchmarks.wrapping import wrapped
 from onecycle.experiments.reading import FinishedRun, read_runs
-from onecycle.experiments.statistics import mean_interval
 from onecycle.experiments.words import count_text
 from onecycle.report.words import wilson
 from onecycle.run_dir import RunDir, write_atomically
+from onecycle.statistics import mean_interval
 
 PICTURES = {
     "lr_range_test": "Loss over the learning rate",

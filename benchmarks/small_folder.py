@@ -25,11 +25,11 @@ from PIL import Image
 from onecycle import loop, runtime, training
 from onecycle.config import Recipe, override
 from onecycle.data import Splits, load_splits
-from onecycle.experiments.statistics import mean_interval
 from onecycle.progress import SILENT
 from onecycle.recipes import named
 from onecycle.run_dir import write_atomically
 from onecycle.state import Training
+from onecycle.statistics import mean_interval
 from onecycle.training.rates import choose_rates, range_test, with_rates
 from onecycle.training.signals import Signals
 

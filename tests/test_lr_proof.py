@@ -86,5 +86,5 @@ def test_all_diverged_is_an_error_with_a_remedy():
 
 
 def test_the_cost_in_words():
-    assert expected_cost(100, 0.01) == "3 to 7 trainings of 100 steps, 3 s to 7 s"
-    assert expected_cost(1000, 0.5) == "3 to 7 trainings of 1,000 steps, 25.0 min to 58.3 min"
+    assert expected_cost(100, 0.01) == "3 to 7 trainings of 100 steps, 3.0 s to 7.0 s"
+    assert expected_cost(1000, 0.5) == "3 to 7 trainings of 1,000 steps, 25 min 00 s to 58 min 20 s"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from simulated_runs import in_memory, predictions
 
-from onecycle.experiments import statistics
+from onecycle import statistics
 from onecycle.experiments.groups import Group
 from onecycle.experiments.pairs import Pair, compare_pairs
 from onecycle.experiments.reading import FinishedRun

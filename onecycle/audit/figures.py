@@ -9,9 +9,9 @@ from collections import Counter
 import numpy as np
 
 from onecycle.audit.evidence import Evidence
-from onecycle.audit.line import Line, percent, unknown
+from onecycle.audit.line import Line, unknown
 from onecycle.evaluate import Evaluation
-from onecycle.nouns import counted
+from onecycle.nouns import counted, percent
 from onecycle.run_dir.records import EpochRow, Result
 
 PIECE = 2**18
@@ -69,9 +69,9 @@ def _accuracy(right_N: np.ndarray, rows: Rows) -> Line:
     share, count = float(right_N.mean()), len(right_N)
     found = [(where, row.test_accuracy) for where, row in rows]
     off = [pair for pair in found if abs(pair[1] - share) > 0.5 / count]
-    words = percent((off or found)[0][1], 2)
+    words = percent((off or found)[0][1])
     words += f" in the {off[0][0]}" if off else ""
-    asked = f"{percent(share, 2)}, {int(right_N.sum()):,} of {counted(count, 'image')} right"
+    asked = f"{percent(share)}, {int(right_N.sum()):,} of {counted(count, 'image')} right"
     return Line("Test accuracy", asked, words, not off)
 
 

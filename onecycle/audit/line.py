@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from onecycle import nouns
+
 
 @dataclass(frozen=True)
 class Line:
@@ -29,6 +31,6 @@ def unknown(name: str, asked: str, found: str = "") -> Line:
     return Line(name, asked, found, None)
 
 
-def percent(share: float, decimals: int = 1) -> str:
-    """A share as people write it."""
-    return f"{100 * share:.{decimals}f} %"
+def percent(share: float) -> str:
+    """A share to one decimal."""
+    return nouns.percent(share, 1)

@@ -14,8 +14,7 @@ from onecycle.cli.screens import (
     print_text,
     shortened,
 )
-from onecycle.nouns import counted
-from onecycle.progress.stage import percent
+from onecycle.nouns import counted, percent
 from onecycle.run_dir.checking import from_json
 from onecycle.run_dir.records import TestFigures
 

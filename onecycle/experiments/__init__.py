@@ -10,7 +10,7 @@ from onecycle.experiments.mistakes import Mistake, Mistakes
 from onecycle.experiments.page import curves, seeds, to_html
 from onecycle.experiments.pairs import Pair
 from onecycle.experiments.reading import FinishedRun
-from onecycle.experiments.statistics import Interval
+from onecycle.statistics import Interval
 
 __all__ = [
     "Accuracy",

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from onecycle import plots
+from onecycle import pages, plots
 from onecycle.experiments import tables
 from onecycle.experiments.comparison import Comparison
 from onecycle.experiments.examples import thumbnails
-from onecycle.experiments.words import percent, time_text
-from onecycle.printable import on_a_page
+from onecycle.experiments.words import percent
+from onecycle.nouns import duration
 
 MOST_IMAGES, MOST_WITHOUT = 60, 24
 """Mistakes of all runs that the page shows, and without pictures; --json names all."""
@@ -22,15 +20,7 @@ Section = dict[str, Any]
 
 def to_html(comparison: Comparison) -> str:
     """The page, from the run folders alone."""
-    template = Environment(
-        loader=PackageLoader("onecycle"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=on_a_page,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("compare.html.j2")
-    return template.render(
+    return pages.ENVIRONMENT.get_template("compare.html.j2").render(
         subject=tables.subject(comparison),
         recipes=tables.recipes(comparison),
         figures=tables.figures(comparison),
@@ -115,7 +105,7 @@ def _runs(comparison: Comparison) -> list[list[str]]:
             *map(percent, (run.result.train_accuracy, run.result.test_accuracy)),
             f"{percent(run.result.best_test_accuracy)} in epoch {run.result.best_epoch}",
             f"{run.result.lr_min:.3g} to {run.result.lr_max:.3g}",
-            time_text(run.result.total_seconds),
+            duration(run.result.total_seconds),
         ]
         for group in comparison.groups
         for run in group.runs

@@ -13,10 +13,10 @@ from itertools import combinations
 
 import numpy as np
 
-from onecycle.experiments import statistics
+from onecycle import statistics
 from onecycle.experiments.groups import Group
 from onecycle.experiments.reading import FinishedRun
-from onecycle.experiments.statistics import LEVEL, Interval
+from onecycle.statistics import LEVEL, Interval
 
 MCNEMAR, WELCH, STUDENT = "McNemar", "Welch", "Student"
 DIFFERENT_IMAGES, NO_SPREAD = "different test images", "all seeds gave the same accuracy"

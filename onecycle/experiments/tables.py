@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from onecycle.experiments.groups import Figure, Group
 from onecycle.experiments.pairs import Pair
-from onecycle.experiments.statistics import Interval
 from onecycle.experiments.words import (
     count_text,
     list_text,
@@ -20,11 +19,11 @@ from onecycle.experiments.words import (
     points,
     points_range,
     range_text,
-    time_text,
     with_spread,
 )
-from onecycle.nouns import counted
+from onecycle.nouns import counted, duration
 from onecycle.printable import printable
+from onecycle.statistics import Interval
 
 if TYPE_CHECKING:
     from onecycle.experiments.comparison import Comparison
@@ -61,7 +60,7 @@ def figures(comparison: "Comparison") -> Table:
     ]
     columns += [
         ("best %", lambda g: percent(g.mean("best_test_accuracy"))),
-        ("time", lambda g: time_text(g.mean("total_seconds"))),
+        ("time", lambda g: duration(g.mean("total_seconds"))),
         ("images/s", lambda g: f"{g.mean('images_per_second'):,.0f}"),
     ]
     rows = [[group.name, *(show(group) for _, show in columns)] for group in comparison.groups]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from onecycle.experiments.statistics import Interval
-from onecycle.nouns import counted
+from onecycle import nouns
+from onecycle.statistics import Interval
 
 
 def value_text(value: Any) -> str:
@@ -20,7 +20,7 @@ def value_text(value: Any) -> str:
 
 def percent(share: float) -> str:
     """`84.31` of 0.8431: the unit stands in the heading."""
-    return f"{100 * share:.2f}"
+    return nouns.percent(share, unit="")
 
 
 def with_spread(mean: float, std: float | None) -> str:
@@ -53,16 +53,9 @@ def p_text(p: float | None) -> str:
     return f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
-def time_text(seconds: float) -> str:
-    """`9.4 s`, `41 s`, `6.2 min`, `2.1 h`."""
-    if seconds < 99.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
-
-
 def count_text(count: int, what: str) -> str:
     """`1 run`, `3 runs`, `10,000 test images`."""
-    return counted(count, what)
+    return nouns.counted(count, what)
 
 
 def list_text(words: Sequence[str]) -> str:

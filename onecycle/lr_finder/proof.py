@@ -4,13 +4,12 @@ A range test reads a rate from one ramp. Probes measure directly: they train wit
 cycle, only shorter, and compare the results on held-out images.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from onecycle.errors import TrainingError
-from onecycle.nouns import counted
+from onecycle.nouns import counted, duration
 
 FACTOR = 3.0
 """Ratio between neighbouring probes."""
@@ -116,11 +115,5 @@ def expected_cost(steps: int, seconds_per_step: float) -> str:
         seconds_per_step: measured by the range test.
     """
     least, most = FEWEST * steps, MOST * steps
-    low, high = (_duration(count * seconds_per_step) for count in (least, most))
+    low, high = (duration(count * seconds_per_step) for count in (least, most))
     return f"{FEWEST} to {MOST} trainings of {counted(steps, 'step')}, {low} to {high}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, math.ceil(seconds))} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

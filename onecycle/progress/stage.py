@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from onecycle.nouns import counted
+from onecycle.nouns import amount, counted, duration, percent
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -145,29 +145,3 @@ def table_row(row: Mapping[str, float]) -> str:
         for split in splits_of(row)
     )
     return f"{row['epoch']:>5.0f}{figures}{row['lr']:>9.3g}{duration(row['seconds']):>12}"
-
-
-def percent(fraction: float) -> str:
-    """`95.25 %` for 0.9525."""
-    return f"{100 * fraction:.2f} %"
-
-
-def amount(count: float) -> str:
-    """A number of bytes in a readable unit: `512 B`, `55.3 kB`, `170.5 MB`."""
-    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if abs(count) >= 0.99995 * size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} B"
-
-
-def duration(seconds: float) -> str:
-    """A time in readable units: `0.4 s`, `41 s`, `12 min 05 s`, `2 h 05 min`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from onecycle import statistics
 from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.examples import MATRIX, PER_CELL, ranked_in_cells
@@ -172,5 +173,5 @@ def rows_of_classes(
 
 def _whisker(hit: int, count: int) -> dict[str, str]:
     """Where the interval begins and how wide it is, as percent of the bar."""
-    low, high = words.wilson_bounds(hit, count)
+    low, high = statistics.wilson(hit, count)
     return {"low": f"{100 * low:.1f}", "width": f"{100 * (high - low):.1f}"}

@@ -5,10 +5,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from onecycle.audit.evidence import Evidence
-from onecycle.printable import on_a_page
+from onecycle.pages import ENVIRONMENT
 from onecycle.report.calibration import calibration
 from onecycle.report.card import card
 from onecycle.report.charts import charts
@@ -22,22 +20,14 @@ from onecycle.report.rates import learning_rate
 from onecycle.report.training import training
 from onecycle.run_dir import RunDir
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("onecycle"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    finalize=on_a_page,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
 # Read with this module, not at the end of a training during which the package may be upgraded.
-TEMPLATE = _ENVIRONMENT.get_template("report.html.j2")
-PARTS = [_ENVIRONMENT.get_template(name) for name in _ENVIRONMENT.list_templates()]
+TEMPLATE = ENVIRONMENT.get_template("report.html.j2")
+PARTS = [ENVIRONMENT.get_template(name) for name in ENVIRONMENT.list_templates()]
 
 
 def _source(name: str) -> str:
-    source, _, _ = PackageLoader("onecycle").get_source(_ENVIRONMENT, name)
+    assert ENVIRONMENT.loader
+    source, _, _ = ENVIRONMENT.loader.get_source(ENVIRONMENT, name)
     return source
 
 

@@ -2,21 +2,17 @@
 
 from datetime import datetime
 
-from scipy.stats import binomtest
-
+from onecycle import statistics
+from onecycle.nouns import duration, percent
 from onecycle.printable import THIN
 
-
-def wilson_bounds(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of the share `hits / count` by Wilson's score (1927), in [0, 1]."""
-    interval = binomtest(hits, count).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+__all__ = ["duration", "loss", "percent", "rate", "sure", "time", "value", "wilson"]
 
 
 def wilson(hits: int, count: int) -> str:
     """The 95 % interval of the share `hits / count` by Wilson's score (1927), as percent."""
-    low, high = wilson_bounds(hits, count)
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
+    low, high = statistics.wilson(hits, count)
+    return f"{percent(low, 1, unit='')} to {percent(high, 1)}"
 
 
 def value(given: object) -> str:
@@ -40,28 +36,13 @@ def loss(nats: float) -> str:
     return f"{nats:.4f}"
 
 
-def percent(share: float) -> str:
-    """A share to two decimals."""
-    return f"{100 * share:.2f} %"
-
-
 def sure(share: float) -> str:
     """A probability to one decimal, none of them rounded up to certainty."""
     if share >= 0.9995:
         return f">{THIN}99.9{THIN}%"
     if share < 0.0005:
         return f"<{THIN}0.1{THIN}%"
-    return f"{100 * share:.1f}{THIN}%"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    return percent(share, 1, unit=f"{THIN}%")
 
 
 def time(iso: str | None) -> dict[str, str] | None:

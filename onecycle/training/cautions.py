@@ -2,6 +2,7 @@
 
 from onecycle.config import Recipe
 from onecycle.config.sizes import batch_size_for, least_epochs, steps_per_epoch
+from onecycle.nouns import counted, percent
 from onecycle.progress import Progress
 from onecycle.run_dir.records import Result
 from onecycle.state import Training
@@ -21,15 +22,15 @@ def note_sizes(asked: Recipe, training: Training, progress: Progress) -> None:
     recipe = training.recipe
     if asked.batch_size != "auto" and asked.epochs == recipe.epochs:
         return
-    steps = _counted(training.total_steps, "step")
+    steps = counted(training.total_steps, "step")
     line = (
-        f"{_counted(len(training.batches.train), 'training image')}: "
-        f"batch {training.batches.batch_size}, {_counted(recipe.epochs, 'epoch')} ({steps})"
+        f"{counted(len(training.batches.train), 'training image')}: "
+        f"batch {training.batches.batch_size}, {counted(recipe.epochs, 'epoch')} ({steps})"
     )
     if asked.epochs != recipe.epochs:
         before = asked.epochs * training.batches.steps_per_epoch
         line += (
-            f"; {_counted(asked.epochs, 'epoch')} would make only {_counted(before, 'step')}, "
+            f"; {counted(asked.epochs, 'epoch')} would make only {counted(before, 'step')}, "
             "so there are more; to choose: --epochs"
         )
     progress.note(line)
@@ -65,8 +66,8 @@ def _few_steps(training: Training) -> str:
     remedies += [f"--epochs {epochs}"] if epochs > recipe.epochs else []
     verb = "makes" if recipe.epochs == 1 else "make"
     return (
-        f"{_counted(recipe.epochs, 'epoch')} of {_counted(images, 'training image')} at batch size "
-        f"{batch_size} {verb} only {_counted(training.total_steps, 'step')}, too few to learn "
+        f"{counted(recipe.epochs, 'epoch')} of {counted(images, 'training image')} at batch size "
+        f"{batch_size} {verb} only {counted(training.total_steps, 'step')}, too few to learn "
         f"much; give {' and '.join(remedies) or 'more images'}"
     )
 
@@ -80,13 +81,8 @@ def note_drift(result: Result, progress: Progress) -> None:
     train, test = result.train_accuracy, result.test_accuracy
     if train - test >= DRIFT - 1e-9:
         progress.note(
-            f"warning: train accuracy {100 * train:.1f} %, test accuracy {100 * test:.1f} % "
-            f"(of {_counted(result.test_images, 'image')}): the network has memorized its "
-            f"{_counted(result.train_images, 'training image')}; more images help most, else a "
+            f"warning: train accuracy {percent(train, 1)}, test accuracy {percent(test, 1)} "
+            f"(of {counted(result.test_images, 'image')}): the network has memorized its "
+            f"{counted(result.train_images, 'training image')}; more images help most, else a "
             "higher --weight-decay or --dropout, a larger --cutout or a smaller --width"
         )
-
-
-def _counted(count: int, name: str) -> str:
-    """`1 step`, `2,352 steps`."""
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
