@@ -37,12 +37,31 @@ _CODE = _code()
 def is_as_built(block: nn.Module) -> bool:
     """Whether the layers of `block` are those of a `ConvBlock`, with nothing of their own."""
     layers = block._modules
-    if tuple(layers) not in NAMES or _code() != _CODE or _has_global_hooks():
+    return (
+        tuple(layers) in NAMES
+        and _runs_pytorchs_code()
+        and all(_is_usual(name, layer) for name, layer in layers.items())
+    )
+
+
+def is_usual(name: str, layer: nn.Module) -> bool:
+    """Whether a layer is what a block has under this name: `conv`, `pool`, `norm` or `relu`.
+
+    A convolution is 3 x 3, of stride, padding, dilation and groups 1, and without bias; a norm has
+    factors and running statistics, and a momentum.
+    """
+    return _runs_pytorchs_code() and _is_usual(name, layer)
+
+
+def _is_usual(name: str, layer: nn.Module | None) -> bool:
+    if layer is None or type(layer) is not _TYPES[name] or not _runs_as_it_is(layer):
         return False
-    return all(
-        layer is not None and type(layer) is _TYPES[name] and _runs_as_it_is(layer)
-        for name, layer in layers.items()
-    ) and all(_FITS[name](layer) for name, layer in layers.items() if name in _FITS)
+    return name not in _FITS or _FITS[name](layer)
+
+
+def _runs_pytorchs_code() -> bool:
+    """Whether a call of a layer runs what PyTorch has for it, and no hook on all modules."""
+    return _code() == _CODE and not _has_global_hooks()
 
 
 def _runs_as_it_is(layer: nn.Module) -> bool:

@@ -7,10 +7,14 @@ gradient). What is computed is the same, with one rounding to bfloat16 in place 
 layer, and none of the gradient of the convolution's weights.
 
 The kernels serve a block that is exactly as it was built, on plain tensors, while PyTorch does
-nothing but compute: `kernels_for` decides. The layers serve everything else.
+nothing but compute: `kernels_for` decides. The layers serve everything else. The parts of a block,
+`conv3x3` and `norm_relu`, can be used by themselves too: each checks whether it can stand for the
+layers that it is given, and calls these if not.
 
 Shapes: B batch, C channels (K out of a convolution), H height, W width.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +23,7 @@ from torch.nn import functional as F
 from onecycle.kernels import Kernels, amx, find, operators
 from onecycle.kernels.calling import in_rows, is_plain
 from onecycle.kernels.modes import active
-from onecycle.models.built import is_as_built
+from onecycle.models.built import is_as_built, is_usual
 
 FEW_IMAGES = 16
 """Below this many, oneDNN is faster: the tiles of our kernels go along the images."""
@@ -27,11 +31,11 @@ FEW_IMAGES = 16
 
 def kernels_for(block: nn.Module, batch_BCHW: Tensor) -> Kernels | None:
     """The kernels that can serve a `ConvBlock` on this input, or None: leave it to its layers."""
-    if active() or not is_plain(batch_BCHW) or batch_BCHW.ndim != 4 or not is_as_built(block):
+    if not _is_computing_plainly(batch_BCHW) or not is_as_built(block):
         return None
     conv, norm = layers = _layers(block)
-    if torch.is_grad_enabled() and not norm.training:
-        return None  # a gradient through fixed statistics is rarely wanted, and PyTorch has it
+    if not _is_differentiable(norm):
+        return None
     if not _shapes_fit(batch_BCHW, *layers, pool="pool" in block._modules):
         return None
     found = find(_computing_type(batch_BCHW, conv))
@@ -41,26 +45,24 @@ def kernels_for(block: nn.Module, batch_BCHW: Tensor) -> Kernels | None:
 def block(
     layers: nn.Module, batch_BCHW: Tensor, residual_BCHW: Tensor | None, kernels: Kernels
 ) -> Tensor:
-    """What a `ConvBlock` gives, by the kernels that `kernels_for` gave for it and this batch.
-
-    A residual of another shape or type is added as PyTorch adds it.
-    """
+    """What a `ConvBlock` gives, by the kernels that `kernels_for` gave for it and this batch."""
     conv, norm = _layers(layers)
-    pool = "pool" in layers._modules
-    output_BKHW = conv3x3(batch_BCHW, conv, kernels)
-    if residual_BCHW is None or _can_be_added(residual_BCHW, output_BKHW, pool=pool):
-        return norm_relu(output_BKHW, norm, kernels, pool=pool, residual_BCHW=residual_BCHW)
-    return residual_BCHW + norm_relu(output_BKHW, norm, kernels, pool=pool)
+    output_BKHW = _conv3x3(batch_BCHW, conv, kernels)
+    return _norm_relu(output_BKHW, norm, kernels, "pool" in layers._modules, residual_BCHW)
 
 
 def conv3x3(batch_BCHW: Tensor, conv: nn.Conv2d, kernels: Kernels) -> Tensor:
-    """The convolution `conv`, in channels_last order and in the type of the kernels."""
-    batch_BCHW = in_rows(batch_BCHW.to(kernels.dtype))
-    if _amx_serves(batch_BCHW, conv.weight):
-        return operators.conv3x3(batch_BCHW, conv.weight)
-    with torch.autocast("cpu", enabled=False):
-        output_BKHW = F.conv2d(batch_BCHW, conv.weight.to(kernels.dtype), padding=1)
-    return output_BKHW.contiguous(memory_format=torch.channels_last)
+    """What the convolution `conv` gives: by a kernel if it is one that there are kernels for.
+
+    A kernel's result is in channels_last order and in the type of the kernels.
+    """
+    serves = (
+        _is_computing_plainly(batch_BCHW)
+        and is_usual("conv", conv)
+        and batch_BCHW.shape[1] == conv.weight.shape[1] > 0 < len(conv.weight)
+        and _computing_type(batch_BCHW, conv) == kernels.dtype
+    )
+    return _conv3x3(batch_BCHW, conv, kernels) if serves else conv(batch_BCHW)
 
 
 def norm_relu(
@@ -73,15 +75,42 @@ def norm_relu(
 ) -> Tensor:
     """relu(norm(batch)), max pooled 2 x 2 before if asked for, plus `residual_BCHW`.
 
-    In training mode the norm's running statistics move as PyTorch moves them.
-
-    Args:
-        batch_BCHW: channels_last, of the type of the kernels; at least two values a channel.
-        norm: affine, with running statistics, all in the type of the kernels' sums.
-        kernels: from `kernels_for`.
-        pool: whether the 2 x 2 maximum comes first.
-        residual_BCHW: added after the ReLU; of the type of the kernels and the result's shape.
+    By one operation if the norm and the batch are such that there is one. In training mode the
+    norm's running statistics move as PyTorch moves them.
     """
+    serves = (
+        _is_computing_plainly(batch_BCHW)
+        and batch_BCHW.dtype == kernels.dtype
+        and is_usual("norm", norm)
+        and _is_differentiable(norm)
+        and _vectors_fit(batch_BCHW.shape, norm, pool=pool)
+        and _types_fit(kernels, norm)
+    )
+    if serves:
+        return _norm_relu(in_rows(batch_BCHW), norm, kernels, pool, residual_BCHW)
+    output_BCHW = F.relu(norm(F.max_pool2d(batch_BCHW, 2) if pool else batch_BCHW))
+    return output_BCHW if residual_BCHW is None else residual_BCHW + output_BCHW
+
+
+def _conv3x3(batch_BCHW: Tensor, conv: nn.Conv2d, kernels: Kernels) -> Tensor:
+    batch_BCHW = in_rows(batch_BCHW.to(kernels.dtype))
+    if _amx_serves(batch_BCHW, conv.weight):
+        return operators.conv3x3(batch_BCHW, conv.weight)
+    with torch.autocast("cpu", enabled=False):
+        output_BKHW = F.conv2d(batch_BCHW, conv.weight.to(kernels.dtype), padding=1)
+    return output_BKHW.contiguous(memory_format=torch.channels_last)
+
+
+def _norm_relu(
+    batch_BCHW: Tensor,
+    norm: nn.BatchNorm2d,
+    kernels: Kernels,
+    pool: bool,
+    residual_BCHW: Tensor | None,
+) -> Tensor:
+    """A residual of another shape or type is added as PyTorch adds it."""
+    if residual_BCHW is not None and not _can_be_added(residual_BCHW, batch_BCHW, pool=pool):
+        return residual_BCHW + _norm_relu(batch_BCHW, norm, kernels, pool, None)
     if residual_BCHW is not None:
         residual_BCHW = in_rows(residual_BCHW)
     if not norm.training:
@@ -98,17 +127,33 @@ def _layers(layers: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
     return layers._modules["conv"], layers._modules["norm"]  # pyright: ignore[reportReturnType]
 
 
+def _is_computing_plainly(batch_BCHW: Tensor) -> bool:
+    """Whether PyTorch does nothing but compute, on activations that are nothing but values."""
+    return not active() and is_plain(batch_BCHW) and batch_BCHW.ndim == 4
+
+
+def _is_differentiable(norm: nn.BatchNorm2d) -> bool:
+    """A gradient through fixed statistics is rarely wanted, and PyTorch has it."""
+    return norm.training or not torch.is_grad_enabled()
+
+
 def _shapes_fit(batch_BCHW: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, pool: bool) -> bool:
     """Whether channels agree, and enough values are there; PyTorch says what is wrong if not."""
     batch, channels, height, width = batch_BCHW.shape
     outputs, inputs = conv.weight.shape[:2]
+    fits = _vectors_fit((batch, outputs, height, width), norm, pool=pool)
+    return channels == inputs > 0 and fits
+
+
+def _vectors_fit(shape_BCHW: Sequence[int], norm: nn.BatchNorm2d, *, pool: bool) -> bool:
+    """Whether the norm is for as many channels, and there are enough values for its statistics."""
+    batch, channels, height, width = shape_BCHW
     rows = batch * (height // 2) * (width // 2) if pool else batch * height * width
     vectors = (norm.weight, norm.bias, *_running(norm))
     return (
         rows > (1 if norm.training else 0)
-        and channels == inputs > 0
-        and outputs > 0
-        and all(len(vector_C) == outputs for vector_C in vectors)
+        and channels > 0
+        and all(len(vector_C) == channels for vector_C in vectors)
     )
 
 

@@ -24,20 +24,33 @@ class ResidualBlock(nn.Module):
 
 
 class ConvBlock(nn.Sequential):
-    """Conv 3 x 3 without bias, then max pooling 2 x 2 where asked for, batch norm and ReLU.
+    """Convolution without bias, then max pooling 2 x 2 where asked for, batch norm and ReLU.
+
+    The convolution is padded by half of its kernel, so that only its stride and the pooling make
+    a map smaller. With another kernel or stride than the default, the layers run as PyTorch has
+    them.
 
     On a CPU everything after the convolution runs as one operation (`models.fused`), as long as
-    the layers are exactly these, no hook wants to see one of them, and PyTorch does nothing but
-    compute. If a layer is replaced, all of them run as PyTorch has them. The results of the one
-    operation lie in channels_last order.
+    the layers are exactly the default ones, no hook wants to see one of them, and PyTorch does
+    nothing but compute. If a layer is replaced, all of them run as PyTorch has them. The results of
+    the one operation lie in channels_last order.
     """
 
     conv: nn.Conv2d
     norm: nn.BatchNorm2d
 
-    def __init__(self, channels_in: int, channels_out: int, *, pool: bool = False) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        pool: bool = False,
+    ) -> None:
         super().__init__()
-        self.add_module("conv", nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False))
+        conv = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
+        self.add_module("conv", conv)
         if pool:
             self.add_module("pool", nn.MaxPool2d(2))
         self.add_module("norm", nn.BatchNorm2d(channels_out))

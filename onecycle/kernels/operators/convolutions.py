@@ -31,7 +31,15 @@ def conv3x3(x_BCHW: Tensor, weight_KC33: Tensor) -> Tensor:
     Args:
         x_BCHW: bfloat16, channels_last; C a multiple of 16, as K is.
         weight_KC33: float32 or bfloat16.
+
+    Raises:
+        ValueError: the weights are not 3 x 3, or for another number of channels.
     """
+    if weight_KC33.shape[1:] != (x_BCHW.shape[1], 3, 3):
+        raise ValueError(
+            f"weights of shape {tuple(weight_KC33.shape)} are not 3 x 3 for the channels of "
+            f"activations of shape {tuple(x_BCHW.shape)}"
+        )
     low_KC33 = weight_KC33.to(torch.bfloat16, memory_format=torch.channels_last)
     return _CONV3X3(x_BCHW, weight_KC33, low_KC33)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from onecycle.kernels import Kernels, find
-from onecycle.kernels.calling import in_rows
+from onecycle.kernels.calling import check, in_rows
 from onecycle.kernels.operators.registry import (
     by_pytorch,
     fake_activations,
@@ -138,6 +138,8 @@ def _factors(
     kernels: Kernels, weight_C: Tensor, bias_C: Tensor, moments_2C: Tensor, eps: float
 ) -> Tensor:
     """Scale and shift that are equivalent to the norm, 2 C."""
+    for vector_C in (weight_C, bias_C):  # another length could be broadcast
+        check(vector_C, kernels.real, moments_2C.shape[1])
     mean_C, variance_C = moments_2C
     scale_C = weight_C.double() * (variance_C + eps).rsqrt()
     shift_C = bias_C.double() - mean_C * scale_C
