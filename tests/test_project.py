@@ -17,7 +17,6 @@ MARKDOWN = sorted(
     path
     for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "tests/*.md", ".github/*.md")
     for path in ROOT.glob(pattern)
-    if path.name != "architecture.md"
 )
 LONGEST = 120
 
