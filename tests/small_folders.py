@@ -14,7 +14,7 @@ from onecycle.progress import Progress
 CLASSES = ("ant", "bee", "cat")
 
 
-class Told(Progress):
+class Recorder(Progress):
     """Keeps the notes, and counts every stage."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
-from small_folders import Told, load, make_flat, paint
+from small_folders import Recorder, load, make_flat, paint
 
 from onecycle.data import cache
 from onecycle.errors import InputError
@@ -368,8 +368,8 @@ def test_remains_of_a_killed_process_are_removed(tmp_path):
     process.communicate(timeout=60)
     assert list(kept.glob("*.tmp"))
     make_flat(tmp_path / "others", 3)
-    told = Told()
-    load(tmp_path / "others", kept, progress=told)  # another set's remains go too
+    recorder = Recorder()
+    load(tmp_path / "others", kept, progress=recorder)  # another set's remains go too
     assert not list(kept.glob("*.tmp"))
     assert not list(kept.glob("*.lock"))
     load(root, kept)

@@ -518,7 +518,7 @@ def test_only_cifar_100_has_coarse_labels(source, message, tmp_path, monkeypatch
 
 
 def test_an_extracted_folder_without_published_checksums_gets_a_note(tmp_path):
-    class Told(Progress):
+    class Recorder(Progress):
         notes: list[str] = []  # noqa: RUF012
 
         def note(self, line):
@@ -527,8 +527,8 @@ def test_an_extracted_folder_without_published_checksums_gets_a_note(tmp_path):
     made = make(CIFAR100_BINARY)
     unsummed = replace(made.archive, train=(cifar.File("train.bin", 6),))
     folder = made.folder(tmp_path / "cifar-100-binary")
-    check(cifar.load(folder, unsummed, progress=Told()), made)
-    assert Told.notes == [
+    check(cifar.load(folder, unsummed, progress=Recorder()), made)
+    assert Recorder.notes == [
         f"'{folder}': no checksums are published; lengths and labels were checked"
     ]
 

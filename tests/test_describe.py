@@ -126,20 +126,20 @@ def test_little_memory_is_kept_per_image(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_progress_counts_every_image_once() -> None:
-    told = []
+    reports = []
 
     class Listener(Progress):
         def start(self, title: str, total: int, unit: str = "steps") -> None:
-            told.append((total, unit))
+            reports.append((total, unit))
 
         def advance(self, count: int = 1, **figures: float) -> None:
-            told.append(count)
+            reports.append(count)
 
     duplicates.find(
         {"train": images_of([1, 2], [0, 1], "train"), "test": images_of([3], [0], "test")},
         Listener(),
     )
-    assert told == [(3, "images"), 2, 1]
+    assert reports == [(3, "images"), 2, 1]
 
 
 # ----------------------------------------------------------------------------------- a description
@@ -175,9 +175,9 @@ def test_a_description_agrees_with_numpy() -> None:
 def test_its_json_has_everything_and_reads_back_equal() -> None:
     train = images_of([1, 2, 3, 3, 4], [0, 0, 0, 1, 2], "train")
     test = images_of([3, 9, 8], [2, 1, 0], "test")
-    told = describe_data(splits_of(train, test)).to_json()
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert told["splits"]["train"] == {
+    values = describe_data(splits_of(train, test)).to_json()
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+    assert values["splits"]["train"] == {
         "images": 5,
         "class_counts": [3, 1, 1],
         "class_shares": [0.6, 0.2, 0.2],
@@ -185,7 +185,7 @@ def test_its_json_has_everything_and_reads_back_equal() -> None:
         "smallest_class": "bee",
         "imbalance": 3.0,
     }
-    assert told["duplicates"]["train_test"] == {
+    assert values["duplicates"]["train_test"] == {
         "images": 1,
         "conflicting_labels": 1,
         "examples": [
@@ -197,10 +197,10 @@ def test_its_json_has_everything_and_reads_back_equal() -> None:
             }
         ],
     }
-    assert told["duplicates"]["train"]["images"] == 1
-    assert told["duplicates"]["test"] == {"images": 0, "conflicting_labels": 0, "examples": []}
-    assert told["kind"] == ""
-    assert told["warnings"] == [
+    assert values["duplicates"]["train"]["images"] == 1
+    assert values["duplicates"]["test"] == {"images": 0, "conflicting_labels": 0, "examples": []}
+    assert values["kind"] == ""
+    assert values["warnings"] == [
         "train: class 'ant' has 3.0 times as many images as 'bee' (3 and 1); train with "
         "--class-weights balanced",
         "test: 1 of 3 images is in train too, 1 of them under another class; remove the copies, "

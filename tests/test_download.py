@@ -57,13 +57,13 @@ class Server:
 
 
 class Handler(BaseHTTPRequestHandler):
-    told: Server
+    record: Server
 
     def do_GET(self) -> None:
-        self.told.requests.append((self.path, self.headers.get("Range", "")))
-        self.told.sent.append(0)
-        self.number = len(self.told.requests) - 1
-        self.told.behaviours[self.path](self)
+        self.record.requests.append((self.path, self.headers.get("Range", "")))
+        self.record.sent.append(0)
+        self.number = len(self.record.requests) - 1
+        self.record.behaviours[self.path](self)
 
     def start(self, status: int, **headers: object) -> None:
         self.send_response(status)
@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def give(self, content: bytes) -> None:
-        self.told.sent[self.number] += len(content)  # before the client can be done
+        self.record.sent[self.number] += len(content)  # before the client can be done
         self.wfile.write(content)
 
     @property
@@ -87,16 +87,18 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    told = Server()
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), type("Told", (Handler,), {"told": told}))
-    told.url = f"http://127.0.0.1:{listening.server_address[1]}"
+    record = Server()
+    listening = ThreadingHTTPServer(
+        ("127.0.0.1", 0), type("Recorded", (Handler,), {"record": record})
+    )
+    record.url = f"http://127.0.0.1:{listening.server_address[1]}"
     thread = threading.Thread(target=partial(listening.serve_forever, poll_interval=0.01))
     thread.start()
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(download, "PAUSE", 0.0)
     monkeypatch.delenv(MIRRORS)
     try:
-        yield told
+        yield record
     finally:
         listening.shutdown()
         listening.server_close()
@@ -235,7 +237,7 @@ def remote(*mirrors: str) -> Remote:
     return Remote(NAME, md5(CONTENT), len(CONTENT), mirrors)
 
 
-class Told(Progress):
+class Recorder(Progress):
     """Records the progress reports."""
 
     def __init__(self) -> None:
@@ -256,16 +258,16 @@ class Told(Progress):
         self.notes.append(line)
 
 
-def get(folder: Path, *mirrors: str) -> Told:
+def get(folder: Path, *mirrors: str) -> Recorder:
     """Fetch from these mirrors; check that the file is right and nothing else is left."""
-    told = Told()
-    assert fetch(remote(*mirrors), folder, told) == folder / NAME
+    recorder = Recorder()
+    assert fetch(remote(*mirrors), folder, recorder) == folder / NAME
     assert (folder / NAME).read_bytes() == CONTENT
     assert {path.name for path in folder.iterdir()} <= {NAME, f"{NAME}.lock"}
-    assert told.done == len(CONTENT)
-    assert told.stages == [(f"downloading {NAME}", len(CONTENT), "bytes")]
-    assert told.finished == 1
-    return told
+    assert recorder.done == len(CONTENT)
+    assert recorder.stages == [(f"downloading {NAME}", len(CONTENT), "bytes")]
+    assert recorder.finished == 1
+    return recorder
 
 
 def refused(folder: Path, *mirrors: str) -> str:
@@ -565,9 +567,11 @@ def test_a_path_of_that_name_is_pointed_out(tmp_path, monkeypatch):
     (tmp_path / "cifar10").mkdir()
     made = make(CIFAR10)
     made = made.served(made.tar(tmp_path / "set.tar.gz"), [])
-    told = Told()
-    cifar.load("cifar10", made.archive, cache_dir=tmp_path, progress=told)
-    assert told.notes == ["data: cifar10 is the official set; for the local path give ./cifar10"]
+    recorder = Recorder()
+    cifar.load("cifar10", made.archive, cache_dir=tmp_path, progress=recorder)
+    assert recorder.notes == [
+        "data: cifar10 is the official set; for the local path give ./cifar10"
+    ]
 
 
 # -------------------------------------------------------------------- kills, crowds, and full disks
@@ -646,9 +650,9 @@ def test_waiting_for_another_process_is_reported(server, tmp_path):
     go(process)
     while not (tmp_path / f"{NAME}.part").exists():
         time.sleep(0.01)
-    told = Told()
-    fetch(remote(url), tmp_path, told)
-    assert told.notes == [f"another process is fetching {NAME}; waiting for it"]
+    recorder = Recorder()
+    fetch(remote(url), tmp_path, recorder)
+    assert recorder.notes == [f"another process is fetching {NAME}; waiting for it"]
     process.communicate(timeout=20)
     assert server.requests == [("/a", "")]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from small_folders import Told, make_table, paint
+from small_folders import Recorder, make_table, paint
 from test_training import Stopper
 
 from onecycle import training
@@ -131,7 +131,7 @@ def test_classes_that_the_run_does_not_know_are_named(run: training.Run, tmp_pat
         f"data: '{tmp_path}' has 3 images of 2 classes ('Cat', 'dog') unknown to the run, which "
         "knows 'ant', 'bee', 'cat' ('cat' there, 'Cat' here); "
     )
-    told = Told()
+    told = Recorder()
     found = training.evaluate_run(
         run.path, data=str(tmp_path), ignore_unknown_classes=True, progress=told
     )
@@ -162,7 +162,7 @@ def test_of_the_runs_own_folder_only_the_test_split_counts_wherever_it_is(
 ) -> None:
     trained = training.train(override(SMALL, data=str(flat)), runs=tmp_path / "runs", report=False)
     moved = flat.rename(tmp_path / "moved")
-    told = Told()
+    told = Recorder()
     found = training.evaluate_run(trained.path, data=str(moved), progress=told)
     assert found["test_images"] == 6
     assert found["test_loss"] == trained.result["test_loss"]
@@ -176,7 +176,7 @@ def test_own_images_that_have_changed_are_refused_and_named_images_noted(
     paint(flat / "ant" / "new.png", 5, (16, 16))
     with pytest.raises(InputError, match="holds other images than those that the run was trained"):
         training.evaluate_run(trained.path)
-    told = Told()
+    told = Recorder()
     found = training.evaluate_run(trained.path, data=str(flat), progress=told)
     assert found["test_images"] == 31
     assert any("has changed since the run was trained on it" in note for note in told.notes)

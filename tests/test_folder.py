@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_folders import CLASSES, Told, by_name, left_out, load, make_flat, make_split, paint
+from small_folders import CLASSES, Recorder, by_name, left_out, load, make_flat, make_split, paint
 
 from onecycle.cli import main
 from onecycle.config import Recipe
@@ -183,9 +183,9 @@ def test_skipped_entries_are_counted_reported_and_returned(tmp_path, cache):
         other_folder_names=("extra",),
     )
     for _ in range(2):  # decoded, then from the cache
-        told = Told()
-        assert left_out(root, cache, progress=told) == expected
-        assert told.notes[-1] == (
+        recorder = Recorder()
+        assert left_out(root, cache, progress=recorder) == expected
+        assert recorder.notes[-1] == (
             "data: left out: 2 hidden files, 1 hidden folder (.git), 1 folder or file of the "
             "system (__MACOSX), 6 other files (.txt, .md, .png), 1 dead link, 2 images outside the "
             "class folders, 1 folder next to the splits (extra)"
@@ -220,15 +220,15 @@ def test_system_entries_are_skipped_at_any_depth_and_named(place, as_file, tmp_p
         else:
             paint(path / "x" / "0.png")
             paint(path / "1.png")
-    told = Told()
-    found = left_out(root, cache, progress=told)
+    recorder = Recorder()
+    found = left_out(root, cache, progress=recorder)
     assert by_name(*load(root, cache)).keys() == before
     assert found.system_entries == len(SYSTEMS)
     assert found.system_names == tuple(sorted(SYSTEMS)[:5])
     assert found.hidden_files == len(DOTTED)
     assert found.hidden_folders == (0 if as_file else len(DOTTED))
     assert not found.stray_images
-    assert f"{len(SYSTEMS)} folders or files of the system (#recycle, " in told.notes[-1]
+    assert f"{len(SYSTEMS)} folders or files of the system (#recycle, " in recorder.notes[-1]
 
 
 @pytest.mark.parametrize(
@@ -242,21 +242,21 @@ def test_a_class_with_a_similar_beginning_stays_a_class(label, tmp_path, cache):
 
 def test_a_class_whose_name_begins_with_a_dot_is_named_if_it_is_missing(tmp_path, cache):
     root = make_flat(tmp_path / "photos", 2, ("ant", "bee", ".net"))
-    told = Told()
-    load(root, cache, progress=told)
-    assert "1 hidden folder (.net)" in told.notes[-1]
+    recorder = Recorder()
+    load(root, cache, progress=recorder)
+    assert "1 hidden folder (.net)" in recorder.notes[-1]
     alone = make_flat(tmp_path / "alone", 2, ("java", ".net"))
     with pytest.raises(InputError, match=r"only the class 'java' \(skipped: .net\)"):
         load(alone, cache)
 
 
 def test_without_anything_left_out_there_is_no_note(split_folder, cache):
-    told = Told()
-    assert not left_out(split_folder, cache, progress=told)
-    assert len(told.notes) == 1
-    assert told.notes[0].startswith("decoded 24 images in ")
-    assert told.notes[0].endswith(" images/s")
-    assert told.stages["decoding images"] == [24, 24]
+    recorder = Recorder()
+    assert not left_out(split_folder, cache, progress=recorder)
+    assert len(recorder.notes) == 1
+    assert recorder.notes[0].startswith("decoded 24 images in ")
+    assert recorder.notes[0].endswith(" images/s")
+    assert recorder.stages["decoding images"] == [24, 24]
 
 
 def test_classes_that_differ_in_case_or_accents_only_stay_apart(tmp_path, cache):
@@ -294,9 +294,11 @@ def test_odd_names_work_up_to_a_finished_run(tmp_path, capsys):
     with np.load(run.path / "predictions.npz") as arrays:
         assert arrays["classes"].tolist() == sorted(ODD[:-1])
         assert f"test/{ODD[8]}/{ODD[8]}.png" in arrays["names"].tolist()
-    told = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["data_left_out"]
-    assert told["bad_image_count"] == len(ODD) - 1
-    assert {image["name"] for image in told["bad_images"]} == {
+    values = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))[
+        "data_left_out"
+    ]
+    assert values["bad_image_count"] == len(ODD) - 1
+    assert {image["name"] for image in values["bad_images"]} == {
         f"train/{label}/{label}.gif" for label in ODD[:-1]
     }
     assert main(["data", str(root), "--on-bad-image", "skip", "--json"]) == 0
@@ -328,9 +330,9 @@ def test_bad_images_are_skipped_and_reported_also_from_the_cache(
     with pytest.raises(InputError, match=r"3 images \('train/ant/0.png', .*--on-bad-image skip"):
         load(split_folder, cache)
     for _ in range(2):
-        told = Told()
+        recorder = Recorder()
         train_, test, _, found, _ = folder.load(
-            split_folder, on_bad_image="skip", cache_dir=cache, progress=told
+            split_folder, on_bad_image="skip", cache_dir=cache, progress=recorder
         )
         assert found.bad_images == tuple(
             BadImage(name, "not an image in a known format") for name in bad
@@ -339,7 +341,7 @@ def test_bad_images_are_skipped_and_reported_also_from_the_cache(
         rest = by_name(train_, test)
         assert set(rest) == set(whole) - set(bad)
         assert all(np.array_equal(image, whole[name]) for name, image in rest.items())
-        assert told.notes[-1] == (
+        assert recorder.notes[-1] == (
             "data: left out: 3 unreadable images ('train/ant/0.png', 'train/cat/3.webp', "
             "'test/ant/0.png'): not an image in a known format"
         )
@@ -348,12 +350,12 @@ def test_bad_images_are_skipped_and_reported_also_from_the_cache(
 
 def test_the_first_hundred_of_many_bad_images_are_in_the_json():
     many = tuple(BadImage(f"{index}.png", "no") for index in range(250))
-    told = LeftOut(bad_images=many).to_json()
-    assert told["bad_image_count"] == 250
-    assert told["bad_images"] == [
+    values = LeftOut(bad_images=many).to_json()
+    assert values["bad_image_count"] == 250
+    assert values["bad_images"] == [
         {"name": f"{index}.png", "reason": "no"} for index in range(MOST_NAMED)
     ]
-    json.dumps(told)
+    json.dumps(values)
     assert not LeftOut()
     assert LeftOut(bad_images=many)
 

@@ -211,8 +211,8 @@ def no_file(root: Path, _: Any) -> None:
 
 def no_room(root: Path, patch: pytest.MonkeyPatch) -> None:
     make_flat(root)
-    told = shutil.disk_usage("/")._replace(free=100)
-    patch.setattr(shutil, "disk_usage", lambda _: told)
+    usage = shutil.disk_usage("/")._replace(free=100)
+    patch.setattr(shutil, "disk_usage", lambda _: usage)
 
 
 def no_cache(root: Path, _: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from fuzzing import outcome
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from small_folders import Told, make_table, paint
+from small_folders import Recorder, make_table, paint
 
 from onecycle.data import load_all, load_splits
 from onecycle.data.folder import kept, layout
@@ -140,13 +140,13 @@ def test_each_image_of_three_splits_is_its_file(tmp_path):
 @pytest.mark.parametrize("val", ["val", "valid_data"])
 def test_without_test_a_fifth_of_train_is_held_out_and_val_stays_complete(val, fill, tmp_path):
     root = fill(*under("train_data", val))
-    told = Told()
-    splits = load_splits(str(root), cache_dir=tmp_path / "cache", progress=told)
+    recorder = Recorder()
+    splits = load_splits(str(root), cache_dir=tmp_path / "cache", progress=recorder)
     assert splits.val is not None
     assert (len(splits.train), len(splits.val), len(splits.test)) == (2, 4, 2)
     assert {name.split("/")[0] for name in splits.train.names + splits.test.names} == {"train_data"}
     assert not set(splits.train.names) & set(splits.test.names)
-    assert told.notes[-1] == (
+    assert recorder.notes[-1] == (
         "data: no test split, so 20 % of each class of 'train_data' are set apart; "
         f"'{val}' is the validation split; to test on it, rename it to test"
     )
@@ -158,14 +158,14 @@ def test_a_train_folder_alone_and_an_unlabelled_test_folder_are_understood(fill,
     alone = fill(*under("train"), root="alone")
     assert splits_of(alone).keys() == {"train"}
     root = fill(*under("train"), "test/1.png", "test/2.png", "unlabeled/3.png", "notes/a.txt")
-    told = Told()
-    splits = load_splits(str(root), cache_dir=tmp_path / "cache", progress=told)
+    recorder = Recorder()
+    splits = load_splits(str(root), cache_dir=tmp_path / "cache", progress=recorder)
     assert len(splits.train) == len(splits.test) == 2
     assert splits.left_out.unlabelled_folders == ("test", "unlabeled")
     assert splits.left_out.other_folder_names == ("notes",)
     assert any(
         "2 folders ('test', 'unlabeled') without class folders, so without labels" in line
-        for line in told.notes
+        for line in recorder.notes
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from small_folders import Told, by_name, left_out, load, make_flat, make_table, paint
+from small_folders import Recorder, by_name, left_out, load, make_flat, make_table, paint
 
 from onecycle.cli import main
 from onecycle.config import Recipe
@@ -134,14 +134,14 @@ def test_missing_and_unreadable_files_are_skipped_and_reported_also_from_the_cac
     with pytest.raises(InputError, match=r"2 images \('gone.png', 'a'\): No such file .*line 8"):
         load(table, cache)
     for _ in range(2):
-        told = Told()
-        found = left_out(table, cache, on_bad_image="skip", progress=told)
+        recorder = Recorder()
+        found = left_out(table, cache, on_bad_image="skip", progress=recorder)
         assert found.bad_images == (
             BadImage("gone.png", "No such file or directory (line 8)"),
             BadImage("a", "it is not a file (line 9)"),
             BadImage("a/2.png", "not an image in a known format"),
         )
-        assert "3 unreadable images ('gone.png', 'a', 'a/2.png')" in told.notes[-1]
+        assert "3 unreadable images ('gone.png', 'a', 'a/2.png')" in recorder.notes[-1]
         monkeypatch.setattr(kept, "_decode", lambda *_: pytest.fail("it was decoded again"))
     train, test = load(table, cache, on_bad_image="skip")
     assert set(train.names + test.names) == {row[0] for row in ROWS}

@@ -303,8 +303,8 @@ def test_the_start_label_stays_clear_of_the_curve() -> None:
         axes = figure.axes[0]
         label = next(extent for text, extent in texts(figure).items() if text.startswith("start"))
         curve = axes.transData.transform(np.column_stack(xy(axes.get_lines()[1])))
-        beside = curve[(curve[:, 0] > label.x0) & (curve[:, 0] < label.x1)]
-        assert (beside[:, 1] > label.y1).all()
+        under_label = curve[(curve[:, 0] > label.x0) & (curve[:, 0] < label.x1)]
+        assert (under_label[:, 1] > label.y1).all()
 
 
 def test_constant_momentum_has_one_tick() -> None:

@@ -190,7 +190,7 @@ def test_straight_figures_equal_their_polygons(name):
 
 def test_round_figures_cover_their_areas():
     """Areas by formula against the share of random points inside."""
-    # The crescent is a disk of radius 0.95 without its part in one of 0.72, 0.45 beside it.
+    # The crescent is a disk of radius 0.95 minus a disk of 0.72 at a distance of 0.45.
     outer = math.acos((0.45**2 + 0.95**2 - 0.72**2) / (2 * 0.45 * 0.95))
     inner = math.acos((0.45**2 + 0.72**2 - 0.95**2) / (2 * 0.45 * 0.72))
     shared = 0.95**2 * (outer - math.sin(2 * outer) / 2) + 0.72**2 * (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from simulated_runs import RESULT
-from small_folders import Told, make_flat
+from small_folders import Recorder, make_flat
 
 from onecycle import training
 from onecycle.audit import audit
@@ -219,7 +219,7 @@ QUICK = {
 
 
 def test_a_run_says_and_records_what_it_chose(photos, tmp_path):
-    told = Told()
+    told = Recorder()
     recipe = override(EIGHT, data=str(photos), **QUICK | {"epochs": 2, "min_steps": 20})
     run = training.train(recipe, runs=tmp_path, progress=told, report=False)
     (line,) = [note for note in told.notes if "training images: batch" in note]
@@ -233,14 +233,16 @@ def test_a_run_says_and_records_what_it_chose(photos, tmp_path):
         assert field in text.splitlines()
     assert run.result["steps"] == 20
     assert training.resume(run.path, report=False).result == run.result
-    again = training.train(from_toml(text), runs=tmp_path, progress=(quiet := Told()), report=False)
+    again = training.train(
+        from_toml(text), runs=tmp_path, progress=(quiet := Recorder()), report=False
+    )
     assert again.result["weights_sha256"] == run.result["weights_sha256"]
     assert not any("training images: batch" in note for note in quiet.notes)
 
 
 def notes_of(recipe: Recipe) -> list[str]:
     """What the recipe's training is told before it begins."""
-    told = Told()
+    told = Recorder()
     job, _ = training.prepare(recipe)
     cautions.note_sizes(recipe, job, told)
     cautions.note_few_steps(job, told)
@@ -300,7 +302,7 @@ def test_sizes_follow_what_a_validation_split_leaves(photos):
 
 def test_a_range_test_in_doubt_trains_at_a_safe_rate_and_the_audit_knows(photos, tmp_path):
     changes = {"lr_max": "auto", "lr_min": "auto", "lr_end": 1e-6, "lr_steps": 25, "epochs": 1}
-    told = Told()
+    told = Recorder()
     recipe = override(EIGHT, data=str(photos), **QUICK | changes)
     run = training.train(recipe, runs=tmp_path, progress=told, report=False)
     (warning,) = [note for note in told.notes if note.startswith("warning: range test: ")]
@@ -314,7 +316,7 @@ def test_a_range_test_in_doubt_trains_at_a_safe_rate_and_the_audit_knows(photos,
     assert rates["Peak rate: searched for"] is rates["Peak rate on the curve"] is True
     assert rates["First rate: searched for"] is True
 
-    told = Told()
+    told = Recorder()
     finding = training.find_lr(recipe, progress=told)
     assert finding.lr_max == 0.05
     assert warning == f"warning: range test: {finding.warnings[0]}"
@@ -337,7 +339,7 @@ def test_records_of_older_runs_say_in_words_how_rates_were_found(photos, tmp_pat
     [(0.95, 0.75, True), (0.95, 0.7501, False), (1.0, 0.3, True), (0.5, 0.9, False)],
 )
 def test_a_network_that_has_memorized_its_images_is_named(train, test, drifts):
-    told = Told()
+    told = Recorder()
     figures = {"train_accuracy": train, "test_accuracy": test}
     images = {"train_images": 240, "test_images": 60}
     cautions.note_drift(from_json(RESULT | figures | images, Result), told)

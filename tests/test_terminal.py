@@ -278,7 +278,7 @@ def test_work_outlives_its_terminal() -> None:
 
     with shown(Gone()) as progress:
         work(progress, steps=20)
-        progress.note("nobody reads this")
+        progress.note("no one reads this")
     plain = choose(open_then_closed())
     work(plain, steps=20)
 

@@ -87,7 +87,7 @@ def cache_folder(cache_dir: Path | None = None) -> Path:
 
 @contextmanager
 def only_one(place: Path, doing: str, progress: Progress = SILENT) -> Iterator[None]:
-    """Hold the lock of the entry at `place`; `doing` (e.g. `fetching`) is shown to who has to wait.
+    """Hold the lock of the entry at `place`; waiting processes note `doing`, e.g. `fetching`.
 
     Raises:
         OSError: it can't be locked.

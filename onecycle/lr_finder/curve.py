@@ -88,8 +88,8 @@ class LRCurve:
     def noise(self) -> float:
         """Standard error of a smoothed value.
 
-        It is the median absolute deviation of differences between neighbouring readings, which a
-        slow trend hardly changes, up to the lowest point (at least over half of the curve).
+        Estimated from the median absolute difference of neighbouring readings, which a slow trend
+        hardly changes, up to the lowest point (but at least over half of the curve).
         """
         count = max(len(self) // 2, int(np.argmin(self.smoothed)) + 1, 3)
         differences = np.abs(np.diff(self.loss[:count]))

@@ -302,7 +302,7 @@ def _doubts(curves: tuple[LRCurve, ...], lr_max: float) -> tuple[Doubt, ...]:
 
 
 def _plausible(curve: LRCurve, lr_max: float) -> bool:
-    """Whether a flat curve's rate is plausible: the loss rises, and near the safe rate."""
+    """Whether a flat curve's rate is plausible: the loss rises, and the rate is not too high."""
     known = curve.adaptive or curve.batch_size > 0
     return known and curve.has_risen and lr_max <= PLAUSIBLE * safe_rate(curve)
 
