@@ -30,11 +30,11 @@ def data(call: Call) -> None:
         from onecycle.cli import screens
         from onecycle.data import splits_of
         from onecycle.data.describe import describe_data
-        from onecycle.data.folder.messages import left_out_line
+        from onecycle.data.folder.messages import left_out_text
 
         splits = splits_of(override(Recipe(data=call.operand), **call.given.values), progress)
         found = describe_data(splits, progress=progress).to_json()
-        left_out = left_out_line(splits.left_out) if splits.left_out else ""
+        left_out = left_out_text(splits.left_out) if splits.left_out else ""
         if sheet:
             _draw(splits, sheet)
             found["contact_sheet"] = str(sheet)

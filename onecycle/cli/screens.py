@@ -133,7 +133,7 @@ def data(found: Mapping[str, Any], left_out: str = "") -> None:
     pairs = {"what it is": found["kind"]} if found["kind"] else {}
     pairs |= {name: _evenness(split) for name, split in found["splits"].items()}
     if left_out:
-        pairs["left out"] = on_a_line(left_out.removeprefix("data: left out: "))
+        pairs["left out"] = on_a_line(left_out)
     pairs |= {
         "size": f"{width}×{height} pixels, {counted(channels, 'channel')}, "
         f"{amount(found['bytes'])} in all",

@@ -19,7 +19,7 @@ from onecycle.data.folder.checks import good_files, refuse_bad
 from onecycle.data.folder.decoding import Resize
 from onecycle.data.folder.layout import SPLITS
 from onecycle.data.folder.listing import File, Listing
-from onecycle.data.folder.messages import left_out_line, quoted
+from onecycle.data.folder.messages import left_out_text, quoted
 from onecycle.data.image_set import BadImage, ImageSet, LeftOut
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
@@ -160,7 +160,7 @@ def _opened(
     files = good_files(listed, missing + unreadable)
     left_out = replace(listed.left_out, bad_images=missing + unreadable)
     if left_out:
-        progress.note(left_out_line(left_out))
+        progress.note(f"data: left out: {left_out_text(left_out)}")
     return _as_set(images_NHWC, files), [file.split for file in files], left_out
 
 

@@ -23,8 +23,8 @@ def quoted(name: str | Path) -> str:
     return f"'{printable(str(name))}'"
 
 
-def left_out_line(left_out: LeftOut) -> str:
-    """What was left out, in one line, for a note."""
+def left_out_text(left_out: LeftOut) -> str:
+    """What was left out, in one line."""
     hidden_files = left_out.hidden_files - left_out.hidden_folders
     counts = (
         (hidden_files, "hidden file", "", ()),
@@ -48,4 +48,4 @@ def left_out_line(left_out: LeftOut) -> str:
     if bad := left_out.bad_images:
         names = some("unreadable image", [image.name for image in bad], "unreadable images")
         parts.append(f"{names}: {bad[0].reason}")
-    return f"data: left out: {', '.join(parts)}"
+    return ", ".join(parts)
