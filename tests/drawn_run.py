@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from simulated_runs import EPOCH, RESULT
 
 from onecycle.audit.rates import schedule
@@ -15,7 +16,8 @@ from onecycle.interpret import likely_label_errors, most_confidently_wrong
 from onecycle.recipes import RECIPES
 from onecycle.report import PLOTS
 from onecycle.report.pictures import png
-from onecycle.run_dir import RunDir
+from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.run_dir.provenance import tensors_sha256
 from onecycle.run_dir.records import Environment
 
 CLASSES = ("airplane", "cat", 'a "long" <name> of a class', "Ünï")
@@ -86,7 +88,10 @@ def make_run(
             )
     for name in PLOTS:
         (run.plots / f"{name}.png").write_bytes(plot())
+        weights = torch.ones(1)
+        run.save_checkpoint(Checkpoint(16, {"model.w": weights}, {"step": 16}))
     figures = {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss}
+    figures |= {"weights_sha256": tensors_sha256({"w": weights})}
     run.write_json("result.json", RESULT | figures)
     return run
 
