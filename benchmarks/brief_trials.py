@@ -16,7 +16,7 @@ import onecycle
 from benchmarks.wrapping import wrapped
 from onecycle import plots
 from onecycle.experiments import Comparison, compare, curves
-from onecycle.experiments.words import count_text
+from onecycle.experiments.cells import count_text
 from onecycle.run_dir import RunDir, write_atomically
 
 HIGHER = 3.5e-2 / 2.3e-2

@@ -21,9 +21,10 @@ from pathlib import Path
 
 import torch
 
-from onecycle import loop, training
+from onecycle import training
 from onecycle.config import Recipe, override
 from onecycle.config.sizes import batch_size_for
+from onecycle.engine import loop
 from onecycle.recipes import named
 from onecycle.run_dir import Checkpoint, RunDir
 from onecycle.training.signals import Signals

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from onecycle.engine.state import Training, load_model
 from onecycle.interpret import grad_cam
 from onecycle.run_dir import RunDir
-from onecycle.state import Training, load_model
 from onecycle.training import prepare
 
 SHARE = 0.2

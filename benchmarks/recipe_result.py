@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.wrapping import wrapped
+from onecycle.experiments.cells import count_text
 from onecycle.experiments.reading import FinishedRun, read_runs
-from onecycle.experiments.words import count_text
-from onecycle.report.words import wilson
+from onecycle.report.formats import wilson
 from onecycle.run_dir import RunDir, write_atomically
 from onecycle.statistics import mean_interval
 

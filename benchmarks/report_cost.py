@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from onecycle import examples, figures
+from onecycle import examples, pictures
+from onecycle.engine.state import load_model
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir
-from onecycle.state import load_model
 from onecycle.training import prepare
 
 
@@ -37,7 +37,7 @@ def main(folder: str) -> None:
     started = time.perf_counter()
     shown = timed("thumbnails, Grad-CAM, fields", lambda: examples.gather(training, evaluation))
     timed("examples.npz", lambda: run.save_arrays("examples.npz", **shown))
-    timed("six plots", lambda: figures.write(run))
+    timed("six plots", lambda: pictures.write(run))
     path = timed("report.html", lambda: write_report(run))
     print(f"{'together':34}{time.perf_counter() - started:7.2f} s")
     print(f"report.html: {path.stat().st_size / 1e6:.2f} MB, {len(training.test):,} test images")

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from onecycle import evaluate, loop, models, optim, runtime, training
+from onecycle import evaluate, models, optim, runtime, training
 from onecycle.config import Recipe
 from onecycle.data import shapes
 from onecycle.data.image_set import ImageSet
-from onecycle.state import Training
+from onecycle.engine import loop
+from onecycle.engine.state import Training
 
 DRAWN = 10_000
 

@@ -22,15 +22,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from onecycle import loop, runtime, training
+from onecycle import runtime, training
 from onecycle.config import Recipe, override
 from onecycle.data import Splits, load_splits
+from onecycle.engine import loop
+from onecycle.engine.state import Training
 from onecycle.progress import SILENT
 from onecycle.recipes import named
 from onecycle.run_dir import write_atomically
-from onecycle.state import Training
 from onecycle.statistics import mean_interval
-from onecycle.training.rates import choose_rates, range_test, with_rates
+from onecycle.training.peak_search import choose_rates, range_test, with_rates
 from onecycle.training.signals import Signals
 
 CLASSES = ("automobile", "cat", "deer")

@@ -21,13 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from onecycle import loop, optim, runtime, training
+from onecycle import optim, runtime, training
 from onecycle.config import Recipe
+from onecycle.engine import loop
+from onecycle.engine.state import Training
 from onecycle.kernels import state
 from onecycle.models import fused
 from onecycle.models.resnet import ConvBlock
 from onecycle.models.summary import summarize
-from onecycle.state import Training
 
 SIDE = 4096
 """Of the matrices whose product is the machine's rate."""

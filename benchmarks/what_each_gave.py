@@ -24,9 +24,9 @@ import torch
 
 from benchmarks.training_step import layer_by_layer, prepared, training_step
 from onecycle import runtime
+from onecycle.engine.state import Training
 from onecycle.kernels import amx
 from onecycle.kernels.operators import convolutions
-from onecycle.state import Training
 
 STEPS = 2
 """Timed at a time."""

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from onecycle.engine.state import Training
 from onecycle.evaluate import Evaluation
 from onecycle.interpret import (
     effective_receptive_fields,
@@ -18,7 +19,6 @@ from onecycle.interpret import (
     likely_label_errors,
     most_confidently_wrong,
 )
-from onecycle.state import Training
 
 TILE = 64
 """Pixels of a thumbnail's longer side, at the most."""

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from onecycle.errors import InputError
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 Anneal = Literal["linear", "cosine"]
 

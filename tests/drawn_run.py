@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from simulated_runs import EPOCH, RESULT
 
-from onecycle.audit.rates import schedule
+from onecycle.audit.cycle import schedule
 from onecycle.config import override
 from onecycle.evaluate import Evaluation
 from onecycle.examples import images_of_cells
 from onecycle.interpret import likely_label_errors, most_confidently_wrong
 from onecycle.recipes import RECIPES
 from onecycle.report import PLOTS
-from onecycle.report.pictures import png
+from onecycle.report.embedding import png
 from onecycle.run_dir import Checkpoint, RunDir
 from onecycle.run_dir.provenance import tensors_sha256
 from onecycle.run_dir.records import Environment

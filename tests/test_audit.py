@@ -15,18 +15,19 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from onecycle import examples, loop, optim, runtime, training
+from onecycle import examples, optim, runtime, training
 from onecycle.audit import audit, failures
-from onecycle.audit.rates import schedule
+from onecycle.audit.cycle import schedule
 from onecycle.config import Recipe, override
 from onecycle.data.batches import Batches
+from onecycle.engine import loop
+from onecycle.engine.plan import AtStep, Plan
 from onecycle.evaluate import Evaluation
 from onecycle.interpret import most_confidently_wrong
 from onecycle.lr_finder import LRCurve
-from onecycle.plan import AtStep, Plan
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir
-from onecycle.training import preparation, rates
+from onecycle.training import peak_search, preparation
 
 RECIPE = Recipe(
     recipe="tiny", data="shapes", image_size=16, train_limit=256, test_limit=100, width=0.0625,
@@ -123,13 +124,13 @@ def test_a_first_rate_never_searched_for_and_a_range_test_that_leaves_a_trace(tm
             next(training_.model.parameters()).add_(1e-6)
         return recipe
 
-    patch(rates, "choose_rates", found_by_nobody)
+    patch(peak_search, "choose_rates", found_by_nobody)
     patch(training, "resolve_rates", with_a_trace)
     assert failed(tmp_path) == {"First rate: searched for", "Seed"}
 
 
 def test_a_range_test_with_another_optimizer_and_test_images_in_train(tmp_path, patch):
-    one, load, set_rates = rates._one_range_test, preparation.splits_of, loop.optim.set_rates
+    one, load, set_rates = peak_search._one_range_test, preparation.splits_of, loop.optim.set_rates
 
     def with_another(trial, *arguments):
         other = torch.optim.SGD(trial.model.parameters(), lr=0.0, momentum=0.0, weight_decay=1e-2)
@@ -144,7 +145,7 @@ def test_a_range_test_with_another_optimizer_and_test_images_in_train(tmp_path, 
         pixels[:3] = splits.train.images_NHWC[:3]
         return replace(splits, test=replace(splits.test, images_NHWC=pixels))
 
-    patch(rates, "_one_range_test", with_another)
+    patch(peak_search, "_one_range_test", with_another)
     patch(preparation, "splits_of", with_copies)
     assert failed(tmp_path) == {"Optimizer of the range test", "Test images in train"}
 

@@ -35,8 +35,8 @@ from benchmarks.peers.turns import Turns
 from onecycle import models
 from onecycle.data.batches import normalise
 from onecycle.data.transforms import Crop, Cutout, Flip
+from onecycle.engine.plan import Plan
 from onecycle.errors import InputError
-from onecycle.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 GREY = (128 / 255, 127 / 255, 64 / 255)

@@ -15,14 +15,15 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from onecycle import loop, optim, training
+from onecycle import optim, training
 from onecycle.config import Recipe, override
 from onecycle.data import load_splits
 from onecycle.data.image_set import ImageSet
+from onecycle.engine import loop
+from onecycle.engine.state import Training
 from onecycle.errors import Interrupted
 from onecycle.progress import Progress
-from onecycle.state import Training
-from onecycle.training import proving
+from onecycle.training import probes
 
 COUNTS = (3, 12, 4, 1)
 COPIES = (4, 1, 3, 12)
@@ -163,7 +164,7 @@ def test_weights_are_those_of_the_train_split_that_is_left(uneven):
     expected = counts.sum() / (2 * counts)
     np.testing.assert_allclose(job.class_weights_K, expected, rtol=1e-6)
     assert begun(uneven, class_weights="none").class_weights_K is None
-    shorter = proving.short(begun(uneven))
+    shorter = probes.short(begun(uneven))
     counts = shorter.batches.train.class_counts()
     np.testing.assert_allclose(shorter.class_weights_K, counts.sum() / (2 * counts), rtol=1e-6)
 

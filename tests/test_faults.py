@@ -57,7 +57,7 @@ as_another_user = pytest.mark.skipif(
 )
 
 AFTER_STEPS = """
-from onecycle import loop
+from onecycle.engine import loop
 add = loop.Readings.add
 def add_and(readings, reading):
     add(readings, reading)
@@ -345,7 +345,8 @@ def test_two_processes_on_one_run_folder(forks, whole, stopped, tmp_path):
 
 CLOCK_BACK = """
 import datetime, time
-from onecycle import loop, run_dir, training
+from onecycle import run_dir, training
+from onecycle.engine import loop
 real, shift, close_epoch = time.time, 0.0, loop.close_epoch
 class Shifted(datetime.datetime):
     @classmethod
@@ -453,8 +454,8 @@ resize(100)
 os.dup2(follower, 2)
 sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
 threading.Thread(target=drain, daemon=True).start()
-import onecycle.terminal
-onecycle.terminal.LIVE_INTERVAL = 0.0
+import onecycle.cli.terminal
+onecycle.cli.terminal.LIVE_INTERVAL = 0.0
 os.environ.pop("COLUMNS", None)
 os.environ["TERM"] = "xterm-256color"
 """

@@ -11,11 +11,11 @@ import onecycle
 from onecycle import training
 from onecycle.config import Recipe
 from onecycle.data.image_set import ImageSet, Splits
+from onecycle.engine.state import load_model
 from onecycle.errors import InputError
 from onecycle.interpret import effective_receptive_fields, grad_cam
 from onecycle.models import build
 from onecycle.run_dir import RunDir
-from onecycle.state import load_model
 from onecycle.training import preparation
 
 

@@ -26,7 +26,7 @@ RECIPE = (
 
 COUNTED = """
 import json
-from onecycle import loop
+from onecycle.engine import loop
 from onecycle.run_dir import RunDir, checkpoints
 
 counts = {"update": 0, "call": 0, "write": 0}

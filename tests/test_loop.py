@@ -9,15 +9,16 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from onecycle import loop, models, optim
-from onecycle.applied import is_looked_at
+from onecycle import models, optim
 from onecycle.config import Recipe, override
 from onecycle.data import shapes
 from onecycle.data.batches import Batches
 from onecycle.data.transforms import Crop, Cutout, Flip
-from onecycle.plan import Plan
+from onecycle.engine import loop
+from onecycle.engine.plan import Plan
+from onecycle.engine.state import Training
+from onecycle.engine.transform_check import is_looked_at
 from onecycle.progress import SILENT
-from onecycle.state import Training
 
 CPU = torch.device("cpu")
 

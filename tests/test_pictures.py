@@ -6,7 +6,7 @@ from drawn_run import make_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onecycle import examples, figures, training
+from onecycle import examples, pictures, training
 from onecycle.config import Recipe
 from onecycle.evaluate import Evaluation
 from onecycle.interpret import most_confidently_wrong
@@ -33,10 +33,10 @@ def test_augmented_samples_show_each_of_ten_classes_and_do_not_change_the_traini
     recipe = Recipe(data="shapes", train_limit=100, test_limit=10, batch_size=50, width=0.125)
     job, _ = training.prepare(recipe)
     before = job.batches.cut(0)[0].clone()
-    figure = figures.samples(job)
+    figure = pictures.samples(job)
     said = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert {*job.batches.train.classes} <= {*said}
-    again = figures.samples(job)
+    again = pictures.samples(job)
     for one, other in zip(figure.axes[0].images, again.axes[0].images, strict=True):
         assert np.array_equal(one.get_array(), other.get_array())
     assert np.array_equal(before, job.batches.cut(0)[0])

@@ -10,12 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onecycle import loop, training
+from onecycle import training
 from onecycle.config import Recipe, override, to_toml
 from onecycle.data import shapes
 from onecycle.data.batches import Images
+from onecycle.engine import loop
+from onecycle.engine.plan import Place, Plan, to_search
 from onecycle.errors import InputError
-from onecycle.plan import Place, Plan, to_search
 from onecycle.run_dir import RunDir
 from onecycle.training.preparation import fresh
 from onecycle.training.signals import Signals

@@ -26,7 +26,7 @@ from PIL import Image
 
 from onecycle import plots, schedule
 from onecycle.plots import style
-from onecycle.printable import printable
+from onecycle.writing.names import printable
 
 METHODS = ("steepest", "valley", "minimum/10", "recommended", "lr_min", "slide")
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

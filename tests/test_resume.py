@@ -10,9 +10,10 @@ import pytest
 import torch
 from test_training import TINY, Stopper, assert_same_outcome, rows
 
-from onecycle import loop, runtime, training
+from onecycle import runtime, training
 from onecycle.config import Recipe, override, read_recipe, to_toml
 from onecycle.data.batches import Batches
+from onecycle.engine import loop
 from onecycle.errors import InputError, Interrupted
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir

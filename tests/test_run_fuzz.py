@@ -135,7 +135,7 @@ def fuzz(whole: Path, folder: Path, seed: int, count: int, commands: tuple[str, 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charts and plots take most of the time, and are drawn from values that were checked."""
-    monkeypatch.setattr("onecycle.figures._write", lambda *_: [])
+    monkeypatch.setattr("onecycle.pictures._write", lambda *_: [])
     monkeypatch.setattr("onecycle.report.page.charts", lambda _: {})
 
 

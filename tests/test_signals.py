@@ -65,9 +65,9 @@ def stopped(forks: Forks, code: str, runs: Path, number: int, line: str = TINY) 
 
 
 BEFORE = {
-    "the evaluation of the second epoch": ("onecycle.state.predict", 2),
-    "the evaluation of the last epoch": ("onecycle.state.predict", 3),
-    "the evaluation at the end": ("onecycle.state.predict", 4),
+    "the evaluation of the second epoch": ("onecycle.engine.state.predict", 2),
+    "the evaluation of the last epoch": ("onecycle.engine.state.predict", 3),
+    "the evaluation at the end": ("onecycle.engine.state.predict", 4),
     "the search for equal images": ("onecycle.data.duplicates.find", 1),
     "the choice of examples": ("onecycle.examples.gather", 1),
 }
@@ -97,12 +97,12 @@ def test_a_signal_before_the_end_is_heeded_at_once(forks, whole, tmp_path, momen
 
 
 def test_a_closed_terminal_stops_the_range_test_at_once(forks, tmp_path):
-    run, told = stopped(forks, at("onecycle.loop.train_step", HUP, 5), tmp_path, HUP, RANGES)
+    run, told = stopped(forks, at("onecycle.engine.loop.train_step", HUP, 5), tmp_path, HUP, RANGES)
     assert told.endswith(f"onecycle resume {run}")
 
 
 FOUR_SIGNALS = """
-from onecycle import loop
+from onecycle.engine import loop
 real, steps = loop.train_step, []
 def step(*arguments):
     steps.append(1)
@@ -218,7 +218,7 @@ def test_a_signal_that_is_ignored_stays_so(forks, whole, tmp_path, number):
     """As `nohup` has it, and a shell for what it starts in the background."""
     code = WITHOUT_PICTURES + f"import signal\nsignal.signal({int(number)}, signal.SIG_IGN)\n"
     code += f"""
-from onecycle import loop
+from onecycle.engine import loop
 real = loop.train_step
 def step(*arguments):
     os.kill(os.getpid(), {int(number)})

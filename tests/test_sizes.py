@@ -15,9 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from onecycle import loop, optim, training
+from onecycle import optim, training
 from onecycle.cli import main
 from onecycle.config import Recipe
+from onecycle.engine import loop
 
 CLASSES = ("across", "down", "rings")
 SIZES = {"grey like MNIST": (28, 28, 1), "larger": (64, 64, 3), "not square": (40, 24, 3)}

@@ -24,7 +24,7 @@ from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import from_json
 from onecycle.run_dir.records import Result
 from onecycle.training import cautions
-from onecycle.training.rates import choose_rates, trusted
+from onecycle.training.peak_search import choose_rates, trusted
 
 EIGHT = named("custom-resnet-8").recipe
 

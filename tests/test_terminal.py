@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from onecycle import terminal
+from onecycle.cli import terminal
+from onecycle.cli.terminal import PlainProgress, TerminalProgress, Unbreakable, choose, shown
 from onecycle.progress import stage
 from onecycle.progress.stage import (
     Stage,
@@ -19,7 +20,6 @@ from onecycle.progress.stage import (
     percent,
     table_row,
 )
-from onecycle.terminal import PlainProgress, TerminalProgress, Unbreakable, choose, shown
 
 ROW = {
     "epoch": 3,

@@ -15,7 +15,7 @@ from drawn_run import make_run
 from PIL import Image
 from reliability import fault
 
-from onecycle import examples, figures, plots
+from onecycle import examples, pictures, plots
 from onecycle.audit import audit
 from onecycle.evaluate import Evaluation
 from onecycle.report import wilson, write_report
@@ -99,7 +99,7 @@ def test_ten_thousand_classes_take_little_room_and_no_matrix(tmp_path, monkeypat
     found = Evaluation(arrays["logits"], arrays["labels"])
     examples.images_of_cells(found)
     assert found.balanced_accuracy <= 1
-    plots.save(figures.confusion(found, classes), tmp_path / "confusion.png")
+    plots.save(pictures.confusion(found, classes), tmp_path / "confusion.png")
     assert report.stat().st_size < 6e6
     assert len(searched(report)["names"]) == 10_000
 

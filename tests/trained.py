@@ -27,9 +27,9 @@ if sys.argv[1] in ("train", "resume"):
 
 SERVER = """
 import contextlib, io, json, os, sys, traceback
-from onecycle import figures, report, terminal, training
+from onecycle import pictures, report, training
 from onecycle.training import drawing
-from onecycle.cli import commands, main, screens
+from onecycle.cli import commands, main, screens, terminal
 # A child that is another user may not find what is imported late: the codec of zip files, and what
 # a checkpoint is read with.
 import encodings.cp437

@@ -4,7 +4,7 @@ from benchmarks.lr_finder_regret.grid import SEEDS
 from benchmarks.lr_finder_regret.problems import CLASSES
 from benchmarks.lr_finder_regret.trainings import Bench
 from onecycle.lr_finder import Proof, prove
-from onecycle.training.proving import PROBE_SHARE
+from onecycle.training.probes import PROBE_SHARE
 
 
 def proof(bench: Bench, start: float) -> Proof:

@@ -13,10 +13,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.lr_finder_regret.trainings import Bench
-from onecycle import loop, optim, runtime
+from onecycle import optim, runtime
+from onecycle.engine import loop
+from onecycle.engine.plan import AtStep, momentum_at_peak
+from onecycle.engine.state import Training
 from onecycle.lr_finder import LRCurve, lr_range_test
-from onecycle.plan import AtStep, momentum_at_peak
-from onecycle.state import Training
 
 REPEATS = 3
 """Range tests of every library, each from another initialization and with other batches."""

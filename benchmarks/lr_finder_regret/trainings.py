@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.lr_finder_regret.problems import CLASSES, Problem, network
-from onecycle import loop, optim, training
+from onecycle import optim, training
 from onecycle.config import override
-from onecycle.state import State, Training
+from onecycle.engine import loop
+from onecycle.engine.state import State, Training
 from onecycle.training.preparation import placed
 
 LOW_SHARE = 100.0

@@ -20,8 +20,9 @@ from benchmarks.peers.work import (
     Work,
     load,
 )  # fmt: skip
-from onecycle import Recipe, loop, runtime, training
+from onecycle import Recipe, runtime, training
 from onecycle.config import override
+from onecycle.engine import loop
 from onecycle.run_dir import RunDir
 
 

@@ -7,16 +7,16 @@ recomputed from its files by other code than that which made it, with the recipe
 from collections.abc import Mapping
 from dataclasses import replace
 
-from onecycle.audit import figures, origins, rates, search, transforms
+from onecycle.audit import cycle, metrics, origins, range_test, transforms
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line
 from onecycle.run_dir import RunDir
 
 SECTIONS = {
     "Transforms": transforms.lines,
-    "Rates": rates.lines,
-    "Range test": search.lines,
-    "Figures": figures.lines,
+    "Rates": cycle.lines,
+    "Range test": range_test.lines,
+    "Figures": metrics.lines,
     "Repeating it": origins.lines,
 }
 """Each part of the audit to the function that gives its lines."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from onecycle import nouns
+from onecycle.writing import numbers
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,4 @@ def unknown(name: str, asked: str, found: str = "") -> Line:
 
 def percent(share: float) -> str:
     """A share to one decimal."""
-    return nouns.percent(share, 1)
+    return numbers.percent(share, 1)

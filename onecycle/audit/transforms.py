@@ -7,12 +7,12 @@ import math
 
 from scipy.stats import binomtest
 
-from onecycle.applied import Applied
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, percent, unknown
 from onecycle.data import transforms
 from onecycle.data.transforms import Expected, Transform
-from onecycle.nouns import counted
+from onecycle.engine.transform_check import Applied
+from onecycle.writing.numbers import counted
 
 NEAR_ENOUGH = 0.05
 """A share this close to the one asked for passes whatever the number of images."""

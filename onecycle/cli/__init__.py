@@ -26,8 +26,8 @@ from onecycle.cli.inherited import start_without_harmful
 from onecycle.config import Recipe
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError, Interrupted, StaleError, TrainingError
-from onecycle.printable import printable
 from onecycle.recipes import RECIPES
+from onecycle.writing.names import printable
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onecycle import terminal
+from onecycle.cli import terminal
 from onecycle.cli.flags import Given
 from onecycle.cli.options import Options
 from onecycle.config.declaring import settings, spelled

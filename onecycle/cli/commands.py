@@ -64,9 +64,9 @@ def find_lr(call: Call, recipe: Recipe) -> None:
 
         finding = find_lr(recipe, threads=call.options.threads, progress=progress)
     if plot:
-        from onecycle import figures, plots
+        from onecycle import pictures, plots
 
-        plots.save(figures.range_test(finding), plot)
+        plots.save(pictures.range_test(finding), plot)
     found = finding.to_json()
     call.answer(found, lambda: screens.found_rates(found, call.options.plot))
 
@@ -169,13 +169,13 @@ def report(call: Call) -> None:
 
     JSON: `run`, `report`, the file, `drawn`, the plots drawn, and `audit`, its lines by section.
     """
-    from onecycle import figures
+    from onecycle import pictures
     from onecycle.audit import audit
     from onecycle.report import write_report
     from onecycle.run_dir import RunDir
 
     run = RunDir.open(call.operand)
-    drawn = figures.write_missing(run)
+    drawn = pictures.write_missing(run)
     path = str(write_report(run))
     lines = {name: [asdict(line) for line in found] for name, found in audit(run).items()}
     found = {"run": call.operand, "report": path, "drawn": drawn, "audit": lines}

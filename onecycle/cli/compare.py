@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from onecycle.cli.call import Call, write
 from onecycle.config.declaring import spelled
 from onecycle.errors import InputError, StaleError
-from onecycle.nouns import counted
-from onecycle.printable import printable
+from onecycle.writing.names import printable
+from onecycle.writing.numbers import counted
 
 if TYPE_CHECKING:
     from rich.table import Table as Grid

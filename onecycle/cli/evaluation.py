@@ -14,9 +14,9 @@ from onecycle.cli.screens import (
     print_text,
     shortened,
 )
-from onecycle.nouns import counted, percent
 from onecycle.run_dir.checking import from_json
 from onecycle.run_dir.records import TestFigures
+from onecycle.writing.numbers import counted, percent
 
 MOST_WORST, MOST_TAKEN_FOR = 20, 3
 """Of many classes, the worst ones that are shown; classes named that each is taken for."""

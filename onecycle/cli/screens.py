@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from onecycle.nouns import amount, counted, duration, percent
-from onecycle.printable import printable
+from onecycle.writing.names import printable
+from onecycle.writing.numbers import amount, counted, duration, percent
 
 if TYPE_CHECKING:
     from onecycle.run_dir.records import Result, TestFigures

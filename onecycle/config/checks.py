@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from onecycle.errors import InputError
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 if TYPE_CHECKING:
     from onecycle.config import Recipe

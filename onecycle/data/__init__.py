@@ -11,8 +11,8 @@ from onecycle.data import cifar, folder, refusals, shapes
 from onecycle.data.image_set import ImageSet, Labelled, LeftOut, Splits, fingerprint
 from onecycle.data.refusals import BUILT_IN
 from onecycle.errors import InputError
-from onecycle.nouns import counted
 from onecycle.progress import IN_NOTEBOOKS, SILENT, Progress
+from onecycle.writing.numbers import counted
 
 __all__ = [
     "BUILT_IN",

@@ -10,8 +10,8 @@ from typing import Any
 from onecycle.data import duplicates
 from onecycle.data.duplicates import Duplicates
 from onecycle.data.image_set import ImageSet, LeftOut, Splits
-from onecycle.nouns import counted
 from onecycle.progress import IN_NOTEBOOKS, Progress
+from onecycle.writing.numbers import counted
 
 UNEVEN = 2.0
 """Ratio of the largest to the smallest class at which a split gets a warning."""

@@ -19,8 +19,8 @@ import numpy as np
 
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError
-from onecycle.nouns import counted
 from onecycle.progress import SILENT, Progress
+from onecycle.writing.numbers import counted
 
 CLASSES = (
     "arrow", "crescent", "cross", "disk", "heart", "hexagon", "ring", "square", "star", "triangle",

@@ -7,11 +7,11 @@ from typing import Any
 
 from onecycle.errors import InputError
 from onecycle.experiments import tables
+from onecycle.experiments.cells import count_text, list_text
 from onecycle.experiments.groups import Group, group_runs
 from onecycle.experiments.mistakes import Mistakes, find_mistakes
 from onecycle.experiments.pairs import DIFFERENT_IMAGES, MCNEMAR, WELCH, Pair, compare_pairs
 from onecycle.experiments.reading import FinishedRun, LeftOut, read_runs
-from onecycle.experiments.words import count_text, list_text
 
 ALONE = "there is one run only, so nothing is compared; name two or more"
 

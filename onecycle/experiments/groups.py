@@ -11,8 +11,8 @@ import numpy as np
 
 from onecycle.config import PEAK_SHARE
 from onecycle.config.declaring import Decides, deciding
+from onecycle.experiments.cells import list_text, value_text
 from onecycle.experiments.reading import FinishedRun
-from onecycle.experiments.words import list_text, value_text
 from onecycle.statistics import Interval, mean_interval, mean_of, wilson
 
 Figure = Literal[

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from onecycle import pages, plots
+from onecycle import plots
 from onecycle.experiments import tables
+from onecycle.experiments.cells import percent
 from onecycle.experiments.comparison import Comparison
-from onecycle.experiments.examples import thumbnails
-from onecycle.experiments.words import percent
-from onecycle.nouns import duration
+from onecycle.experiments.tiles import thumbnails
+from onecycle.writing import pages
+from onecycle.writing.numbers import duration
 
 MOST_IMAGES, MOST_WITHOUT = 60, 24
 """Mistakes of all runs that the page shows, and without pictures; --json names all."""

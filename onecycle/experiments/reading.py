@@ -11,10 +11,10 @@ import numpy as np
 
 from onecycle.config import Recipe
 from onecycle.errors import InputError
-from onecycle.nouns import counted
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.records import Environment, EpochRow, RangeTest, Result
+from onecycle.writing.numbers import counted
 
 DEEPEST = 3
 """Folders below a given one in which runs are looked for."""

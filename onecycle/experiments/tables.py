@@ -9,9 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onecycle.experiments.groups import Figure, Group
-from onecycle.experiments.pairs import Pair
-from onecycle.experiments.words import (
+from onecycle.experiments.cells import (
     count_text,
     list_text,
     p_text,
@@ -21,9 +19,11 @@ from onecycle.experiments.words import (
     range_text,
     with_spread,
 )
-from onecycle.nouns import counted, duration
-from onecycle.printable import printable
+from onecycle.experiments.groups import Figure, Group
+from onecycle.experiments.pairs import Pair
 from onecycle.statistics import Interval
+from onecycle.writing.names import printable
+from onecycle.writing.numbers import counted, duration
 
 if TYPE_CHECKING:
     from onecycle.experiments.comparison import Comparison

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from onecycle.errors import InputError
 from onecycle.interpret.stages import chosen, with_stages
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 
 def grad_cam(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from onecycle.errors import TrainingError
-from onecycle.nouns import counted, duration
+from onecycle.writing.numbers import counted, duration
 
 FACTOR = 3.0
 """Ratio between neighbouring probes."""

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from onecycle.nouns import counted
 from onecycle.plots import heat, style
 from onecycle.plots.style import DPI, FAINT, HEADING, INK, MARGIN, QUIET, SMALL, TEXT, WIDTH
+from onecycle.writing.numbers import counted
 
 WIDEST = 8.6
 """Inches: largest width of augmented samples and of a contact sheet."""

@@ -11,9 +11,9 @@ from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from onecycle.nouns import counted
 from onecycle.plots import style
 from onecycle.plots.style import BLUE, INK, MARGIN, QUIET
+from onecycle.writing.numbers import counted
 
 MOST_NUMBERED = 30
 """With more classes than these, the cells have no numbers."""

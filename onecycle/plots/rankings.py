@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from onecycle.nouns import counted
 from onecycle.plots import style
 from onecycle.plots.style import BLUE, GRID, HEADING, MARGIN, ORANGE, QUIET, SMALL, TEXT, WIDTH
+from onecycle.writing.numbers import counted
 
 LISTED = 20
 """Number of classes and of confusions shown."""

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from onecycle.nouns import counted
 from onecycle.plots import style
 from onecycle.plots.style import BLUE, FAINT, INK, RED, WIDTH, rate_text
+from onecycle.writing.numbers import counted
 
 LEFT, RIGHT = 0.78, 1.0
 UPPER, LOWER, GAP, BELOW = 2.5, 0.8, 0.22, 0.55

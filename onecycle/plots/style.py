@@ -24,7 +24,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import Formatter, NullFormatter
 
-from onecycle.printable import printable
+from onecycle.writing.names import printable
 
 INK, QUIET, FAINT, GRID = "#22262b", "#5b6570", "#9aa3ad", "#e6e9ed"
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED = (

@@ -1,6 +1,6 @@
 """What long work reports its progress to: nothing, a log, or the running cell of a notebook.
 
-`onecycle.terminal` has the listeners for a terminal.
+`onecycle.cli.terminal` has the listeners for a terminal.
 """
 
 from onecycle.progress.listener import SILENT, Logged, Progress

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 
 class Progress:

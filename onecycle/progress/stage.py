@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from onecycle.nouns import amount, counted, duration, percent
+from onecycle.writing.numbers import amount, counted, duration, percent
 
 if TYPE_CHECKING:
     from rich.text import Text

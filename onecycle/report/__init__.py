@@ -1,7 +1,7 @@
 """One self-contained HTML file from a run folder: for any browser, offline, on paper."""
 
+from onecycle.report.embedding import PLOTS
+from onecycle.report.formats import wilson
 from onecycle.report.page import write_report
-from onecycle.report.pictures import PLOTS
-from onecycle.report.words import wilson
 
 __all__ = ["PLOTS", "wilson", "write_report"]

@@ -7,8 +7,8 @@ import numpy as np
 from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.interpret.calibration import Reliability, fitted_temperature, reliability
-from onecycle.nouns import counted
-from onecycle.report import words
+from onecycle.report import formats
+from onecycle.writing.numbers import counted
 
 SIDE = 300
 """Units of the diagram's side."""
@@ -27,13 +27,13 @@ def calibration(files: Evidence) -> dict[str, Any] | None:
         "bars": _bars(found),
         "side": SIDE,
         "bins": len(found.counts_M),
-        "error": words.percent(found.error),
-        "cooled_error": words.percent(reliability(cooled).error),
+        "error": formats.percent(found.error),
+        "cooled_error": formats.percent(reliability(cooled).error),
         "loss": f"{evaluation.loss:.4f}",
         "cooled_loss": f"{cooled.loss:.4f}",
         "temperature": f"{temperature:.2f}",
-        "confidence": words.percent(confidence),
-        "accuracy": words.percent(evaluation.accuracy),
+        "confidence": formats.percent(confidence),
+        "accuracy": formats.percent(evaluation.accuracy),
         "points": f"{100 * abs(confidence - evaluation.accuracy):.1f}",
         "leaning": "overconfident" if confidence > evaluation.accuracy else "underconfident",
         "on_validation": files.validation is not None,
@@ -53,7 +53,7 @@ def _bars(found: Reliability) -> list[dict[str, Any]]:
             "mean_y": f"{SIDE * (1 - confidence):.1f}",
             "middle": f"{SIDE * (1 - accuracy):.1f}",
             "weight": f"{60 * count / largest:.1f}",
-            "said": f"confidence {words.percent(confidence)}, right {words.percent(accuracy)}, "
+            "said": f"confidence {formats.percent(confidence)}, right {formats.percent(accuracy)}, "
             f"{counted(int(count), 'image')}",
         }
         for place, (count, accuracy, confidence) in enumerate(

@@ -4,7 +4,7 @@ from typing import Any
 
 from onecycle.audit import audit
 from onecycle.audit.evidence import Evidence
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 STATES = {True: "pass", False: "fail", None: "open"}
 WORDS = {"pass": "holds", "fail": "fails", "open": "not measured"}

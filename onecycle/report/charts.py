@@ -5,7 +5,7 @@ What the plots folder has for a paper, white PNGs, is embedded only where a reco
 
 from collections.abc import Callable
 
-from onecycle import figures, plots
+from onecycle import pictures, plots
 from onecycle.audit.evidence import Evidence
 from onecycle.plots.style import NARROW, WIDE
 
@@ -37,7 +37,7 @@ def _at_both_widths(files: Evidence, name: str, draw: Draw) -> dict[str, str] | 
 
 
 DRAWN: dict[str, Draw] = {
-    "lr_range_test": figures.searched,
-    "one_cycle": figures.one_cycle,
-    "curves": figures.learned,
+    "lr_range_test": pictures.searched,
+    "one_cycle": pictures.one_cycle,
+    "curves": pictures.learned,
 }

@@ -11,8 +11,8 @@ import numpy as np
 from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.plots.heat import overlay
-from onecycle.report import words
-from onecycle.report.pictures import sheet
+from onecycle.report import formats
+from onecycle.report.embedding import sheet
 
 FIRST = 20
 """Images shown at once; the others on demand."""
@@ -56,8 +56,8 @@ def _card(files: Evidence, evaluation: Evaluation, index: int, place: int) -> di
         "actual": files.classes[label],
         "predicted": files.classes[predicted],
         "right": label == predicted,
-        "actual_sure": words.sure(float(np.exp(-evaluation.losses_N[index]))),
-        "predicted_sure": words.sure(float(evaluation.confidence_N[index])),
+        "actual_sure": formats.sure(float(np.exp(-evaluation.losses_N[index]))),
+        "predicted_sure": formats.sure(float(evaluation.confidence_N[index])),
         "loss": f"{float(evaluation.losses_N[index]):.2f}",
     }
 

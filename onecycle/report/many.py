@@ -12,9 +12,9 @@ import numpy as np
 from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.examples import MATRIX, NAMED
-from onecycle.report import words
+from onecycle.report import formats
+from onecycle.report.embedding import sheet
 from onecycle.report.matrix import Cells, cells_of, most_frequent, pairs, rows_of_classes
-from onecycle.report.pictures import sheet
 
 LISTED = NAMED
 """Classes of lowest accuracy, and most frequent confusions, that are listed."""
@@ -92,7 +92,7 @@ def _searched(evaluation: Evaluation, names: list[str]) -> dict[str, Any]:
 @lru_cache(maxsize=2**12)
 def _interval(hits: int, count: int) -> str:
     """The 95 % interval; empty for a class without images."""
-    return words.wilson(hits, count) if count else ""
+    return formats.wilson(hits, count) if count else ""
 
 
 def _most_frequent(pairs_P3: np.ndarray, classes: int) -> list[list[int]]:

@@ -14,9 +14,9 @@ from onecycle import statistics
 from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.examples import MATRIX, PER_CELL, ranked_in_cells
-from onecycle.nouns import counted
-from onecycle.report import words
-from onecycle.report.pictures import sheet
+from onecycle.report import formats
+from onecycle.report.embedding import sheet
+from onecycle.writing.numbers import counted
 
 FEW, SOME = 12, 30
 """Up to the first of these many classes cells are large; beyond the second they have no numbers."""
@@ -129,7 +129,7 @@ def cells_of(files: Evidence, evaluation: Evaluation, examples: Mapping[str, np.
             {
                 "place": place_of[index],
                 "name": files.names[index],
-                "sure": words.sure(float(confidence_N[index])),
+                "sure": formats.sure(float(confidence_N[index])),
             }
         )
     return {
@@ -162,9 +162,9 @@ def rows_of_classes(
             "class": index,
             "name": name,
             "count": f"{count:,}",
-            "accuracy": words.percent(hit / count),
+            "accuracy": formats.percent(hit / count),
             "share": f"{100 * hit / count:.1f}",
-            "interval": words.wilson(hit, count),
+            "interval": formats.wilson(hit, count),
             **_whisker(hit, count),
         }
         for index, name, hit, count in present[:most]

@@ -10,7 +10,7 @@ import numpy as np
 
 from onecycle.audit.evidence import Evidence
 from onecycle.plots.heat import COLOURS
-from onecycle.report.pictures import png
+from onecycle.report.embedding import png
 from onecycle.run_dir.records import Layer, Layers
 
 

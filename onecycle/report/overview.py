@@ -8,11 +8,11 @@ from typing import Any
 from onecycle.audit.evidence import Evidence
 from onecycle.config import Recipe, differences
 from onecycle.evaluate import Evaluation
-from onecycle.nouns import counted
 from onecycle.recipes import RECIPES
-from onecycle.report import words
+from onecycle.report import formats
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.records import Environment, Result
+from onecycle.writing.numbers import counted
 
 Rows = list[dict[str, str]]
 
@@ -27,7 +27,7 @@ def overview(files: Evidence) -> dict[str, Any]:
         "recipe_name": recipe.recipe,
         "run_name": files.run.path.resolve().name,
         "subtitle": _subtitle(recipe),
-        "time": words.time(result.finished if result else facts.started),
+        "time": formats.time(result.finished if result else facts.started),
         "finished": result is not None,
         "done": done,
         "tiles": _tiles(files, done),
@@ -49,7 +49,7 @@ def _tiles(files: Evidence, done: str) -> Rows:
     shown = result or last
     if shown is None:
         return []
-    uneven, accuracy = result is not None and result.uneven, words.percent(shown.test_accuracy)
+    uneven, accuracy = result is not None and result.uneven, formats.percent(shown.test_accuracy)
     tiles = [
         ("Test accuracy", accuracy, _interval_note(files.evaluation, done)),
         *(_balanced(result) if result is not None and uneven else []),
@@ -60,8 +60,8 @@ def _tiles(files: Evidence, done: str) -> Rows:
             shown.val_balanced_accuracy if uneven else None,
             "mean over classes",
         ),
-        ("Train accuracy", words.percent(shown.train_accuracy), "last epoch, augmented images"),
-        ("Test loss", words.loss(shown.test_loss), "cross-entropy in nats"),
+        ("Train accuracy", formats.percent(shown.train_accuracy), "last epoch, augmented images"),
+        ("Test loss", formats.loss(shown.test_loss), "cross-entropy in nats"),
         *(_of_the_whole(result) if result else []),
     ]
     return [{"name": name, "value": value, "note": note} for name, value, note in tiles]
@@ -75,7 +75,7 @@ Tile = tuple[str, str, str]
 
 def _shares(name: str, share: float | None, note: str) -> list[Tile]:
     """A tile for a share that not every run has."""
-    return [] if share is None else [(name, words.percent(share), note)]
+    return [] if share is None else [(name, formats.percent(share), note)]
 
 
 def _balanced(result: Result) -> list[Tile]:
@@ -87,8 +87,8 @@ def _balanced(result: Result) -> list[Tile]:
 def _of_the_whole(result: Result) -> list[Tile]:
     """What only a finished run has."""
     return [
-        ("Peak rate", words.rate(result.lr_max), f"from {words.rate(result.lr_min)}"),
-        ("Time", words.duration(result.total_seconds), "all of it, range test included"),
+        ("Peak rate", formats.rate(result.lr_max), f"from {formats.rate(result.lr_min)}"),
+        ("Time", formats.duration(result.total_seconds), "all of it, range test included"),
         (
             "Images per second",
             f"{result.images_per_second:,.0f}",
@@ -103,7 +103,7 @@ def _interval_note(evaluation: Evaluation | None, done: str) -> str:
         return f"after {done}"
     right = int((evaluation.predictions_N == evaluation.labels_N).sum())
     count = len(evaluation.labels_N)
-    return f"95 % interval {words.wilson(right, count)}, n = {counted(count, 'image')}"
+    return f"95 % interval {formats.wilson(right, count)}, n = {counted(count, 'image')}"
 
 
 def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
@@ -119,7 +119,7 @@ def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
         there, _ = differing.get(name, (None, None))
         kind = "" if name not in differing else "open" if there == "auto" else "other"
         rows.append(
-            {"name": name, "here": words.value(here), "there": words.value(there), "kind": kind}
+            {"name": name, "here": formats.value(here), "there": formats.value(there), "kind": kind}
         )
     return rows
 

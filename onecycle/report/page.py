@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from onecycle.audit.evidence import Evidence
-from onecycle.pages import ENVIRONMENT
 from onecycle.report.calibration import calibration
 from onecycle.report.card import card
 from onecycle.report.charts import charts
+from onecycle.report.embedding import DESCRIBED, embedded_plots
 from onecycle.report.galleries import galleries
 from onecycle.report.many import many
 from onecycle.report.matrix import matrix
 from onecycle.report.network import network
 from onecycle.report.overview import overview
-from onecycle.report.pictures import DESCRIBED, embedded_plots
-from onecycle.report.rates import learning_rate
+from onecycle.report.range_test import learning_rate
 from onecycle.report.training import training
 from onecycle.run_dir import RunDir
+from onecycle.writing.pages import ENVIRONMENT
 
 # Read with this module, not at the end of a training during which the package may be upgraded.
 TEMPLATE = ENVIRONMENT.get_template("report.html.j2")

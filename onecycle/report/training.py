@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from onecycle.audit.evidence import Evidence
-from onecycle.report import words
-from onecycle.report.pictures import sheet
+from onecycle.report import formats
+from onecycle.report.embedding import sheet
 from onecycle.run_dir.records import EpochRow
 
 
@@ -38,8 +38,8 @@ def _gap(last: EpochRow) -> dict[str, str]:
     """How far train lies above or below test."""
     points = 100 * (last.train_accuracy - last.test_accuracy)
     return {
-        "train": words.percent(last.train_accuracy),
-        "test": words.percent(last.test_accuracy),
+        "train": formats.percent(last.train_accuracy),
+        "test": formats.percent(last.test_accuracy),
         "points": f"{abs(points):.2f}",
         "side": "above" if points >= 0 else "below",
     }
@@ -53,21 +53,21 @@ def _table(rows: Sequence[EpochRow], uneven: bool) -> dict[str, Any] | None:
     seconds = np.diff([0.0, *(row.seconds for row in rows)])
     columns: dict[str, tuple[Sequence[float | None], Callable[[Any], str]]] = {
         "epoch": ([row.epoch for row in rows], str),
-        "lr": ([row.lr for row in rows], words.rate),
-        "momentum": ([row.momentum for row in rows], words.rate),
-        "train loss": ([row.train_loss for row in rows], words.loss),
-        "train accuracy": ([row.train_accuracy for row in rows], words.percent),
-        "test loss": ([row.test_loss for row in rows], words.loss),
-        "test accuracy": ([row.test_accuracy for row in rows], words.percent),
+        "lr": ([row.lr for row in rows], formats.rate),
+        "momentum": ([row.momentum for row in rows], formats.rate),
+        "train loss": ([row.train_loss for row in rows], formats.loss),
+        "train accuracy": ([row.train_accuracy for row in rows], formats.percent),
+        "test loss": ([row.test_loss for row in rows], formats.loss),
+        "test accuracy": ([row.test_accuracy for row in rows], formats.percent),
         "test balanced accuracy": (
             [row.test_balanced_accuracy if uneven else None for row in rows],
-            words.percent,
+            formats.percent,
         ),
-        "val loss": ([row.val_loss for row in rows], words.loss),
-        "val accuracy": ([row.val_accuracy for row in rows], words.percent),
+        "val loss": ([row.val_loss for row in rows], formats.loss),
+        "val accuracy": ([row.val_accuracy for row in rows], formats.percent),
         "val balanced accuracy": (
             [row.val_balanced_accuracy if uneven else None for row in rows],
-            words.percent,
+            formats.percent,
         ),
         "seconds of this epoch": (seconds.tolist(), "{:.1f}".format),
     }

@@ -23,7 +23,7 @@ from typing import (
     is_typeddict,
 )
 
-from onecycle.printable import printable
+from onecycle.writing.names import printable
 
 LONGEST_TEXT = 65_536
 """Characters of a text, at the most."""

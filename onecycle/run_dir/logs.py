@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from onecycle.errors import InputError
-from onecycle.nouns import counted
 from onecycle.run_dir.files import beside, reading
 from onecycle.run_dir.folder import place_of
 from onecycle.run_dir.records import Seal
+from onecycle.writing.numbers import counted
 
 NAMES = ("steps.jsonl", "metrics.jsonl")
 """The logs that go with a checkpoint."""

@@ -10,25 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from onecycle import examples, loop, runtime
+from onecycle import examples, runtime
 from onecycle.config import Recipe
 from onecycle.data import Splits, splits_of
+from onecycle.engine import loop
+from onecycle.engine.plan import Plan
+from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
 from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
-from onecycle.plan import Plan
 from onecycle.progress import IN_NOTEBOOKS, Logged, Progress
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.records import Result
-from onecycle.state import Training
-from onecycle.training import conditions, network
-from onecycle.training.auditing import note_failures, note_start, write_audit
+from onecycle.training import network, reproducibility
 from onecycle.training.cautions import note_drift, note_few_images, note_few_steps, note_sizes
 from onecycle.training.evaluating import evaluate_run
+from onecycle.training.measurements import note_failures, note_start, write_audit
+from onecycle.training.peak_search import range_test, resolve_rates, set_aside_if_damaged
 from onecycle.training.preparation import build, note_uneven_classes, prepare
-from onecycle.training.rates import range_test, resolve_rates, set_aside_if_damaged
 from onecycle.training.refusals import built_in
 from onecycle.training.results import summary_of, validation, weights_sha256
 from onecycle.training.resuming import restore, take_up
@@ -100,7 +101,7 @@ def train(
     run = RunDir.create(runs, training.recipe)
     run.write_recipe(training.recipe)
     network.record(run, training)
-    conditions.record(run, training, splits, command)
+    reproducibility.record(run, training, splits, command)
     return _carry_out(training, splits, run, progress, report, asked=recipe)
 
 
@@ -147,7 +148,7 @@ def resume(
         if checkpoint is not None:
             restore(training, checkpoint, folder, allowed)
         set_aside_if_damaged(folder)
-        conditions.record_resumption(folder, training, splits, allowed)
+        reproducibility.record_resumption(folder, training, splits, allowed)
         folder.cut_back(checkpoint)
         return _carry_out(training, splits, folder, progress, report)
 

@@ -2,10 +2,10 @@
 
 from onecycle.config import Recipe
 from onecycle.config.sizes import batch_size_for, least_epochs, steps_per_epoch
-from onecycle.nouns import counted, percent
+from onecycle.engine.state import Training
 from onecycle.progress import Progress
 from onecycle.run_dir.records import Result
-from onecycle.state import Training
+from onecycle.writing.numbers import counted, percent
 
 FEW_STEPS = 75
 """A training of fewer steps has hardly begun."""

@@ -1,6 +1,6 @@
 """Pictures and report of a finished training, drawn from its folder alone."""
 
-from onecycle import figures
+from onecycle import pictures
 from onecycle.progress import Progress
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir
@@ -10,7 +10,7 @@ from onecycle.training.signals import Signals
 def draw(run: RunDir, stop: Signals, progress: Progress) -> None:
     """Draw all plots and write report.html; a signal ends it between two of these files."""
     progress.start("drawing plots and report", 1, "stage")
-    figures.write(run)
+    pictures.write(run)
     stop.heed()
     write_report(run)
     progress.finish()

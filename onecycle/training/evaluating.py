@@ -14,7 +14,6 @@ from onecycle.data import BUILT_IN, ImageSet, Splits, cifar, load_all, splits_of
 from onecycle.data.folder.messages import quoted
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
-from onecycle.nouns import counted
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
@@ -25,6 +24,7 @@ from onecycle.training.network import TrainedNetwork, described, described_by, l
 from onecycle.training.predictions import check_place, write_predictions
 from onecycle.training.preparation import placed
 from onecycle.training.results import class_figures, test_figures
+from onecycle.writing.numbers import counted
 
 MOST_NAMED = 3
 """Classes that a note names; of more, they are counted."""

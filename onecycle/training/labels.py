@@ -9,7 +9,7 @@ import numpy as np
 from onecycle.data import ImageSet
 from onecycle.data.folder.messages import printable, quoted, some
 from onecycle.errors import InputError
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 MOST_NAMED = 3
 """Classes of the run that a message names; of more, they are counted."""

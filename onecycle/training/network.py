@@ -6,12 +6,12 @@ from torch import nn
 
 from onecycle import models
 from onecycle.config import Recipe, override
+from onecycle.engine.state import Training, load_model
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.files import damaged
 from onecycle.run_dir.records import Network
-from onecycle.state import Training, load_model
 
 
 @dataclass(frozen=True)

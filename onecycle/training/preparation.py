@@ -11,11 +11,11 @@ from onecycle.config.sizes import resolve_sizes
 from onecycle.data import Splits, splits_of, transforms
 from onecycle.data.batches import Batches
 from onecycle.data.image_set import ImageSet
+from onecycle.engine.state import Training
 from onecycle.errors import InputError
-from onecycle.nouns import counted
 from onecycle.progress import IN_NOTEBOOKS, Progress
-from onecycle.state import Training
 from onecycle.training.refusals import refuse_early, refuse_statistics, refuse_transforms
+from onecycle.writing.numbers import counted
 
 UNEVEN = 2.0
 """Images in the largest class of the train split over those in the smallest from which it's said"""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from onecycle.config import Recipe
 from onecycle.data import transforms
 from onecycle.errors import InputError
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from torch import nn
 
 from onecycle import runtime
 from onecycle.data import Splits
+from onecycle.engine.plan import Plan
+from onecycle.engine.state import Training
 from onecycle.evaluate import Evaluation
-from onecycle.plan import Plan
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.provenance import tensors_sha256
 from onecycle.run_dir.records import Result, TestFigures
-from onecycle.state import Training
-from onecycle.training.conditions import allowed_differences
+from onecycle.training.reproducibility import allowed_differences
 
 MOST_IN_MATRIX = 1000
 """Classes up to which the confusion matrix is given in JSON."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from onecycle.data import Splits
+from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.progress import Progress
 from onecycle.run_dir import Checkpoint, RunDir
@@ -10,15 +11,14 @@ from onecycle.run_dir.checking import Misfit, from_json
 from onecycle.run_dir.files import damaged
 from onecycle.run_dir.records import Difference, TrainingState
 from onecycle.run_dir.sources import images_of
-from onecycle.state import Training
-from onecycle.training.conditions import (
+from onecycle.training.peak_search import found_rates, with_rates
+from onecycle.training.preparation import prepare
+from onecycle.training.reproducibility import (
     differences,
     note_differences,
     recorded_threads,
     refuse,
 )
-from onecycle.training.preparation import prepare
-from onecycle.training.rates import found_rates, with_rates
 
 
 def take_up(

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onecycle import loop
+from onecycle.engine import loop
+from onecycle.engine.plan import Place
+from onecycle.engine.state import Training
 from onecycle.errors import InputError
-from onecycle.nouns import counted
-from onecycle.plan import Place
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.run_dir import Checkpoint, RunDir
-from onecycle.state import Training
-from onecycle.training.auditing import note_start
+from onecycle.training.measurements import note_start
 from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import noted_signals
+from onecycle.writing.numbers import counted
 
 TIMES = frozenset({"seconds", "train_seconds", "eval_seconds", "total_seconds"})
 """What no two runs have in common."""

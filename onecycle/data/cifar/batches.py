@@ -13,7 +13,7 @@ import numpy as np
 from onecycle.data import stand_ins
 from onecycle.data.cifar import pickles
 from onecycle.data.cifar.archives import CHANNELS, PIXELS, SIDE, Archive, File
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 STEPS_PER_IMAGE = 32
 """Most instructions of a pickle per image; protocol 0 needs about 20."""

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 
 from onecycle.data import stand_ins
 from onecycle.errors import InputError
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 MARGIN = 2**22
 """Bytes that an archive may have besides the wanted files, for headers and a page of text."""

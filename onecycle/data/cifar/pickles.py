@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 
 class UnreadablePickle(ValueError):

@@ -26,8 +26,8 @@ from onecycle.data.folder.listing import File, Listing
 from onecycle.data.folder.messages import quoted
 from onecycle.data.image_set import BadImage
 from onecycle.errors import InputError
-from onecycle.nouns import counted
 from onecycle.progress import Progress
+from onecycle.writing.numbers import counted
 
 SAMPLED = 16
 """Images examined to guess whether all are grey."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onecycle.data.image_set import LeftOut
-from onecycle.printable import printable
+from onecycle.writing.names import printable
 
 NAMED = 3
 """Most names listed in a message."""

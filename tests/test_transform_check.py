@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from onecycle.applied import MOST, Applied, applied, images_to_look_at, is_looked_at
 from onecycle.data.transforms import Crop, Cutout, Flip
+from onecycle.engine.transform_check import MOST, Applied, applied, images_to_look_at, is_looked_at
 
 
 def images(count: int, height: int = 16, width: int = 16, seed: int = 0) -> Tensor:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from onecycle.audit.evidence import Evidence
-from onecycle.nouns import counted
-from onecycle.report import words
+from onecycle.report import formats
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.records import Proof, RangeTest
+from onecycle.writing.numbers import counted
 
 
 def learning_rate(files: Evidence) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def learning_rate(files: Evidence) -> dict[str, Any]:
     return {
         "finding": _finding(files.search),
         "proof": _proof(files.search.proof if files.search else None),
-        "rates": {name: words.rate(getattr(files.recipe, name)) for name in ("lr_min", "lr_max")},
+        "rates": {name: formats.rate(getattr(files.recipe, name)) for name in ("lr_min", "lr_max")},
     }
 
 
@@ -27,7 +27,7 @@ def _finding(found: RangeTest | None) -> dict[str, Any] | None:
         "warnings": found.warnings,
         "spread": any(rate.low < rate.high for rate in found.suggestions.values()),
         "suggestions": [
-            {"name": name, **{key: words.rate(value) for key, value in to_json(rate).items()}}
+            {"name": name, **{key: formats.rate(value) for key, value in to_json(rate).items()}}
             for name, rate in found.suggestions.items()
         ],
     }
@@ -41,11 +41,11 @@ def _proof(found: Proof | None) -> dict[str, Any] | None:
         "length": f"{counted(found.epochs, 'epoch')} ({counted(found.steps, 'step')})",
         "images": counted(found.images, "image"),
         "bracketed": found.bracketed,
-        "lr_max": words.rate(found.lr_max),
+        "lr_max": formats.rate(found.lr_max),
         "probes": [
             {
-                "lr": words.rate(probe.lr),
-                "score": "diverged" if probe.score is None else words.percent(probe.score),
+                "lr": formats.rate(probe.lr),
+                "score": "diverged" if probe.score is None else formats.percent(probe.score),
                 "best": probe.lr == found.best,
             }
             for probe in found.probes

@@ -11,7 +11,7 @@ import numpy as np
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, unknown
 from onecycle.config import Recipe
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 TOLERANCE = 1e-6
 """Largest deviation, as a share of the largest rate or momentum asked for."""

@@ -15,14 +15,14 @@ from torch.optim import Optimizer
 
 from onecycle import optim, runtime
 from onecycle.config import Recipe
+from onecycle.engine.plan import AtStep, Place, Plan
+from onecycle.engine.state import Training
 from onecycle.errors import Interrupted, TrainingError
 from onecycle.evaluate import Evaluation
-from onecycle.plan import AtStep, Place, Plan
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.records import EpochRow, StepRow
-from onecycle.state import Training
 
 GPU_READING_INTERVAL = 20
 """Steps between reading losses back from a GPU, which makes the host wait for it."""

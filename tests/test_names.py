@@ -14,8 +14,8 @@ from simulated_runs import write_run
 from onecycle.experiments import compare, to_html
 from onecycle.plots import confusion, png
 from onecycle.plots.style import one_line
-from onecycle.printable import on_a_page, printable
 from onecycle.report import write_report
+from onecycle.writing.names import on_a_page, printable
 
 ODD = "\x00\x07\x1b\x7f\x85\xad\u061c\u200b\u200f\u2028\u202e\u2066\u2069\ufeff\U000e0041\udce9"
 """One of each kind: controls, soft hyphen, zero width, directions, a mark, a tag, a byte."""
@@ -82,7 +82,7 @@ def test_plots_take_odd_names():
 
 
 def test_the_screen_escapes_odd_names(tmp_path: Path, capsys):
-    from onecycle.terminal import PlainProgress, Unbreakable
+    from onecycle.cli.terminal import PlainProgress, Unbreakable
 
     stream = io.StringIO()
     PlainProgress(Unbreakable(stream)).note("class 'a\x1b[2J'")

@@ -6,12 +6,12 @@ import numpy as np
 
 from onecycle import examples, plots
 from onecycle.audit.evidence import Evidence
+from onecycle.engine.state import Training
 from onecycle.evaluate import Evaluation
 from onecycle.interpret import most_confidently_wrong
 from onecycle.lr_finder import LRFinding
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
-from onecycle.state import Training
 
 
 def write(run: RunDir) -> None:

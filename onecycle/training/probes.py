@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from onecycle import loop
 from onecycle.config import Recipe, override
 from onecycle.data import stratified
 from onecycle.data.image_set import ImageSet
+from onecycle.engine import loop
+from onecycle.engine.plan import Plan
+from onecycle.engine.state import Training
 from onecycle.errors import InputError, Interrupted
 from onecycle.lr_finder import LRFinding, Proof, prove
 from onecycle.lr_finder.proof import expected_cost
-from onecycle.nouns import counted
-from onecycle.plan import Plan
 from onecycle.progress import Progress
-from onecycle.state import Training
 from onecycle.training.preparation import fresh
 from onecycle.training.signals import Signals
+from onecycle.writing.numbers import counted
 
 PROBE_SHARE = 0.5
 """Epochs of a probe over those of the training."""

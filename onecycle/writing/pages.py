@@ -2,7 +2,7 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from onecycle.printable import on_a_page
+from onecycle.writing.names import on_a_page
 
 ENVIRONMENT = Environment(
     loader=PackageLoader("onecycle"),

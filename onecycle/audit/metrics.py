@@ -11,8 +11,8 @@ import numpy as np
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, unknown
 from onecycle.evaluate import Evaluation
-from onecycle.nouns import counted, percent
 from onecycle.run_dir.records import EpochRow, Result
+from onecycle.writing.numbers import counted, percent
 
 PIECE = 2**18
 """Logits that are taken to float64 together."""

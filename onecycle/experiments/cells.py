@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from onecycle import nouns
 from onecycle.statistics import Interval
+from onecycle.writing import numbers
 
 
 def value_text(value: Any) -> str:
@@ -20,7 +20,7 @@ def value_text(value: Any) -> str:
 
 def percent(share: float) -> str:
     """`84.31` of 0.8431: the unit stands in the heading."""
-    return nouns.percent(share, unit="")
+    return numbers.percent(share, unit="")
 
 
 def with_spread(mean: float, std: float | None) -> str:
@@ -55,7 +55,7 @@ def p_text(p: float | None) -> str:
 
 def count_text(count: int, what: str) -> str:
     """`1 run`, `3 runs`, `10,000 test images`."""
-    return nouns.counted(count, what)
+    return numbers.counted(count, what)
 
 
 def list_text(words: Sequence[str]) -> str:

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from onecycle import statistics
-from onecycle.nouns import duration, percent
-from onecycle.printable import THIN
+from onecycle.writing.names import THIN
+from onecycle.writing.numbers import duration, percent
 
 __all__ = ["duration", "loss", "percent", "rate", "sure", "time", "value", "wilson"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import onecycle
-from onecycle.nouns import counted
+from onecycle.writing.numbers import counted
 
 SOURCES = sorted(Path(onecycle.__file__).parent.rglob("*.py"))
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from onecycle.applied import Applied, applied_to, is_looked_at
 from onecycle.config import Recipe
 from onecycle.data.batches import Batches, Images
 from onecycle.data.image_set import ImageSet
+from onecycle.engine.plan import Place, Plan
+from onecycle.engine.transform_check import Applied, applied_to, is_looked_at
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
-from onecycle.plan import Place, Plan
 from onecycle.run_dir import Checkpoint
 
 

@@ -13,14 +13,14 @@ from onecycle import runtime
 from onecycle.config import Recipe, override
 from onecycle.config.declaring import settings
 from onecycle.data import BUILT_IN, Splits
+from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir, environment, package_versions
 from onecycle.run_dir.files import damaged
 from onecycle.run_dir.provenance import kernels_used
 from onecycle.run_dir.records import Difference, Kernels, Resumption
-from onecycle.state import Training
-from onecycle.training.rates import found_rates, with_rates
+from onecycle.training.peak_search import found_rates, with_rates
 
 RATES = ("lr_min", "lr_max", "lr_final")
 """Fields that may have been words when the run began, and were resolved since."""

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from onecycle.nouns import counted
-from onecycle.printable import printable
 from onecycle.progress import Progress
 from onecycle.progress.stage import (
     Stage,
@@ -21,6 +19,8 @@ from onecycle.progress.stage import (
     live_line,
     table_row,
 )
+from onecycle.writing.names import printable
+from onecycle.writing.numbers import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,17 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
-from onecycle import loop, runtime
+from onecycle import runtime
 from onecycle.config import Recipe, override
+from onecycle.engine import loop
+from onecycle.engine.plan import AtStep, Plan, momentum_at_peak, to_search
+from onecycle.engine.state import Training
 from onecycle.errors import InputError, Interrupted
 from onecycle.lr_finder import LRCurve, LRFinding, Proof, lr_range_test, suggest
-from onecycle.plan import AtStep, Plan, momentum_at_peak, to_search
 from onecycle.progress import Progress
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.records import Method
-from onecycle.state import Training
 from onecycle.training.preparation import fresh
-from onecycle.training.proving import prove_lr_max, with_peak
+from onecycle.training.probes import prove_lr_max, with_peak
 from onecycle.training.signals import Signals
 
 WHY: dict[Method, str] = {

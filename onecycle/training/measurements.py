@@ -6,11 +6,11 @@ from typing import Any
 from onecycle import optim
 from onecycle.audit import audit, failures
 from onecycle.data import Splits, duplicates
+from onecycle.engine.state import Training
 from onecycle.models.summary import summarize
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.provenance import tensors_sha256
-from onecycle.state import Training
 from onecycle.training.preparation import build
 
 

@@ -1,0 +1,1 @@
+"""How numbers, names from elsewhere, and pages are written for people."""
