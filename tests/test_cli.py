@@ -138,8 +138,8 @@ def test_help_groups_the_flags_tells_what_they_mean_and_shows_the_recipes_own_de
     assert "--width X Factor on the network's channel counts. [0.25]" in flat
     assert "--nesterov, --no-nesterov Nesterov momentum (SGD only). [on]" in flat
     assert (
-        "--lr-max X|auto|proven Rate at the peak; auto: from the range test; proven: by short "
-        "trainings around that. [auto]" in flat
+        "--lr-max X|auto|proven Rate at the peak; auto: from the range test; proven: from "
+        "short trainings around it. [auto]" in flat
     )
 
 
@@ -262,8 +262,8 @@ MISTAKES = {
     "train demo --nesterov=maybe": "--nesterov: 'maybe' is not true or false; ",
     "train demo --no-nesterov=true": "--no-nesterov: takes no value; give it alone",
     "train demo --nesterov maybe": "unexpected 'maybe'; ",
-    "train demo --seed 1 --seed 2": "--seed: given twice; give it once",
-    "train demo --nesterov --no-nesterov": "--nesterov: given twice; give it once",
+    "train demo --seed 1 --seed 2": "--seed: is given twice; give it once",
+    "train demo --nesterov --no-nesterov": "--nesterov: is given twice; give it once",
     "train demo --threads x": "--threads: 'x' is not a whole number",
     "train demo --threads -1": "--threads: -1 is out of range; give a number at least 0 and ",
     "train demo --threads 9999999999": "--threads: 9999999999 is out of range; ",
@@ -286,11 +286,12 @@ MISTAKES = {
     "data shapes --contact-sheet nowhere/sheet.png": "--contact-sheet: there is no folder "
     "'nowhere'; make it first",
     "data shapes --contact-sheet": "--contact-sheet: has no value; give FILE",
-    "data shapes --keep-gb 3": "--keep-gb: says what --clean leaves; give both",
-    "data --clean shapes": "--clean: removes all that the cache holds; leave 'shapes' away",
-    "data --clean --image-size 32": "--clean: goes with --keep-gb alone; leave --image-size away",
-    "data --clean --contact-sheet a.png": "--clean: goes with --keep-gb alone; leave "
-    "--contact-sheet away",
+    "data shapes --keep-gb 3": "--keep-gb: needs --clean; give both",
+    "data --clean shapes": "--clean: empties the whole cache; leave out 'shapes'",
+    "data --clean --image-size 32": "--clean: can be combined only with --keep-gb; "
+    "leave out --image-size",
+    "data --clean --contact-sheet a.png": "--clean: can be combined only with "
+    "--keep-gb; leave out --contact-sheet",
     "data --clean --keep-gb -1": "--keep-gb: -1.0 is out of range; give a finite number at least 0",
     "data --clean --keep-gb nan": "--keep-gb: nan is out of range; ",
     "data --clean --keep-gb inf": "--keep-gb: inf is out of range; ",
@@ -615,8 +616,8 @@ def test_config_takes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert printed("train --config runs/demo-1") == recipe
     answer = ask("train runs/demo-1")
     assert answer.err == (
-        "onecycle: error: recipe: 'runs/demo-1' is a run; to train by its recipe give it with "
-        "--config, to go on with it: onecycle resume\n"
+        "onecycle: error: recipe: 'runs/demo-1' is a run; to train with its recipe, give it with "
+        "--config; to go on with it, use onecycle resume\n"
     )
 
 
@@ -835,7 +836,7 @@ def test_any_number_of_classes_fits_a_screen(
     if classes <= 120:
         assert {f"class_{index:03d}" for index in range(classes)} <= set(named)
     else:
-        assert "880 in the middle left out, --json has all" in " ".join(out.split())
+        assert "880 in the middle left out; --json has all" in " ".join(out.split())
         assert "class_049 50" in " ".join(out.split())
         assert "class_950  1" in out
 
@@ -1024,7 +1025,7 @@ def test_resume_verify_proves_that_a_run_repeats(
     assert told.code == 0
     assert told.out == (
         f"{path}: trained steps 0 to 3 again; every rate, loss and figure and all "
-        f"{found['tensors']} tensors are equal to the bit\n"
+        f"{found['tensors']} tensors are bit-identical\n"
     )
 
 

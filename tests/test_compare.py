@@ -322,13 +322,14 @@ MISTAKES = {
     "compare .": "run: there are no runs in '.'; name a run or a folder of runs",
     "compare here.txt": "run: 'here.txt' is a file; name a run or a folder of runs",
     "compare runs --html .": "--html: '.' is a folder; name a file",
-    "compare runs --html README.md": "--html: 'README.md' is no HTML file; end its name in .html",
-    "compare runs --json --csv": "--csv: goes not with --json; give one",
-    "compare runs --check": "--check: says what --update FILE would change; give both",
+    "compare runs --html README.md": "--html: 'README.md' is not an HTML file; end its name in "
+    ".html",
+    "compare runs --json --csv": "--csv: can't be combined with --json; give one",
+    "compare runs --check": "--check: needs --update FILE; give both",
     "compare runs --html": "--html: has no value; give FILE",
     "compare runs --html no/page.html": "--html: there is no folder 'no'; make it first",
     "compare --update no.md": "no.md: can't be read: No such file or directory; name a Markdown",
-    "compare --update a.md --json": "--update: writes Markdown into its file; leave --json away",
+    "compare --update a.md --json": "--update: writes Markdown into its file; leave out --json",
 }
 
 
@@ -508,7 +509,7 @@ def test_a_marked_table_is_rewritten_and_checked(trials: Path) -> None:
     file.write_bytes(DOCUMENT.encode())
     stale = ask("compare --update README.md --check")
     assert (stale.code, stale.out) == (1, "")
-    told = "onecycle: error: README.md: is stale; write it anew with: onecycle compare"
+    told = "onecycle: error: README.md: is out of date; update it with: onecycle compare"
     assert stale.err == f"{told} --update README.md\n"
     assert ask("compare runs/a-0 --update README.md --check").err == (
         f"{told} RUN... --update README.md, with these runs\n"

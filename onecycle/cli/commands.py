@@ -124,7 +124,7 @@ def verify(call: Call) -> None:
         )
     told = (
         f"{found.run}: trained {_steps(found.from_step, found.to_step - 1)} again; every rate, "
-        f"loss and figure and all {found.tensors} tensors are equal to the bit\n"
+        f"loss and figure and all {found.tensors} tensors are bit-identical\n"
     )
     if found.equal or call.options.json:
         call.answer(asdict(found) | {"equal": found.equal}, lambda: write(told))
@@ -185,7 +185,7 @@ def report(call: Call) -> None:
 # ----------------------------------------------------------------------------------- the table
 
 
-_RECIPE = {"RECIPE": "Name of a recipe, see `onecycle recipes`; may be left out with --config."}
+_RECIPE = {"RECIPE": "Name of a recipe, see `onecycle recipes`; optional with --config."}
 _RUN = {"RUN": "Folder of a run."}
 
 
@@ -240,7 +240,7 @@ COMMANDS = {
     ),
     "train": Command(
         on_a_recipe(train),
-        "find the rates, train, and leave a run folder",
+        "find the rates, train, and write a run folder",
         "RECIPE",
         _RECIPE,
         ("config", "runs", "threads", "no_report", "mirror", "quiet", "print_config", "json"),
@@ -254,12 +254,12 @@ COMMANDS = {
     ),
     "resume": Command(
         resume,
-        "go on with a run that was stopped, or prove that it repeats",
+        "go on with a stopped run, or check that a run can be repeated",
         "RUN",
         _RUN
         | {
-            "threads": "CPU threads; 0: as many as the run has used.",
-            "data": "Where the run's images are, if they are not where they were.",
+            "threads": "CPU threads; 0: as many as the run used.",
+            "data": "Where the run's images are, if they have moved.",
         },
         ("verify", "allow_differences", "threads", "no_report", "mirror", "quiet", "json"),
         _place_of_images,
@@ -270,8 +270,8 @@ COMMANDS = {
         "RUN",
         _RUN
         | {
-            "data": "All these labelled images instead: built-in set, or path. Classes are matched "
-            "by name; where there are splits, test counts."
+            "data": "Other labelled images: a built-in set, or a path. Classes are matched by "
+            "name. If the set has splits, only its test split is used."
         },
         ("predictions", "ignore_unknown_classes", "threads", "mirror", "quiet", "json"),
         _place_of_images,
@@ -282,18 +282,18 @@ COMMANDS = {
     ),
     "report": Command(
         report,
-        "write a run's report again, and draw plots that it lacks",
+        "write a run's report again, and draw missing plots",
         "RUN",
         _RUN,
         ("json",),
     ),
     "compare": Command(
         compare,
-        "say which recipe is better, and whether it is chance",
+        "show which recipe is better, and whether that may be chance",
         "RUN...",
         {
-            "RUN...": "Folders of runs, or folders with runs in them; runs that differ in the seed "
-            "alone count as one recipe. May be left out with --update."
+            "RUN...": "Folders of runs, or folders with runs in them; runs that differ only in "
+            "the seed count as one recipe. Optional with --update."
         },
         ("markdown", "csv", "html", "update", "check", "json"),
         many=True,

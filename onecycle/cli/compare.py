@@ -55,14 +55,14 @@ def _check_flags(call: Call) -> None:
     options = call.options
     forms = [name for name in ("json", "markdown", "csv") if getattr(options, name)]
     if len(forms) > 1:
-        raise InputError(f"{spelled(forms[1])}: goes not with {spelled(forms[0])}; give one")
+        raise InputError(
+            f"{spelled(forms[1])}: can't be combined with {spelled(forms[0])}; give one"
+        )
     if options.check and not options.update:
-        raise InputError("--check: says what --update FILE would change; give both")
+        raise InputError("--check: needs --update FILE; give both")
     others = [*forms, *(["html"] if options.html else [])]
     if options.update and others:
-        raise InputError(
-            f"--update: writes Markdown into its file; leave {spelled(others[0])} away"
-        )
+        raise InputError(f"--update: writes Markdown into its file; leave out {spelled(others[0])}")
     if not options.update and not call.given.operands:
         raise InputError("compare: needs RUN...; see onecycle compare --help")
 
@@ -75,7 +75,7 @@ def _place_of_page(call: Call) -> Path | None:
     """
     page = call.place("html")
     if page and page.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--html: '{page}' is no HTML file; end its name in .html")
+        raise InputError(f"--html: '{page}' is not an HTML file; end its name in .html")
     return page
 
 
@@ -89,14 +89,14 @@ def _update(call: Call) -> None:
         write(f"{file} is up to date\n")
     elif call.options.check:
         runs, these = ("RUN... ", ", with these runs") if call.given.operands else ("", "")
-        remedy = f"write it anew with: onecycle compare {runs}--update {file}{these}"
-        raise StaleError(f"{file}: is stale; {remedy}")
+        remedy = f"update it with: onecycle compare {runs}--update {file}{these}"
+        raise StaleError(f"{file}: is out of date; {remedy}")
     else:
         real = Path(file).resolve()  # a link stays one
         mode = real.stat().st_mode
         _write_text(real, after)
         real.chmod(mode)
-        write(f"{file} is written anew\n")
+        write(f"{file} is updated\n")
 
 
 def _write_page(comparison: "Comparison", path: Path) -> None:

@@ -22,7 +22,7 @@ def data(call: Call) -> None:
         clean(call)
         return
     if call.options.keep_gb:
-        raise InputError("--keep-gb: says what --clean leaves; give both")
+        raise InputError("--keep-gb: needs --clean; give both")
     if not call.operand:
         raise InputError("data: needs NAME|PATH; see onecycle data --help")
     sheet = call.place("contact_sheet")
@@ -60,10 +60,12 @@ def _draw(splits: "Splits", path: "Path") -> None:
 def clean(call: Call) -> None:
     """Remove what the cache holds. JSON: what `cache.clean` returns."""
     if call.operand:
-        raise InputError(f"--clean: removes all that the cache holds; leave '{call.operand}' away")
+        raise InputError(f"--clean: empties the whole cache; leave out '{call.operand}'")
     others = [*call.given.values, *(["contact_sheet"] if call.options.contact_sheet else [])]
     if others:
-        raise InputError(f"--clean: goes with --keep-gb alone; leave {spelled(others[0])} away")
+        raise InputError(
+            f"--clean: can be combined only with --keep-gb; leave out {spelled(others[0])}"
+        )
     from onecycle.cli import screens
     from onecycle.data import cache
 

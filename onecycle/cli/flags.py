@@ -71,7 +71,7 @@ def parse(argv: Sequence[str], words: Words) -> Given:
         name, equals, attached = word.partition("=")
         setting, negated = _find(name, words)
         if setting.name in values:
-            raise InputError(f"{setting.flag}: given twice; give it once")
+            raise InputError(f"{setting.flag}: is given twice; give it once")
         if setting.kind is bool:
             value = _truth(name, negated, attached if equals else None, waiting)
         else:
@@ -115,7 +115,9 @@ def _truth(name: str, negated: bool, attached: str | None, waiting: deque[str]) 
     if attached is None:
         return True
     if attached.lower() not in _TRUTH:
-        raise InputError(f"{name}: '{attached}' is not true or false; give one of them, or none")
+        raise InputError(
+            f"{name}: '{attached}' is not true or false; give one of them, or no value"
+        )
     return _TRUTH[attached.lower()]
 
 

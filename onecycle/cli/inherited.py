@@ -37,7 +37,7 @@ def leave_out_endless(words: Sequence[str]) -> None:
         return
     del os.environ[AFFINITY]
     if "--quiet" not in words:
-        sys.stderr.write(f"onecycle: {AFFINITY}: left out, as it is no list of processors\n")
+        sys.stderr.write(f"onecycle: {AFFINITY}: left out, as it is not a list of processors\n")
 
 
 def forget_impossible_sizes() -> None:

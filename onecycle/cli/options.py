@@ -20,13 +20,13 @@ class Options:
 
     # fmt: off
     config: str = _option("", metavar="RUN|FILE", path=True,
-        help="A run, to train by its recipe, or a TOML file. A flag beats it, and it beats RECIPE.")
+        help="A run whose recipe to use, or a TOML file. It overrides RECIPE; flags override it.")
     runs: str = _option("runs", metavar="DIR", path=True,
         help="Folder in which the run's own folder is made.")
     threads: int = _option(0, ge=0, le=1024,
         help="CPU threads; 0: PyTorch's choice.")
     mirror: str = _option("", metavar="URL,...",
-        help="Addresses, with commas between them, to fetch CIFAR from instead of the usual ones.")
+        help="Addresses to fetch CIFAR from instead of the usual ones, separated by commas.")
     no_report: bool = _option(False,
         help="Draw no plots and write no report.html at the end; `onecycle report` does so later.")
     plot: str = _option("", metavar="FILE", path=True,
@@ -36,31 +36,31 @@ class Options:
     markdown: bool = _option(False,
         help="Print the tables as Markdown.")
     csv: bool = _option(False,
-        help="Print the figures as CSV, a line for each recipe.")
+        help="Print the figures as CSV, one line per recipe.")
     html: str = _option("", metavar="FILE", path=True,
-        help="HTML file for a page with all of it: tables, curves, mistakes.")
+        help="HTML file for a page with the tables, curves and mistakes.")
     update: str = _option("", metavar="FILE", path=True,
-        help="Markdown file whose marked tables are written again from their runs.")
+        help="Markdown file whose marked tables are updated from their runs.")
     check: bool = _option(False,
-        help="With --update: write nothing, and fail if a marked table is not up to date.")
+        help="With --update: write nothing, and fail if a marked table is out of date.")
     clean: bool = _option(False,
-        help="Remove what the cache holds, instead; no images are named then.")
+        help="Empty the cache instead; name no images.")
     keep_gb: float = _option(0.0, unit="GB", ge=0,
-        help="What --clean leaves in the cache at most: the images that were used last.")
+        help="How much --clean keeps at most: the most recently used images.")
     verify: bool = _option(False,
-        help="Train nothing new: replay the steps between two checkpoints, and compare each bit.")
+        help="Only replay the steps between two checkpoints, and compare every bit.")
     allow_differences: bool = _option(False,
-        help="Go on although recipe, data, torch, threads or CPU differ; the run lists what did.")
+        help="Go on even if recipe, data, torch, threads or CPU differ; the run lists what did.")
     predictions: str = _option("", metavar="FILE", path=True,
-        help="File for what the network says of each image: a table (.csv), or arrays (.npz).")
+        help="File for the prediction of each image: a table (.csv) or arrays (.npz).")
     ignore_unknown_classes: bool = _option(False,
-        help="Leave images out whose class the run doesn't know, and count them.")
+        help="Leave out images whose class the run doesn't know, and count them.")
     quiet: bool = _option(False,
-        help="Show no progress: only the result, and errors.")
+        help="Show only the result and errors, no progress.")
     print_config: bool = _option(False,
         help="Print the resolved recipe as TOML; run nothing.")
     json: bool = _option(False,
-        help="Print one JSON object on standard output; all else goes to standard error.")
+        help="Print one JSON object on standard output; the rest goes to standard error.")
     # fmt: on
 
     def __post_init__(self) -> None:

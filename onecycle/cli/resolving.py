@@ -25,8 +25,8 @@ def resolved(call: Call) -> Recipe:
         raise InputError(f"recipe: '{call.operand}' is a file; give it with --config")
     if call.operand and os.path.isfile(os.path.join(call.operand, IN_A_RUN)):
         raise InputError(
-            f"recipe: '{call.operand}' is a run; to train by its recipe give it with --config, to "
-            "go on with it: onecycle resume"
+            f"recipe: '{call.operand}' is a run; to train with its recipe, give it with --config; "
+            "to go on with it, use onecycle resume"
         )
     recipe = named(call.operand).recipe if call.operand else Recipe()
     if call.options.config:

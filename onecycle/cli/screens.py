@@ -204,7 +204,7 @@ def _print_many_classes(found: Mapping[str, Any]) -> None:
     cells = [f"{set_cell_size(names[index], width)} {counts[index]:>{digits},}" for index in order]
     if len(cells) > MOST_CELLS:
         left_out = len(cells) - MOST_CELLS
-        told = f"{told}; {left_out:,} in the middle left out, --json has all"
+        told = f"{told}; {left_out:,} in the middle left out; --json has all"
         half = MOST_CELLS // 2
         cells = [*cells[:half], "…", *cells[-half:]]
     screen = console()
@@ -300,7 +300,9 @@ def trained(run: Path, result: "Result") -> None:
     }
     if result.allowed_differences:
         changed = ", ".join(dict.fromkeys(entry.what for entry in result.allowed_differences))
-        pairs["resumed with"] = f"other {changed}: these are not the bits of the run as it began"
+        pairs["resumed with"] = (
+            f"other {changed}: the result may differ from that of an unbroken run"
+        )
     print_pairs(f"{result.recipe} on {result.data}, {counted(result.epochs, 'epoch')}", pairs)
 
 

@@ -21,7 +21,11 @@ PAGE = 80
 def overview(summaries: Mapping[str, tuple[str, str]]) -> str:
     """The page of all commands, given `{name: (operand, summary)}`."""
     rows = {f"{name} {operand}": summary for name, (operand, summary) in summaries.items()}
-    rows |= {"": "", "-h, --help": "this page; of a command: its flags", "--version": "the version"}
+    rows |= {
+        "": "",
+        "-h, --help": "this page; after a command: its flags",
+        "--version": "the version",
+    }
     width = max(map(len, rows)) + 2
     lines = (f"  {name:<{width}}{told}".rstrip() for name, told in rows.items())
     return "\n".join((_ABOUT, *lines, "", "start with:  onecycle train demo", ""))
@@ -69,7 +73,7 @@ def _examples(command: Command) -> str:
     if not command.examples:
         return ""
     lines = "".join(f"  onecycle {example}\n" for example in command.examples)
-    common = "\nThe flags that people use come first. All others follow, by what they are about.\n"
+    common = "\nThe common flags come first. All others follow, grouped by subject.\n"
     return f"\nexamples:\n{lines}{common if command.common else ''}"
 
 

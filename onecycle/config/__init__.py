@@ -47,7 +47,7 @@ class Recipe:
         changes_bits=False,  # the fingerprint identifies the images, not their place
         help="`shapes`, `cifar10`, `cifar100`, or a path: class folders, table (.csv), archive.")
     label_set: Literal["fine", "coarse"] = setting("fine", group="data", decides="images",
-        help="CIFAR-100's labels: its 100 classes (fine) or the 20 groups of them (coarse).")
+        help="CIFAR-100's labels: its 100 classes (fine) or their 20 groups (coarse).")
     train_limit: int = setting(0, group="data", unit="images", ge=0, le=10**9, decides="images",
         help="Use only this many training images (class-balanced choice); 0: all.")
     test_limit: int = setting(0, group="data", unit="images", ge=0, le=10**9, decides="images",
@@ -57,7 +57,7 @@ class Recipe:
     image_size: int = setting(0, group="data", unit="pixels", ge=0, le=1024, decides="images",
         help="Height and width in pixels to which images are resized; 0: the data's own size.")
     resize: Literal["crop", "squash"] = setting("crop", group="data", decides="images",
-        help="Images not square: cut out the middle (crop) or change their shape (squash).")
+        help="Images that are not square: cut out the middle (crop) or distort them (squash).")
     on_bad_image: Literal["error", "skip"] = setting("error", group="data", decides="images",
         help="An unreadable image of a folder: stop (error), or leave it out and say so (skip).")
     split_seed: int = setting(0, group="data", ge=0, le=2**63 - 1, decides="images",
@@ -85,13 +85,13 @@ class Recipe:
     batch_size: int | Auto = setting("auto", group="cycle", unit="images", ge=2, le=10**6,
         help="Images per step; auto: 512, or less for a small set, to have several steps an epoch.")
     min_steps: int | Auto = setting("auto", group="cycle", unit="steps", ge=0, le=10**9,
-        help="Least number of steps, which raises epochs for small sets; 0 if epochs is given.")
+        help="Least number of steps; raises the epochs for small sets; 0 if epochs is given.")
     micro_batch: int = setting(0, group="cycle", unit="images", ge=0, le=10**6,
-        help="Images that pass the network at once, each part with its own batch norm; 0: all.")
+        help="Images per pass through the network, each pass with its own batch norm; 0: all.")
     peak_epoch: float | Auto = setting("auto", group="cycle", unit="epochs", gt=0,
-        help="Epoch at whose end the rate peaks; auto: 5/24 of the epochs.")
+        help="Number of epochs until the rate peaks; auto: 5/24 of the epochs.")
     lr_max: float | Found = setting("auto", group="cycle", gt=0,
-        help="Rate at the peak; auto: from the range test; proven: by short trainings around that.")
+        help="Rate at the peak; auto: from the range test; proven: from short trainings around it.")
     lr_min: float | Auto = setting("auto", group="cycle", ge=0,
         help="Rate at the start; auto: from the range test.")
     lr_final: float | Auto = setting("auto", group="cycle", ge=0,
@@ -99,11 +99,11 @@ class Recipe:
     anneal: Literal["linear", "cosine"] = setting("linear", group="cycle",
         help="Shape of the cycle's slopes.")
     three_phase: bool = setting(False, group="cycle",
-        help="Go down to lr_min as steeply as up, then to lr_final in a third phase.")
+        help="Go down to lr_min as steeply as up, then in a third phase to lr_final.")
     momentum: float = setting(0.9, group="cycle", ge=0, lt=1,
         help="SGD's momentum, or AdamW's first beta, in [0, 1).")
     cycle_momentum: bool = setting(False, group="cycle",
-        help="Move the momentum against the rate, between max_momentum and base_momentum.")
+        help="Lower the momentum as the rate rises, from max_momentum to base_momentum.")
     base_momentum: float = setting(0.85, group="cycle", ge=0, lt=1,
         help="Momentum at the peak of the rate when cycled.")
     max_momentum: float = setting(0.95, group="cycle", ge=0, lt=1,
@@ -123,7 +123,7 @@ class Recipe:
     label_smoothing: float = setting(0.0, group="optimizer", ge=0, lt=1,
         help="Share of the target spread evenly over the classes, in [0, 1).")
     class_weights: Literal["none", "balanced"] = setting("none", group="optimizer",
-        help="Weight of each class in the loss: equal (none), or against its frequency (balanced).")
+        help="Class weights in the loss: equal (none), or by inverse frequency (balanced).")
 
     # Transforms
     crop_padding: int = setting(4, group="transforms", unit="pixels", ge=0, le=512,
@@ -139,12 +139,12 @@ class Recipe:
     lr_start: float = setting(1e-7, group="range-test", gt=0, decides="rates",
         help="First rate of the range test.")
     lr_end: float = setting(10.0, group="range-test", gt=0, decides="rates",
-        help="Last rate of the range test, if the loss does not blow up before.")
+        help="Last rate of the range test, unless the loss blows up before.")
     lr_steps: int | Auto = setting("auto", group="range-test", unit="steps",
         ge=10, le=100_000, decides="rates",
         help="Steps of the range test; auto: 100, or as many as the training has, and at least 50.")
     lr_repeats: int = setting(1, group="range-test", ge=1, le=100, decides="rates",
-        help="Range tests with seeds of their own; the suggestions are their medians.")
+        help="Range tests, each with its own seed; the suggestions are their medians.")
 
     # Machine
     precision: Literal["auto", "fp32", "bf16"] = setting("auto", group="machine",
@@ -152,7 +152,7 @@ class Recipe:
     compile: bool = setting(False, group="machine",
         help="Compile the network (torch.compile; CUDA graphs on a GPU); takes a minute at first.")
     device: str = setting("auto", group="machine",
-        help="cpu, cuda, mps; auto: the fastest there is.")
+        help="cpu, cuda or mps; auto: the fastest available.")
     seed: int = setting(0, group="machine", ge=0, le=2**63 - 1, decides="chance",
         help="Seed of initialization, shuffling, augmentation and dropout.")
     checkpoint_minutes: float = setting(5.0, group="machine", unit="minutes", ge=0,
