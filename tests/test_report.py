@@ -140,7 +140,7 @@ def test_a_proven_peak_comes_with_its_probes(finished):
     finished.write_json("lr_range_test.json", found | {"proof": proof})
     words = report(finished).words
     assert "trainings of 12 epochs (1,176 steps) each, judged on 5,000 images" in words
-    assert "0.055 is where a parabola" in words
+    assert "0.055 is the maximum of a parabola" in words
     assert "0.02 71.00 % 0.06 75.00 % best 0.18 diverged" in words
     assert "a better one may lie beyond" not in words
     finished.write_json("lr_range_test.json", found | {"proof": proof | {"bracketed": False}})
@@ -190,7 +190,7 @@ def test_the_recipe_is_compared_with_the_named_one(finished):
 
 def test_the_recipe_stands_once(finished):
     words = report(finished).words
-    listed = words[words.index("In bold what has another value") :]
+    listed = words[words.index("Values in bold differ from the named recipe") :]
     for name in ("lr_max", "epochs", "weight_decay", "crop_padding"):
         assert len(re.findall(rf"\b{name}\b", listed)) == 1
 

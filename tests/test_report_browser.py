@@ -41,7 +41,7 @@ def test_a_cell_opens_its_images_and_closes(opened):
 
 def test_the_true_count_is_shown_where_more_than_24_are(opened):
     page = opened()
-    cell = page.get_by_role("link", name="cat, classified rightly: ")
+    cell = page.get_by_role("link", name="cat, classified correctly: ")
     count = int(cell.inner_text())
     assert count > 24
     cell.click()
@@ -84,11 +84,11 @@ def test_all_of_it_works_from_the_keyboard(opened):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     panel = page.locator(".cell:visible")
-    assert "cat, classified rightly" in panel.inner_text()
+    assert "cat, classified correctly" in panel.inner_text()
     page.keyboard.press("Escape")
     assert not panel.count()
     label = page.evaluate("document.activeElement.getAttribute('aria-label')")
-    assert label.startswith("cat, classified rightly")
+    assert label.startswith("cat, classified correctly")
     page.locator("#look-plain").focus()
     page.keyboard.press("ArrowRight")
     assert page.locator("#look-predicted").is_checked()

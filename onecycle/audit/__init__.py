@@ -1,7 +1,7 @@
-"""The audit of a run: what was really done and reported, against what was asked for.
+"""The audit of a run: compares what was done and reported with what was asked for.
 
-Each line compares a number that was measured, in the training's own pixels and optimizer or
-recomputed from its files by other code than that which made it, with the recipe.
+Each line compares a measured number with the recipe. The number was read from the training's pixels
+and optimizer, or is recomputed from its files by separate code.
 """
 
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ SECTIONS = {
     "Figures": metrics.lines,
     "Repeating it": origins.lines,
 }
-"""Each part of the audit to the function that gives its lines."""
+"""The function that returns the lines of each section."""
 
 
 NOT_MEASURED = "not measured: the run is of an earlier version"
 NOT_YET = "not measured yet"
-"""What is found where a run has no numbers; those of a run that goes on may still come."""
+"""Shown where a run has no numbers; an unfinished run may still get them."""
 
 
 def audit(run: RunDir | Evidence) -> dict[str, list[Line]]:
-    """All lines by section, from the run folder alone, of a finished run or not.
+    """All lines by section, read from the folder of a finished or unfinished run.
 
     Raises:
         InputError: a file of the run is damaged.

@@ -1,6 +1,6 @@
-"""Did the optimizer hold, at every step, the rate and momentum that the recipe asks for?
+"""Did the optimizer use the rate and momentum that the recipe asks for at every step?
 
-The schedule is computed here anew, from its knots, by other code than the training's.
+The schedule is computed here again, from its knots, by code separate from the training's.
 """
 
 import math
@@ -18,7 +18,7 @@ TOLERANCE = 1e-6
 
 
 MOST_STEPS = 50_000_000
-"""Steps of a training whose schedule is computed."""
+"""Longest training, in steps, whose schedule is computed."""
 
 
 def lines(evidence: Evidence) -> list[Line]:
@@ -30,7 +30,7 @@ def lines(evidence: Evidence) -> list[Line]:
     total = recipe.epochs * per_epoch
     if total > MOST_STEPS:
         asked = f"as in the recipe, at each of {counted(total, 'step')}"
-        return [unknown("Learning rate and momentum", asked, "too many steps to look at")]
+        return [unknown("Learning rate and momentum", asked, "too many steps to check")]
     steps, lr, momentum = evidence.steps.step, evidence.steps.lr, evidence.steps.momentum
     asked_lr, asked_momentum = schedule(recipe, per_epoch)
     cycle = f"{asked_lr[0]:.3g} to {max(asked_lr):.3g} to {asked_lr[-1]:.3g}"
@@ -48,7 +48,7 @@ def lines(evidence: Evidence) -> list[Line]:
 
 
 def schedule(recipe: Recipe, steps_per_epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rate and momentum of every step as the recipe asks for them, float64."""
+    """The rate and momentum that the recipe asks for at every step, float64."""
     last = recipe.epochs * steps_per_epoch - 1
     peak = max(0, round(recipe.resolved_peak_epoch * steps_per_epoch) - 1)
     low, high, final = (float(v) for v in (recipe.lr_min, recipe.lr_max, recipe.lr_final))
@@ -85,7 +85,7 @@ def _compared(
 ) -> Line:
     name, asked_words = f"{name} in the optimizer", f"{span}, at each step"
     if steps.max() >= len(asked):
-        return Line(name, asked_words, f"a step {steps.max()} of only {len(asked):,}", False)
+        return Line(name, asked_words, f"has a step {steps.max()}, of only {len(asked):,}", False)
     apart = np.abs(found - asked[steps])
     worst, largest = int(apart.argmax()), float(np.abs(asked).max())
     if apart[worst] <= TOLERANCE * largest:
@@ -93,14 +93,14 @@ def _compared(
         return Line(name, asked_words, words, True)
     off = int((apart > TOLERANCE * largest).sum())
     words = (
-        f"another at {off:,} of {counted(len(steps), 'step')}; furthest at step {steps[worst]}: "
-        f"{found[worst]:.4g} for {asked[steps[worst]]:.4g}"
+        f"different at {off:,} of {counted(len(steps), 'step')}; most at step {steps[worst]}: "
+        f"{found[worst]:.4g} instead of {asked[steps[worst]]:.4g}"
     )
     return Line(name, asked_words, words, False)
 
 
 def _end(low: float, final: float, lr: np.ndarray, finished: bool) -> Line:
-    """Whether the cycle goes from `low` to `final` with an annihilation phase, asked for or not."""
+    """Whether the last rate is `final`, with an annihilation phase only if it was asked for."""
     level = final >= low or math.isclose(final, low, rel_tol=TOLERANCE)  # but for rounding
     phase = "no annihilation phase" if level else f"an annihilation phase from {low:.3g}"
     asked = f"{final:.3g}: {phase}"

@@ -1,4 +1,4 @@
-"""What a run folder holds, each file read once and when asked for: for audit, pictures and report.
+"""The files of a run folder, each read once when needed: for audit, pictures and report.
 
 Shapes: N images, K classes.
 """
@@ -33,7 +33,7 @@ class Steps:
 
 
 class Evidence:
-    """The files of a run. Each attribute raises an InputError where its file is damaged."""
+    """The files of a run. An attribute raises an InputError if its file is damaged."""
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
@@ -53,7 +53,7 @@ class Evidence:
 
     @cached_property
     def measured(self) -> Measured:
-        """audit.json; nothing where there is none."""
+        """audit.json; an empty record where there is none."""
         return self.run.measured()
 
     @cached_property
@@ -63,7 +63,7 @@ class Evidence:
 
     @cached_property
     def curves(self) -> list[LRCurve]:
-        """Those of the range test."""
+        """The curves of the range test."""
         try:
             found = self.search.curves if self.search else []
             return [LRCurve.from_json(to_json(curve)) for curve in found]
@@ -85,7 +85,7 @@ class Evidence:
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """From the first epoch's row; None before it's there."""
+        """From the row of the first epoch; None before that epoch ends."""
         return self.epochs[0].step // self.epochs[0].epoch or None if self.epochs else None
 
     @cached_property
@@ -95,14 +95,14 @@ class Evidence:
 
     @cached_property
     def evaluation(self) -> Evaluation | None:
-        """Of the test split."""
+        """The evaluation of the test split."""
         if self.predictions is None:
             return None
         return Evaluation(self.predictions["logits"], self.predictions["labels"])
 
     @cached_property
     def validation(self) -> Evaluation | None:
-        """Of the validation split, where there is one."""
+        """The evaluation of the validation split, where there is one."""
         if self.predictions is None or "val_logits" not in self.predictions:
             return None
         return Evaluation(self.predictions["val_logits"], self.predictions["val_labels"])
@@ -113,12 +113,12 @@ class Evidence:
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the test images: where they came from, else their numbers."""
+        """Names of the test images: where they came from, else their numbers."""
         found = self.predictions or {}
         numbers = (f"image {index:,}" for index in range(len(found.get("labels", ()))))
         return found["names"].tolist() if "names" in found else list(numbers)
 
     @cached_property
     def examples(self) -> Mapping[str, np.ndarray] | None:
-        """examples.npz, None where there is none, or no predictions that they are examples of."""
+        """examples.npz; None where it or predictions.npz is missing."""
         return self.run.examples(*self.predictions["logits"].shape) if self.predictions else None

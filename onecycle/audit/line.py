@@ -10,7 +10,7 @@ class Line:
     """One thing that was asked for, and what was measured.
 
     Attributes:
-        name: what is looked at.
+        name: what is checked.
         asked: what the recipe asks for, in words.
         found: what was measured, with its number; empty where a run has no numbers.
         passed: None where it could not be measured; `found` says why.
@@ -27,7 +27,7 @@ class Line:
 
 
 def unknown(name: str, asked: str, found: str = "") -> Line:
-    """A line about something that could not be measured; `found`: why, empty: no numbers."""
+    """A line for what could not be measured; `found` says why, or is empty without numbers."""
     return Line(name, asked, found, None)
 
 

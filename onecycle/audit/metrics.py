@@ -1,4 +1,4 @@
-"""Are the figures reported those of the predictions? Recomputed here from the logits.
+"""Do the reported figures match the predictions? They are recomputed here from the logits.
 
 Shapes: N images, K classes.
 """
@@ -15,10 +15,10 @@ from onecycle.run_dir.records import EpochRow, Result
 from onecycle.writing.numbers import counted, percent
 
 PIECE = 2**18
-"""Logits that are taken to float64 together."""
+"""How many logits are converted to float64 at once."""
 
 CLOSE = 1e-4
-"""Relative difference of a loss that is due to the order of a sum."""
+"""Largest relative difference of a loss that the order of a sum can explain."""
 
 
 def lines(evidence: Evidence) -> list[Line]:
@@ -52,7 +52,7 @@ def _recomputed(logits_NK: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray
 
 
 Rows = list[tuple[str, Result | EpochRow]]
-"""Where figures are reported, and they."""
+"""Reported figures, each with the place where they stand."""
 
 
 def _loss(mean: float, rows: Rows) -> Line:
@@ -76,7 +76,7 @@ def _accuracy(right_N: np.ndarray, rows: Rows) -> Line:
 
 
 def _per_class(evaluation: Evaluation, predictions_N: np.ndarray) -> Line:
-    """The confusions that the report shows, against counting the images one by one."""
+    """Compare the confusions that the report shows with a count image by image."""
     labels_N, cells = evaluation.labels_N, evaluation.confusion_P3.tolist()
     found, total = sum(count for *_, count in cells), len(labels_N)
     pairs = Counter(zip(labels_N.tolist(), predictions_N.tolist(), strict=True))
@@ -90,7 +90,7 @@ def _per_class(evaluation: Evaluation, predictions_N: np.ndarray) -> Line:
 def _ranked(
     evidence: Evidence, evaluation: Evaluation, wrong: np.ndarray, losses_N: np.ndarray
 ) -> Line:
-    """Whether the mistakes shown are misclassified images and those of greatest loss, in order."""
+    """Whether the mistakes shown are the misclassified images of greatest loss, in order."""
     name, asked = "Mistakes shown", "the misclassified images of greatest loss, in order"
     if evidence.examples is None:
         return unknown(name, asked)
@@ -102,7 +102,9 @@ def _ranked(
     in_place = close & np.isin(shown[:places], wrong)
     passed = len(shown) == expected and bool(in_place.all())
     if not passed and np.array_equal(shown, _by_confidence(evaluation, wrong)):
-        return unknown(name, asked, "not measured: a run of an earlier version, by confidence")
+        return unknown(
+            name, asked, "not measured: a run of an earlier version, ranked by confidence"
+        )
     words = (
         f"{int(in_place.sum())} of {expected} in their place, of {counted(len(wrong), 'mistake')}"
     )

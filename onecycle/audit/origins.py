@@ -1,4 +1,4 @@
-"""Can the run be repeated and used, and is its test split apart from its train split?"""
+"""Can the run be repeated and used, and is its test split separate from its train split?"""
 
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, unknown
@@ -17,12 +17,12 @@ def _seed(evidence: Evidence) -> Line:
     name, asked = "Seed", f"initial weights are those of seed {evidence.recipe.seed}"
     if repeats is None:
         return unknown(name, asked)
-    words = "made again: the same" if repeats else "made again: others"
+    words = "made again: the same" if repeats else "made again: different"
     return Line(name, asked, words, bool(repeats))
 
 
 def _saved(evidence: Evidence) -> Line:
-    """The newest checkpoint against the hash that the result names."""
+    """Compare the newest checkpoint with the hash in the result."""
     name, asked = "Weights on disk", "those that were tested"
     if evidence.result is None:
         return unknown(name, asked)
@@ -36,7 +36,7 @@ def _saved(evidence: Evidence) -> Line:
     if newest is None:
         return Line(name, asked, "no checkpoint was saved", False)
     step, found = newest
-    words = f"step {step:,}, SHA-256 {wanted[:8]}…" if found == wanted else "others"
+    words = f"step {step:,}, SHA-256 {wanted[:8]}…" if found == wanted else "different"
     return Line(name, asked, words, found == wanted)
 
 

@@ -1,4 +1,4 @@
-"""Do the rates come from the range test, and was that test one of this training?"""
+"""Do the rates come from the range test, and did that test use this training's settings?"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -48,11 +48,11 @@ def _chosen(lr_min: float | str, lr_max: float | str, found: RangeTest) -> list[
 
 
 def _best(method: Method, found: RangeTest) -> tuple[float, str]:
-    """The peak rate that was found, and by what."""
+    """The peak rate, and how it was found."""
     if method == "proven" and found.proof:
         return found.proof.lr_max, "short trainings"
     if method == "safe" and found.lr_max is not None:
-        return found.lr_max, "being safe, as the curve can't be trusted"
+        return found.lr_max, "the safe default, as the curve can't be trusted"
     return found.suggestions["recommended"].lr, "'recommended'"
 
 
@@ -64,7 +64,7 @@ def _rate_line(name: str, asked: float, by: str, used: float | str) -> Line:
 
 
 def _peak_in_range(found: RangeTest, curves: Sequence[LRCurve]) -> Line:
-    """A rate right of where the loss has blown up, or beyond those tried, is no finding."""
+    """A rate above where the loss blew up, or above all rates tried, does not count as found."""
     name, asked = "Peak rate on the curve", "left of where the loss has blown up"
     if found.proof:
         return Line(name, "proven by short trainings", f"{found.proof.lr_max:.3g}", True)
@@ -79,7 +79,7 @@ def _peak_in_range(found: RangeTest, curves: Sequence[LRCurve]) -> Line:
     last = max(curve.lr[-1] for curve in curves)
     words = f"{lr_max:.3g}; the loss has not blown up by {last:.3g}"
     if found.by.get("lr_max") == "safe" and _same(lr_max, found.lr_max):
-        return Line(name, "a safe one, as the curve can't be read", words, True)
+        return Line(name, "a safe default, as the curve can't be read", words, True)
     return Line(name, f"{asked}, or among the rates tried", words, lr_max <= last)
 
 
@@ -98,13 +98,13 @@ def _blow_up(curve: LRCurve) -> float | None:
 
 
 def _same_optimizer(evidence: Evidence, found: RangeTest) -> Line:
-    """The range test's settings against the training's; the momentum against that at the peak."""
+    """Compare the range test's settings with the training's; momentum with that at the peak."""
     name = "Optimizer of the range test"
     tested, trained = found.optimizer, evidence.measured.optimizer
     if not tested or not trained:
         return unknown(name, "that of the training")
     trained = dict(trained)
-    if len(evidence.steps):  # a cycled momentum: the one beside the peak rate
+    if len(evidence.steps):  # a cycled momentum: the value at the peak rate
         peak = float(evidence.steps.momentum[evidence.steps.lr.argmax()])
         betas = trained.get("betas")
         if "momentum" in trained:

@@ -1,6 +1,6 @@
 """Was every image cropped, flipped and cut out as the recipe asks?
 
-What to expect is data that each transform gives; what was done, `applied` has measured.
+Each transform says what to expect; `engine.transform_check` has measured what was done.
 """
 
 import math
@@ -15,16 +15,16 @@ from onecycle.engine.transform_check import Applied
 from onecycle.writing.numbers import counted
 
 NEAR_ENOUGH = 0.05
-"""A share this close to the one asked for passes whatever the number of images."""
+"""A share this close to the one asked for passes for any number of images."""
 
 CHANCE = 1e-3
-"""A share further off passes if draws as asked for would be so far off this often."""
+"""A share further off passes if correct draws would be that far off at least this often."""
 
 HIDDEN = "not measured: too little is left of any image to tell how it was changed"
 
 
 def lines(evidence: Evidence) -> list[Line]:
-    """One line for each thing that can be done to images, and what they come to together."""
+    """One line for each possible change to images, and lines for all of them together."""
     counts, asked = evidence.measured.applied, transforms.of(evidence.recipe)
     if not counts:
         return [unknown("Crop, flip and cutout", "as in the recipe")]
@@ -43,7 +43,7 @@ def lines(evidence: Evidence) -> list[Line]:
 
 
 def _together(each: list[Expected]) -> Expected:
-    """What several transforms, drawn apart from each other, come to."""
+    """The combined effect of several transforms that are drawn independently."""
     shares = {
         name: 1 - math.prod(1 - getattr(one, name) for one in each)
         for name in ("shifted", "mirrored", "blanked", "altered")
@@ -76,7 +76,7 @@ def _flip(wanted: Expected, found: Applied) -> Line:
 
 
 def _cutout(wanted: Expected, found: Applied) -> Line:
-    """A part of the square may lie on pixels that were blank already, so its size is a bound."""
+    """Part of the square may cover pixels that were already blank, so its area is a bound."""
     read = found.images - found.unexplained if wanted.altered else found.images
     name, measured = "Cutout", f"{_of(found.cut, read)} cut"
     if not wanted.blanked:
@@ -102,7 +102,7 @@ def _untouched(wanted: Expected, found: Applied) -> Line:
 
 
 def _idle(asked: tuple[Transform, ...], found: Applied) -> Line:
-    """A transform that is asked for and did nothing to any image."""
+    """Whether every transform that is asked for changed at least one image."""
     idle = [each.name for each in asked if not _has_acted(each.expected, found)]
     words = f"{' and '.join(idle)} did nothing" if idle else f"{len(asked)} of {len(asked)} do"
     return Line("Transforms that change images", f"all {len(asked)}", words, not idle)

@@ -1,4 +1,4 @@
-"""One self-contained HTML file from a run folder: for any browser, offline, on paper."""
+"""Turn a run folder into one self-contained HTML file: for any browser, offline, printable."""
 
 from onecycle.report.embedding import PLOTS
 from onecycle.report.formats import wilson

@@ -1,4 +1,4 @@
-"""The section on calibration: is the network as often right as it is sure?"""
+"""The section on calibration: does the network's confidence match its accuracy?"""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SIDE = 300
 
 
 def calibration(files: Evidence) -> dict[str, Any] | None:
-    """The reliability diagram's bars, the error, and the temperature that would lessen it."""
+    """The reliability diagram's bars, the error, and the temperature that would reduce it."""
     evaluation = files.evaluation
     if evaluation is None:
         return None
@@ -41,7 +41,7 @@ def calibration(files: Evidence) -> dict[str, Any] | None:
 
 
 def _bars(found: Reliability) -> list[dict[str, Any]]:
-    """A bar for each bin that has images: its place, its height, its share of all images."""
+    """A bar for each bin that has images: its position, its height, its share of all images."""
     width, largest = SIDE / len(found.counts_M), found.counts_M.max()
     return [
         {

@@ -1,4 +1,4 @@
-"""The audit card: each line with what was asked, what was found, and whether they agree."""
+"""The audit card: each line with what was asked, what was measured, and whether they agree."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ WORDS = {"pass": "holds", "fail": "fails", "open": "not measured"}
 
 
 def card(files: Evidence) -> dict[str, Any]:
-    """The sections with their lines, how many hold, and in words what that comes to."""
+    """The sections with their lines, the overall state, and a verdict in words."""
     sections = {
         name: [
             {

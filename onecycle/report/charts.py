@@ -1,6 +1,6 @@
-"""Charts drawn into the page from the run's records: they take its colours, and fit a phone.
+"""Charts drawn into the page from the run's records: they use its colours and fit a phone.
 
-What the plots folder has for a paper, white PNGs, is embedded only where a record is lacking.
+The PNGs of the plots folder, made for papers, are embedded only where a record is missing.
 """
 
 from collections.abc import Callable
@@ -10,19 +10,19 @@ from onecycle.audit.evidence import Evidence
 from onecycle.plots.style import NARROW, WIDE
 
 Draw = Callable[[Evidence, float], plots.Figure | None]
-"""Draws a chart for a page, at a width in inches; None where the record is lacking."""
+"""Draws a chart for a page, at a width in inches; None where the record is missing."""
 
 
 def charts(files: Evidence) -> dict[str, dict[str, str]]:
-    """SVG elements by the names of the plots, each at both widths."""
+    """SVG elements by plot name, each at both widths."""
     found = {name: _at_both_widths(files, name, draw) for name, draw in DRAWN.items()}
     return {name: chart for name, chart in found.items() if chart is not None}
 
 
 def _at_both_widths(files: Evidence, name: str, draw: Draw) -> dict[str, str] | None:
-    """None where the record is lacking or is one of an earlier version, without all that it needs.
+    """None where the record is missing, or is of an earlier version and incomplete.
 
-    The plot that was drawn then is shown in its place.
+    The page then shows the plot from the plots folder.
     """
     drawn = {}
     for size, width in (("wide", WIDE), ("narrow", NARROW)):

@@ -1,4 +1,4 @@
-"""Pictures as a page embeds them: the run's plots, and many small images on one sheet.
+"""Pictures in the form that a page embeds: the run's plots, and many small images on one sheet.
 
 Shapes: T tiles, H height, W width, C channels.
 """
@@ -17,8 +17,8 @@ from onecycle.run_dir import RunDir
 PLOTS = {
     "lr_range_test": (
         "Training loss over the learning rate in the range test, with the suggested rates",
-        "The range test: the rate grows step by step and the loss is noted. The band is the span "
-        "of the cycle.",
+        "The range test: the rate grows step by step and the loss is recorded. The band is the "
+        "range of the cycle.",
     ),
     "one_cycle": (
         "Learning rate and momentum over the epochs of the cycle",
@@ -27,37 +27,38 @@ PLOTS = {
     "curves": (
         "Loss and accuracy after each epoch, train against test",
         "Train figures are means over an epoch's augmented images while the network changes; test "
-        "figures are taken at the epoch's end on unchanged images.",
+        "figures are measured at the end of the epoch on unchanged images.",
     ),
     "augmented_samples": (
-        "Training images beside augmented versions of themselves",
-        "Training images, each with versions of it as the network saw them.",
+        "Training images next to augmented versions of them",
+        "Training images and augmented versions of them as the network saw them.",
     ),
     "misclassified": (
-        "The misclassified test images of greatest loss with predicted and actual class",
-        "The misclassified test images of greatest loss: hard images, and sometimes wrong labels.",
+        "The misclassified test images with the greatest loss, with predicted and actual class",
+        "The misclassified test images with the greatest loss: hard images and, sometimes, wrong "
+        "labels.",
     ),
     "confusion": (
         "Confusion matrix of actual against predicted classes",
         "Rows are actual classes, columns predicted ones.",
     ),
 }
-"""File name of each plot to its alternative text and its caption."""
+"""The alternative text and the caption of each plot, by file name."""
 
 COLUMNS = 40
-"""Images in a row of a sheet."""
+"""Images in one row of a sheet."""
 
 BLOCK = 8
-"""JPEG compresses squares of this side apart, so tiles of whole squares don't bleed."""
+"""JPEG compresses squares of this side separately, so tiles of whole squares don't bleed."""
 
 SHEET_BYTES = 1_900_000
-"""A sheet's size at the most, unless even the lowest quality is above it."""
+"""Largest size of a sheet, unless even the lowest quality exceeds it."""
 
 PLOT_BYTES, PLOT_SIDE = 20_000_000, 20_000
-"""Bytes of a plot's file, and pixels of its sides, at the most."""
+"""Largest size of a plot's file in bytes, and of its sides in pixels."""
 
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
-"""What every PNG begins with; its width and height follow."""
+"""The first bytes of every PNG; its width and height follow."""
 
 QUALITIES = (90, 80, 68, 50)
 
@@ -68,8 +69,8 @@ class Sheet:
 
     Attributes:
         data: base64.
-        columns, rows: of tiles.
-        pixelated: whether the images are so small that their pixels are to stay squares.
+        columns, rows: numbers of tiles.
+        pixelated: whether the images are so small that their pixels should be drawn as squares.
     """
 
     data: str
@@ -79,11 +80,11 @@ class Sheet:
 
 
 def sheet(images: Sequence[np.ndarray] | np.ndarray, columns: int = COLUMNS) -> Sheet | None:
-    """The images, row by row in the order given, in the best quality that is small enough.
+    """Lay out the images row by row in the given order, in the best quality that is small enough.
 
     Args:
         images: T of uint8 H W C, all of one shape, 1 or 3 channels.
-        columns: images in a row at the most.
+        columns: maximum number of images in a row.
     """
     if not len(images):
         return None
@@ -119,14 +120,14 @@ def png(pixels: np.ndarray) -> str:
 
 
 DESCRIBED = {name: {"alt": alt, "caption": caption} for name, (alt, caption) in PLOTS.items()}
-"""The same, by what each text is."""
+"""The same texts, by kind."""
 
 
 def embedded_plots(run: RunDir) -> dict[str, str]:
-    """The plots that are there, as PNGs in base64.
+    """The existing plots, as PNGs in base64.
 
     Raises:
-        InputError: one is a link, or no PNG of a plot's size.
+        InputError: a plot is a link, or is not a PNG of a plausible size.
     """
     found = {name: _plot(run, f"plots/{name}.png") for name in PLOTS}
     return {
@@ -137,7 +138,7 @@ def embedded_plots(run: RunDir) -> dict[str, str]:
 
 
 def _plot(run: RunDir, name: str) -> bytes | None:
-    """A plot's file, a PNG that a browser can show without much memory; None: there is none."""
+    """A plot's file, a PNG that a browser can show without much memory; None if it is missing."""
     content = run.read(name, PLOT_BYTES)
     if content is None:
         return None

@@ -1,4 +1,4 @@
-"""How figures are written in a report."""
+"""The formats of figures in a report."""
 
 from datetime import datetime
 
@@ -16,7 +16,7 @@ def wilson(hits: int, count: int) -> str:
 
 
 def value(given: object) -> str:
-    """A recipe's value as it is written in a recipe file, floats to six digits."""
+    """A recipe's value as in a recipe file, floats to six digits."""
     if isinstance(given, bool):
         return str(given).lower()
     if isinstance(given, float):
@@ -27,7 +27,7 @@ def value(given: object) -> str:
 
 
 def rate(given: float | str) -> str:
-    """A learning rate to three digits, or a word in its place."""
+    """A learning rate to three digits, or the word that replaces it."""
     return given if isinstance(given, str) else f"{given:.3g}"
 
 
@@ -37,7 +37,7 @@ def loss(nats: float) -> str:
 
 
 def sure(share: float) -> str:
-    """A probability to one decimal, none of them rounded up to certainty."""
+    """A probability to one decimal, never rounded to 0 % or 100 %."""
     if share >= 0.9995:
         return f">{THIN}99.9{THIN}%"
     if share < 0.0005:
@@ -46,7 +46,7 @@ def sure(share: float) -> str:
 
 
 def time(iso: str | None) -> dict[str, str] | None:
-    """An ISO time as it is and as people write it; None where there is none."""
+    """An ISO time as given and in readable form; None where there is none."""
     try:
         when = datetime.fromisoformat(iso or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The mistakes: images of the top losses and likely label errors, with Grad-CAM to lay over them.
+"""The mistakes: images of greatest loss and likely label errors, with Grad-CAM overlays.
 
 Shapes: N images, M of them with maps, H height, W width, C channels.
 """
@@ -15,14 +15,14 @@ from onecycle.report import formats
 from onecycle.report.embedding import sheet
 
 FIRST = 20
-"""Images shown at once; the others on demand."""
+"""Images shown at first; the others on demand."""
 
 SIDE = 64
-"""Pixels to which smaller images are enlarged under a map, which is smoother than their pixels."""
+"""Side in pixels to which smaller images are enlarged, so that the map over them looks smooth."""
 
 
 def galleries(files: Evidence) -> dict[str, Any]:
-    """Both lists of images, and the three sheets that show them: plain, and under either map."""
+    """Both lists of images, and the three sheets that show them: plain, and under each map."""
     evaluation, examples = files.evaluation, files.examples
     if evaluation is None or examples is None:
         return {"losses": None, "losses_title": "", "suspects": None, "mistake_sheets": None}
@@ -32,7 +32,7 @@ def galleries(files: Evidence) -> dict[str, Any]:
     }
     losses = [cards[int(index)] for index in examples["losses"]]
     return {
-        # In runs of earlier versions, images that are right could be among them.
+        # Runs of earlier versions may list correctly classified images too.
         "losses": [card for card in losses if not card["right"]],
         "losses_title": _title(int((evaluation.predictions_N != evaluation.labels_N).sum())),
         "suspects": [cards[int(index)] for index in examples["labels"]],
@@ -41,14 +41,14 @@ def galleries(files: Evidence) -> dict[str, Any]:
 
 
 def _title(wrong: int) -> str:
-    """What the first list shows, of `wrong` misclassified images."""
+    """The title of the first list, when `wrong` images are misclassified."""
     if wrong > FIRST:  # the others follow
-        return f"The {FIRST} misclassified images of greatest loss, of {wrong:,}"
+        return f"The {FIRST} misclassified images with the greatest loss, of {wrong:,}"
     return "The only misclassified image" if wrong == 1 else f"All {wrong} misclassified images"
 
 
 def _card(files: Evidence, evaluation: Evaluation, index: int, place: int) -> dict[str, Any]:
-    """An image's place on the sheets, and what is said about it."""
+    """An image's place on the sheets, and its description."""
     label, predicted = int(evaluation.labels_N[index]), int(evaluation.predictions_N[index])
     return {
         "place": place,
@@ -63,7 +63,7 @@ def _card(files: Evidence, evaluation: Evaluation, index: int, place: int) -> di
 
 
 def _sheets(examples: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    """The same images in the same places on each sheet, so that one can stand for another."""
+    """The same images in the same places on each sheet, so that the sheets are interchangeable."""
     places = np.searchsorted(examples["indices"], examples["cam_indices"])
     images = [_enlarged(image_HWC) for image_HWC in examples["images"][places]]
     if not images:
@@ -79,7 +79,7 @@ def _sheets(examples: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
 
 
 def _enlarged(image_HWC: np.ndarray) -> np.ndarray:
-    """A small image at a multiple of its size, its pixels as squares."""
+    """A small image enlarged by a whole factor, its pixels as squares."""
     factor = max(1, SIDE // max(image_HWC.shape[:2]))
     large_HWC = image_HWC.repeat(factor, axis=0).repeat(factor, axis=1)
     return np.broadcast_to(large_HWC, (*large_HWC.shape[:2], 3))

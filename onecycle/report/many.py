@@ -1,4 +1,4 @@
-"""Confusion with too many classes for a matrix: the worst of them, and a search for any.
+"""Confusion with too many classes for a matrix: the worst classes, and a search by name.
 
 Shapes: N images, K classes, P pairs of an actual and a predicted class.
 """
@@ -17,17 +17,17 @@ from onecycle.report.embedding import sheet
 from onecycle.report.matrix import Cells, cells_of, most_frequent, pairs, rows_of_classes
 
 LISTED = NAMED
-"""Classes of lowest accuracy, and most frequent confusions, that are listed."""
+"""How many classes of lowest accuracy, and how many frequent confusions, are listed."""
 
 CONFUSIONS = 5
-"""Confusions of each class that the search knows, as the actual and as the predicted one."""
+"""How many confusions the search has for each class, as the actual and as the predicted one."""
 
 IMAGES = 600
-"""Images of the cells that the lists open, at the most."""
+"""Maximum number of images in the cells that the lists open."""
 
 
 def many(files: Evidence) -> dict[str, Any]:
-    """The lists with their images, and what the search looks through; None with fewer classes."""
+    """The lists with their images, and the data of the search; None with fewer classes."""
     evaluation, examples = files.evaluation, files.examples
     if evaluation is None or len(files.classes) <= MATRIX:
         return {"many": None}
@@ -52,7 +52,7 @@ def many(files: Evidence) -> dict[str, Any]:
 
 
 def _listed(cells: Cells, evaluation: Evaluation, worst: list[dict[str, Any]]) -> Cells:
-    """The cells of the confusions listed, then those of the worst classes, while there is room."""
+    """The cells of the listed confusions, then those of the worst classes, while there is room."""
     ranks = {row["class"]: rank for rank, row in enumerate(worst)}
     order = [(row, column) for row, column, _ in most_frequent(evaluation, LISTED)]
     order += sorted((cell for cell in cells if cell[0] in ranks), key=lambda c: (ranks[c[0]], c))
@@ -66,7 +66,7 @@ def _listed(cells: Cells, evaluation: Evaluation, worst: list[dict[str, Any]]) -
 
 
 def _sheet(cells: Cells, images_EHWC: np.ndarray) -> Any:
-    """The images of these cells alone, whose places are numbered anew."""
+    """Only the images of these cells, with their places renumbered."""
     shown = [image for cell in cells.values() for image in cell["images"]]
     places = [image["place"] for image in shown]
     for place, image in enumerate(shown):
@@ -75,7 +75,7 @@ def _sheet(cells: Cells, images_EHWC: np.ndarray) -> Any:
 
 
 def _searched(evaluation: Evaluation, names: list[str]) -> dict[str, Any]:
-    """Figures and most frequent confusions of all classes, each a list in the order of classes."""
+    """Figures and most frequent confusions of all classes, each a list in class order."""
     counts, hits = evaluation.class_counts_2K.tolist()
     errors_P3 = evaluation.confusion_P3
     errors_P3 = errors_P3[errors_P3[:, 0] != errors_P3[:, 1]]
@@ -96,7 +96,7 @@ def _interval(hits: int, count: int) -> str:
 
 
 def _most_frequent(pairs_P3: np.ndarray, classes: int) -> list[list[int]]:
-    """For each class of the first column: the others and their counts in turn, most first."""
+    """For each class of the first column: others and their counts, highest first."""
     found: list[list[int]] = [[] for _ in range(classes)]
     order = np.lexsort((pairs_P3[:, 1], -pairs_P3[:, 2]))
     for own, other, count in pairs_P3[order].tolist():
@@ -106,7 +106,7 @@ def _most_frequent(pairs_P3: np.ndarray, classes: int) -> list[list[int]]:
 
 
 def _embedded(value: dict[str, Any]) -> str:
-    """JSON that can stand in a script element, whatever the names are."""
+    """JSON that is safe inside a script element, whatever the names are."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

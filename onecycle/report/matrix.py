@@ -1,4 +1,4 @@
-"""The confusion matrix whose cells open their images, and the accuracy of each class.
+"""The confusion matrix, with cells that open their images, and the accuracy of each class.
 
 With more classes than a page can show as a matrix, see `many`.
 
@@ -19,13 +19,13 @@ from onecycle.report.embedding import sheet
 from onecycle.writing.numbers import counted
 
 FEW, SOME = 12, 30
-"""Up to the first of these many classes cells are large; beyond the second they have no numbers."""
+"""Cells are large up to the first number of classes; beyond the second they have no numbers."""
 
 PAIRS = 10
-"""Confusions listed by name, the most frequent ones."""
+"""How many of the most frequent confusions are listed by name."""
 
 Cells = dict[tuple[int, int], dict[str, Any]]
-"""The images of each cell of the matrix that has any kept, by its actual and predicted class."""
+"""The images kept for each cell of the matrix, by its actual and predicted class."""
 
 
 def matrix(files: Evidence) -> dict[str, Any]:
@@ -79,14 +79,14 @@ def _matrix(evaluation: Evaluation, classes: Sequence[str], cells: Cells) -> dic
 
 
 def _shade(share: float, largest: float) -> str:
-    """How strong a cell's colour is, in [0, 1]; the root lets rare errors be seen."""
+    """The strength of a cell's colour, in [0, 1]; the root keeps rare errors visible."""
     return f"{(share / largest) ** 0.6:.2f}"
 
 
 def _said(count: int, actual: str, predicted: str) -> str:
     images = counted(count, "image")
     if actual == predicted:
-        return f"{actual}, classified rightly: {images}"
+        return f"{actual}, classified correctly: {images}"
     return f"{actual} taken for {predicted}: {images}"
 
 
@@ -100,7 +100,7 @@ def most_frequent(evaluation: Evaluation, count: int) -> list[list[int]]:
 def pairs(
     evaluation: Evaluation, classes: Sequence[str], cells: Cells, count: int
 ) -> list[dict[str, Any]]:
-    """The most frequent confusions, `count` of them at the most."""
+    """The most frequent confusions, at most `count`."""
     return [
         {
             "id": f"cell-{row}-{column}" if (row, column) in cells else "",
@@ -115,7 +115,7 @@ def pairs(
 
 
 def cells_of(files: Evidence, evaluation: Evaluation, examples: Mapping[str, np.ndarray]) -> Cells:
-    """The images of each cell that has any, in the order shown."""
+    """The images of each cell that has any, in display order."""
     place_of = {index: place for place, index in enumerate(examples["indices"].tolist())}
     order, rank_N = ranked_in_cells(evaluation)
     counts = {(row, column): images for row, column, images in evaluation.confusion_P3.tolist()}
@@ -148,7 +148,7 @@ def cells_of(files: Evidence, evaluation: Evaluation, examples: Mapping[str, np.
 def rows_of_classes(
     evaluation: Evaluation, names: Sequence[str], most: int | None = None
 ) -> list[dict[str, Any]]:
-    """Accuracy of each class that has images, the lowest first; of equal ones that of most images.
+    """Accuracy of each class that has images, lowest first; ties: the class with more images first.
 
     Args:
         most: how many of them; None: all.
@@ -172,6 +172,6 @@ def rows_of_classes(
 
 
 def _whisker(hit: int, count: int) -> dict[str, str]:
-    """Where the interval begins and how wide it is, as percent of the bar."""
+    """Start and width of the interval, in percent of the bar."""
     low, high = statistics.wilson(hit, count)
     return {"low": f"{100 * low:.1f}", "width": f"{100 * (high - low):.1f}"}

@@ -1,4 +1,4 @@
-"""The section on the network: its layers, and what a unit of each stage sees of an image.
+"""The section on the network: its layers, and the receptive field of a unit of each stage.
 
 Shapes: H height, W width, C channels.
 """
@@ -15,7 +15,7 @@ from onecycle.run_dir.records import Layer, Layers
 
 
 def network(files: Evidence) -> dict[str, Any] | None:
-    """The table of layers, the totals, and a picture for each stage; None in an older run."""
+    """The table of layers, the totals, and a picture for each stage; None for an older run."""
     found = files.measured.network
     if found is None:
         return None
@@ -41,7 +41,7 @@ def _layer(layer: Layer) -> dict[str, str]:
 
 
 def _fields(files: Evidence, found: Layers) -> dict[str, Any] | None:
-    """The same image for each stage, with the theoretical field as a square, all to one scale."""
+    """The same image for each stage, with the theoretical field as a square, all at one scale."""
     examples = files.examples
     if examples is None or not len(examples["field_stages"]) or not len(examples["images"]):
         return None
@@ -78,7 +78,7 @@ def _fields(files: Evidence, found: Layers) -> dict[str, Any] | None:
 
 
 def _last_layer(layers: Sequence[Layer], stage: str) -> Layer | None:
-    """The layer whose output is the stage's."""
+    """The layer whose output is the output of the stage."""
     maps = [layer for layer in layers if len(layer.output_shape) > 2]
     own = [layer for layer in maps if f"{layer.name}.".startswith(f"{stage}.")]
     return own[-1] if own else None
@@ -96,7 +96,7 @@ def _box(layer: Layer, height: int, width: int) -> dict[str, float]:
 
 
 def _view(boxes: Sequence[Mapping[str, float]], height: int, width: int) -> str:
-    """An SVG view that holds the image and every square: x, y, width, height."""
+    """An SVG view box that contains the image and every square: x, y, width, height."""
     left = min(0.0, *(box["x"] for box in boxes)) - 1
     top = min(0.0, *(box["y"] for box in boxes)) - 1
     right = max(float(width), *(box["x"] + box["side"] for box in boxes)) + 1
@@ -105,7 +105,7 @@ def _view(boxes: Sequence[Mapping[str, float]], height: int, width: int) -> str:
 
 
 def _heat(influence_HW: np.ndarray) -> str:
-    """The influence as a PNG that is clear where there is none; its root, to show the flanks."""
+    """The influence as a PNG, transparent where it is zero; its root, to show the flanks."""
     strength_HW = np.sqrt(np.clip(influence_HW, 0, 1))
     colours_HW3 = 255 * COLOURS[np.rint(255 * strength_HW).astype(int)]
     pixels_HW4 = np.concatenate([colours_HW3, 235 * strength_HW[..., None]], axis=2)
@@ -113,7 +113,7 @@ def _heat(influence_HW: np.ndarray) -> str:
 
 
 def _clearest(files: Evidence) -> int:
-    """The place of the image kept that is classified rightly with most confidence."""
+    """The place of the kept image that is classified correctly with the most confidence."""
     evaluation, indices = files.evaluation, (files.examples or {})["indices"]
     if evaluation is None:
         return 0

@@ -1,4 +1,4 @@
-"""The top of a report, and its end: the run's figures, its recipe, its environment."""
+"""The top and the end of a report: the run's figures, its recipe, its environment."""
 
 import shlex
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ Rows = list[dict[str, str]]
 
 
 def overview(files: Evidence) -> dict[str, Any]:
-    """What the head of the page and the sections on recipe and environment show."""
+    """The content of the page's head and of the sections on recipe and environment."""
     recipe, result, facts = files.recipe, files.result, files.environment
     done = f"{len(files.epochs)} of {counted(recipe.epochs, 'epoch')}"
     base = RECIPES[recipe.recipe].recipe if recipe.recipe in RECIPES else None
@@ -44,7 +44,7 @@ def _subtitle(recipe: Recipe) -> str:
 
 
 def _tiles(files: Evidence, done: str) -> Rows:
-    """The run's figures; of an unfinished run those of its last epoch."""
+    """The run's figures; for an unfinished run, those of its last epoch."""
     result, last = files.result, files.epochs[-1] if files.epochs else None
     shown = result or last
     if shown is None:
@@ -54,7 +54,7 @@ def _tiles(files: Evidence, done: str) -> Rows:
         ("Test accuracy", accuracy, _interval_note(files.evaluation, done)),
         *(_balanced(result) if result is not None and uneven else []),
         *_shares("With mirror images", result and result.test_accuracy_tta, MIRRORED),
-        *_shares("Validation accuracy", shown.val_accuracy, "images kept apart from training"),
+        *_shares("Validation accuracy", shown.val_accuracy, "images not trained on"),
         *_shares(
             "Balanced, validation",
             shown.val_balanced_accuracy if uneven else None,
@@ -70,11 +70,11 @@ def _tiles(files: Evidence, done: str) -> Rows:
 MIRRORED = "logits averaged over each image and its mirror"
 
 Tile = tuple[str, str, str]
-"""What it is, the figure, and a note about it."""
+"""A tile's name, figure and note."""
 
 
 def _shares(name: str, share: float | None, note: str) -> list[Tile]:
-    """A tile for a share that not every run has."""
+    """A tile for a share that only some runs have."""
     return [] if share is None else [(name, formats.percent(share), note)]
 
 
@@ -85,10 +85,10 @@ def _balanced(result: Result) -> list[Tile]:
 
 
 def _of_the_whole(result: Result) -> list[Tile]:
-    """What only a finished run has."""
+    """The figures that only a finished run has."""
     return [
         ("Peak rate", formats.rate(result.lr_max), f"from {formats.rate(result.lr_min)}"),
-        ("Time", formats.duration(result.total_seconds), "all of it, range test included"),
+        ("Time", formats.duration(result.total_seconds), "in total, range test included"),
         (
             "Images per second",
             f"{result.images_per_second:,.0f}",
@@ -107,7 +107,7 @@ def _interval_note(evaluation: Evaluation | None, done: str) -> str:
 
 
 def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
-    """The fields of the recipe, each beside what the named recipe has.
+    """The fields of the recipe, each with the value of the named recipe.
 
     `kind` is "other" where that has another value, "open" where it is `auto` there, else empty.
     Whether such a one was found or given can't be told: the run's recipe holds the values used.
@@ -125,7 +125,7 @@ def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
 
 
 def _environment(facts: Environment) -> list[tuple[str, str]]:
-    """Names and values; not the CPU's flags, a page of them, nor the path on this machine."""
+    """Names and values, without the CPU's flags (a page of them) and the path on this machine."""
     told = {
         "command": facts.command and shlex.join(facts.command),
         "versions": ", ".join(f"{name} {version}" for name, version in facts.versions.items()),

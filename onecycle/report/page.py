@@ -1,4 +1,4 @@
-"""The page: every section's content put into the template."""
+"""The page: the template, filled with the content of every section."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ from onecycle.report.training import training
 from onecycle.run_dir import RunDir
 from onecycle.writing.pages import ENVIRONMENT
 
-# Read with this module, not at the end of a training during which the package may be upgraded.
+# Read on import: the package may be upgraded during a long training.
 TEMPLATE = ENVIRONMENT.get_template("report.html.j2")
 PARTS = [ENVIRONMENT.get_template(name) for name in ENVIRONMENT.list_templates()]
 
@@ -35,9 +35,9 @@ STYLE, SCRIPT = _source("report/style.css"), _source("report/script.js")
 
 
 def write_report(run: RunDir) -> Path:
-    """Write `report.html` into the run folder, from what is in it alone, and return its path.
+    """Write `report.html` into the run folder, using only that folder, and return its path.
 
-    Of an unfinished run the report shows what there is and says so.
+    The report of an unfinished run shows the results so far and says so.
 
     Raises:
         InputError: a file of the run is damaged.

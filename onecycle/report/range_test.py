@@ -1,4 +1,4 @@
-"""The section on the learning rate: what the range test said, and how the peak was proven."""
+"""The section on the learning rate: the range test's result, and how the peak was proven."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def learning_rate(files: Evidence) -> dict[str, Any]:
 
 
 def _finding(found: RangeTest | None) -> dict[str, Any] | None:
-    """What the range test said; `spread` when seeds gave more than one rate."""
+    """The range test's result; `spread` when different seeds gave different rates."""
     if found is None:
         return None
     return {
@@ -34,7 +34,7 @@ def _finding(found: RangeTest | None) -> dict[str, Any] | None:
 
 
 def _proof(found: Proof | None) -> dict[str, Any] | None:
-    """The probes of a proven peak rate, the winner marked; None where there were none."""
+    """The probes of a proven peak rate, with the winner marked; None where there were none."""
     if found is None:
         return None
     return {

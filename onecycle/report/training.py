@@ -22,7 +22,7 @@ def training(files: Evidence) -> dict[str, Any]:
 
 
 def _samples(files: Evidence) -> dict[str, Any] | None:
-    """Training images beside augmented versions, a row of a sheet for each; None in older runs."""
+    """Training images and augmented versions, one row of a sheet for each; None for older runs."""
     kept = files.examples or {}
     if not len(kept.get("sample_labels", ())):
         return None
@@ -35,7 +35,7 @@ def _samples(files: Evidence) -> dict[str, Any] | None:
 
 
 def _gap(last: EpochRow) -> dict[str, str]:
-    """How far train lies above or below test."""
+    """How far train accuracy is above or below test accuracy."""
     points = 100 * (last.train_accuracy - last.test_accuracy)
     return {
         "train": formats.percent(last.train_accuracy),
@@ -46,9 +46,9 @@ def _gap(last: EpochRow) -> dict[str, str]:
 
 
 def _table(rows: Sequence[EpochRow], uneven: bool) -> dict[str, Any] | None:
-    """A row for each epoch; `uneven`: with balanced accuracies, as the classes differ in size.
+    """A row for each epoch; `uneven`: the classes differ in size, so add balanced accuracies.
 
-    The log's seconds are those since the beginning; here they are each epoch's own.
+    The log counts seconds from the beginning; the table shows those of each epoch alone.
     """
     seconds = np.diff([0.0, *(row.seconds for row in rows)])
     columns: dict[str, tuple[Sequence[float | None], Callable[[Any], str]]] = {

@@ -1,5 +1,5 @@
-// Keys for the confusion matrix, or for the lists in its place. Without scripts every cell still
-// opens by its link.
+// Keyboard control of the confusion matrix, or of the lists that replace it. Without scripts, every
+// cell still opens by its link.
 "use strict";
 (() => {
   const table = document.getElementById("matrix");
@@ -26,7 +26,7 @@
     neighbour(link, ...steps[event.key])?.focus();
   });
 
-  // The cell that is open is marked.
+  // Mark the open cell.
   const mark = () => {
     for (const link of table.querySelectorAll("a")) {
       if (link.hash === location.hash) link.setAttribute("aria-current", "true");
@@ -51,7 +51,7 @@
   });
 })();
 
-// Of many classes, any one by its name: its figures, and what it is confused with.
+// With many classes: search for one by name, and show its figures and confusions.
 (() => {
   const finder = document.getElementById("finder");
   if (!finder) return;
@@ -78,7 +78,7 @@
     return button;
   };
 
-  // Equal names first, then those that begin so, then those that hold the text.
+  // Equal names first, then names that begin with the text, then names that contain it.
   const matches = (text) => {
     const rank = (name) => (name === text ? 0 : name.startsWith(text) ? 1 : 2);
     const found = [];
