@@ -27,7 +27,7 @@ from onecycle.experiments.marked import END
 COUNT = 200
 """Test images of the runs here."""
 index_N = np.arange(COUNT)
-GO_ON = "onecycle resume goes on with it"
+GO_ON = "onecycle resume continues it"
 
 
 class Answer(NamedTuple):
@@ -133,7 +133,9 @@ def test_of_runs_that_repeat_a_seed_the_newest_counts(tmp_path: Path) -> None:
     write_run(tmp_path / "new", index_N > 8, figures={"finished": "2026-11-25T00:00:00+02:00"})
     found = compare(tmp_path)  # in UTC, `new` is two hours older
     assert [run.name for run in found.runs] == ["old"]
-    assert found.notes == ("demo: of runs that repeat a seed (0), the newest counts",)
+    assert found.notes == (
+        "demo: several runs have the same seed (0); only the newest of them counts",
+    )
 
 
 # ------------------------------------------------------------------------------ pairs and verdicts
@@ -161,7 +163,7 @@ def test_single_runs_are_told_apart_by_mcnemars_test_of_their_networks(tmp_path:
     assert pair.p == pytest.approx(0.5**15)  # the exact 2 × 0.5¹⁵, less half of it
     assert pair.verdict == "cutout 16's run is better"
     (note,) = compare(tmp_path).notes
-    assert note.startswith("McNemar's test is of two trained networks, one run each, not of their")
+    assert note.startswith("McNemar's test compares two trained networks, one run each, not their")
 
 
 def test_a_single_run_against_several_goes_both_ways(tmp_path: Path) -> None:
@@ -201,20 +203,20 @@ def test_different_data_are_compared_only_with_a_word(tmp_path: Path) -> None:
     ]
     assert found.mistakes is not None
     assert len(found.mistakes.runs) == 2
-    told = "the runs are of different data (fingerprints demo A: 0123456789abcdef; demo B: fffff"
+    told = "the runs used different data (fingerprints demo A: 0123456789abcdef; demo B: fffff"
     assert found.notes[0].startswith(told)
     for form in ("", "--markdown", "--json"):
         out = ask(f"compare a b c {form}").out
-        assert "the runs are of different data" in " ".join(out.split())
+        assert "the runs used different data" in " ".join(out.split())
     answer = ask("compare a b c --csv")
-    assert "the runs are of different data" in answer.out
-    assert "the runs are of different data" in answer.err
-    assert "the runs are of different data" in to_html(found).replace("The runs", "the runs")
+    assert "the runs used different data" in answer.out
+    assert "the runs used different data" in answer.err
+    assert "the runs used different data" in to_html(found).replace("The runs", "the runs")
 
 
 def test_a_single_run_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     write_run(tmp_path / "a", index_N >= 20)
-    told = "there is one run only, so nothing is compared; name two or more"
+    told = "there is only one run, so nothing is compared; name two or more"
     assert compare([tmp_path / "a"]).notes == (told,)
     assert compare([tmp_path / "a", tmp_path / "a" / ""]).notes == (told,)  # the same one twice
     assert ask("compare a").out.endswith(f"note: {told}\n")

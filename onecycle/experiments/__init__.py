@@ -1,6 +1,6 @@
-"""Comparing runs: which recipe is better, by how much, and whether that is chance.
+"""Comparing runs: which recipe is better, by how much, and whether chance explains the difference.
 
-Works on run folders alone, without PyTorch.
+It needs only the run folders, not PyTorch.
 """
 
 from onecycle.experiments.comparison import Comparison, compare

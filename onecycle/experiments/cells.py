@@ -1,4 +1,4 @@
-"""Figures of a comparison as people write them."""
+"""The formats of figures in a comparison."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ def value_text(value: Any) -> str:
 
 
 def percent(share: float) -> str:
-    """`84.31` of 0.8431: the unit stands in the heading."""
+    """`84.31` for 0.8431; the unit is in the heading."""
     return numbers.percent(share, unit="")
 
 
@@ -34,7 +34,7 @@ def range_text(interval: Interval | None) -> str:
 
 
 def points(difference: float) -> str:
-    """`+0.42` of 0.0042: percentage points, with a sign; `0.00` has none."""
+    """`+0.42` for 0.0042: percentage points, with a sign; `0.00` has none."""
     text = f"{100 * difference:+.2f}"
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
@@ -45,7 +45,7 @@ def points_range(interval: Interval | None) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """A p value to two digits, none so small that it would be one: `0.031`, `< 0.001`."""
+    """A p value to two or three decimals: `0.31`, `0.031`; the smallest as `< 0.001`."""
     if p is None:
         return ""
     if p < 0.001:

@@ -13,19 +13,19 @@ from onecycle.experiments.mistakes import Mistakes, find_mistakes
 from onecycle.experiments.pairs import DIFFERENT_IMAGES, MCNEMAR, WELCH, Pair, compare_pairs
 from onecycle.experiments.reading import FinishedRun, LeftOut, read_runs
 
-ALONE = "there is one run only, so nothing is compared; name two or more"
+ALONE = "there is only one run, so nothing is compared; name two or more"
 
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """What sets runs apart, and whether chance explains it. A notebook shows it as a table.
+    """How runs differ, and whether chance explains it. A notebook shows it as a table.
 
     Attributes:
         groups: runs of one recipe with different seeds, in the order of their first runs.
-        pairs: each two groups.
-        mistakes: what all runs get wrong, and what one alone; None with fewer than two runs on the
-            same test images.
-        notes: what has to be known to read the figures aright, one line each.
+        pairs: every pair of groups.
+        mistakes: the images that all runs get wrong, and those that only one does; None with fewer
+            than two runs on the same test images.
+        notes: what a reader must know to read the figures correctly, one line each.
         left_out: runs that can't be compared, each with the reason.
     """
 
@@ -49,7 +49,7 @@ class Comparison:
         return tables.to_markdown(self)
 
     def to_csv(self) -> str:
-        """A line for each group, under a line of headings; figures in full precision."""
+        """One row for each group below the headings; figures in full precision."""
         return tables.to_csv(self)
 
     def __repr__(self) -> str:
@@ -60,9 +60,9 @@ class Comparison:
 
 
 def compare(runs: str | Path | Iterable[str | Path]) -> Comparison:
-    """Compare finished runs: recipe by recipe, over seeds, with intervals and tests.
+    """Compare the recipes of finished runs over seeds, with intervals and tests.
 
-    Runs whose recipes differ in the seed alone form a group.
+    Runs whose recipes differ only in the seed form a group.
 
     Args:
         runs: run folders, or folders with runs in them.
@@ -92,15 +92,15 @@ def compare(runs: str | Path | Iterable[str | Path]) -> Comparison:
 
 
 def _notes(groups: Sequence[Group], pairs: Sequence[Pair]) -> list[str]:
-    """What a reader of the figures has to know."""
+    """What a reader must know to read the figures correctly."""
     notes = [_data_note(groups, pairs), *_test_notes(pairs)]
-    notes.append(_where_told(groups, _machine, "machines", "times are not to be compared"))
+    notes.append(_where_told(groups, _machine, "machines", "times can't be compared"))
     notes.append(_where_told(groups, _version, "versions of the code", "they may differ in more"))
     return [note for note in notes if note]
 
 
 def _data_note(groups: Sequence[Group], pairs: Sequence[Pair]) -> str:
-    """Which groups were trained on other data, and what that means for their tests."""
+    """Which groups used different data, and what that means for their tests."""
     by_data: dict[str, list[str]] = {}
     for group in groups:
         by_data.setdefault(group.runs[0].fingerprint, []).append(group.name)
@@ -109,11 +109,11 @@ def _data_note(groups: Sequence[Group], pairs: Sequence[Pair]) -> str:
     told = "; ".join(f"{list_text(who)}: {data}" for data, who in by_data.items())
     tested = [pair for pair in pairs if pair.p is not None]
     apart = any(pair.reason == DIFFERENT_IMAGES for pair in pairs)
-    meaning = "accuracies on different test images are not to be compared" if apart else ""
+    meaning = "accuracies on different test images can't be compared" if apart else ""
     if any(_data_of(groups, p.first) != _data_of(groups, p.second) for p in tested):
         same = "test images with equal names and labels are taken to be the same"
         meaning = f"{meaning}; {same}" if meaning else same
-    return f"the runs are of different data (fingerprints {told}); {meaning}"
+    return f"the runs used different data (fingerprints {told}); {meaning}"
 
 
 def _data_of(groups: Sequence[Group], letter: str) -> str:
@@ -121,23 +121,23 @@ def _data_of(groups: Sequence[Group], letter: str) -> str:
 
 
 def _test_notes(pairs: Sequence[Pair]) -> list[str]:
-    """What the tests say, and what they do not."""
+    """What the tests show, and what they don't."""
     notes, tested = [], [pair for pair in pairs if pair.p is not None]
     if any(pair.test == MCNEMAR for pair in tested):
         notes.append(
-            "McNemar's test is of two trained networks, one run each, not of their recipes: "
+            "McNemar's test compares two trained networks, one run each, not their recipes: "
             "another seed gives another network; train each recipe with three seeds or more to "
-            "compare them"
+            "compare recipes"
         )
     if any(pair.test not in (MCNEMAR, WELCH) for pair in tested):
         notes.append(
-            "a single run is tested against several as if its recipe spread as theirs does; train "
-            "it with more seeds"
+            "the test of a single run against several assumes that its recipe has the same spread "
+            "as theirs; train it with more seeds"
         )
     if len(tested) > 1:
         notes.append(
-            f"p values and intervals are Holm's, for {len(tested)} comparisons at once: an "
-            "interval holds 0 where the two are not distinguishable"
+            f"p values and intervals are corrected by Holm's method for {len(tested)} comparisons: "
+            "an interval contains 0 where the two are not distinguishable"
         )
     return notes
 
@@ -145,7 +145,7 @@ def _test_notes(pairs: Sequence[Pair]) -> list[str]:
 def _where_told(
     groups: Sequence[Group], tell: Callable[[FinishedRun], str], what: str, so: str
 ) -> str:
-    """A note where not all runs are of one machine, or of one version."""
+    """A note if the runs differ in what `tell` returns, such as the machine or the version."""
     by_kind: dict[str, dict[str, None]] = {}  # the names in their order, each once
     for group in groups:
         for run in group.runs:
@@ -153,7 +153,7 @@ def _where_told(
     if len(by_kind) < 2:
         return ""
     told = "; ".join(f"{kind}: {list_text([*who])}" for kind, who in by_kind.items())
-    return f"the runs are of different {what} ({told}); {so}"
+    return f"the runs come from different {what} ({told}); {so}"
 
 
 def _machine(run: FinishedRun) -> str:

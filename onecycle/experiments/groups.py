@@ -1,4 +1,4 @@
-"""Groups: runs whose recipes differ in the seed alone, and what sets one group off from another."""
+"""Groups: runs whose recipes differ only in the seed, and the differences between groups."""
 
 import math
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ Figure = Literal[
 ]  # fmt: skip
 """The figures of result.json that are compared."""
 DECISIVE: tuple[Decides, ...] = ("training", "network", "statistics")
-"""What sets one group apart from another, beside the images, for which the fingerprint stands."""
+"""What distinguishes groups, besides the images, which the fingerprint represents."""
 ABSENT = "–"
-"""What stands for a field that plays no part in a group."""
+"""Shown for a field that has no effect in a group."""
 LONGEST_NAME = 32
-"""Characters that a group may be called by."""
+"""Maximum length of a group's name, in characters."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Accuracy:
         mean: over the runs, in [0, 1].
         std: standard deviation over the runs (n - 1); None for a single run.
         interval: at 95 %: Student's over the runs, Wilson's over the test images for a single one;
-            None where there are neither, and where all seeds gave the same.
-        over: what the interval is over, `seeds` or `images`; empty where there is none.
+            None where there are neither, and where all seeds gave the same accuracy.
+        over: what the interval was computed over, `seeds` or `images`; empty without an interval.
     """
 
     mean: float
@@ -54,7 +54,7 @@ class Group:
         letter: A, B, C …: the group's short name, for programs.
         name: what people call it: its recipe's name, or else what sets it off from the others.
         runs: one for each seed.
-        settings: what decides a result, seed aside, by field of the recipe.
+        settings: what decides a result, except the seed, by field of the recipe.
         differences: the fields in which the groups differ, as text.
     """
 
@@ -66,12 +66,12 @@ class Group:
 
     @property
     def n(self) -> int:
-        """Runs, and so seeds."""
+        """The number of runs, which equals the number of seeds."""
         return len(self.runs)
 
     @property
     def recipe_names(self) -> str:
-        """What the recipes of the runs are called."""
+        """The names of the runs' recipes."""
         return _recipe_names(self.runs)
 
     def values(self, name: Figure) -> list[float]:
@@ -93,16 +93,16 @@ class Group:
                 return Accuracy(mean, 0.0, None, "")
             interval = Interval(max(found.low, 0.0), min(found.high, 1.0))
             return Accuracy(mean, float(np.std(values, ddof=1)), interval, "seeds")
-        if name != "test_accuracy":  # of the others, a run does not say over how many images
+        if name != "test_accuracy":  # a run doesn't record the number of images of the others
             return Accuracy(mean, None, None, "")
         right_N = ~self.runs[0].test.wrong_N
         return Accuracy(mean, None, wilson(int(right_N.sum()), len(right_N)), "images")
 
 
 def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Group], list[str]]:
-    """The groups in the order of their first runs, and a line for each with seeds run again.
+    """The groups in the order of their first runs, and a note for each with repeated seeds.
 
-    Runs of one recipe and seed are no independent trials: of these the newest counts.
+    Runs with the same recipe and seed are not independent trials, so only the newest counts.
     """
     kinds: dict[str, list[FinishedRun]] = {}
     for run in runs:
@@ -116,8 +116,8 @@ def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Group], list[str]]:
         for letter, name, (kept, _), differences in zip(letters, names, chosen, told, strict=True)
     ]
     notes = [
-        f"{name}: of runs that repeat a seed ({list_text([str(seed) for seed in repeated])}), "
-        "the newest counts"
+        f"{name}: several runs have the same seed ({list_text([str(seed) for seed in repeated])}); "
+        "only the newest of them counts"
         for name, (_, repeated) in zip(names, chosen, strict=True)
         if repeated
     ]
@@ -127,10 +127,10 @@ def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Group], list[str]]:
 def _names(
     runs: Sequence[Sequence[FinishedRun]], letters: Sequence[str], told: Sequence[dict[str, str]]
 ) -> list[str]:
-    """What the groups are called: by their recipes, else by their differences, else by letters.
+    """Name the groups by their recipes, else by their differences, else by letters.
 
-    A recipe's name may be as long as it likes; what would make a long name of differences is left
-    to the table of recipes.
+    A recipe's name may have any length. Differences that would make a long name are left to the
+    table of recipes.
     """
     recipes = [_recipe_names(members) for members in runs]
     if len(set(recipes)) == len(recipes):
@@ -149,10 +149,11 @@ def _recipe_names(runs: Sequence[FinishedRun]) -> str:
 
 
 def settings_of(run: FinishedRun) -> dict[str, Any]:
-    """What decides a run's result, seed aside, by field.
+    """What decides a run's result, except the seed, by field.
 
-    The data's place counts as their fingerprint, a rate that was found as how it was found, a last
-    rate that equals the first as `lr_min`, and the range test's settings only where one was run.
+    The fingerprint replaces the path of the data. The way a rate was found replaces a rate that was
+    found. `lr_min` replaces a last rate that equals the first. The range test's settings count only
+    if one was run.
     """
     shown = deciding(type(run.recipe), *DECISIVE, *(("rates",) if run.found else ()))
     values = {"data": run.fingerprint} | {name: getattr(run.recipe, name) for name in shown}
@@ -165,7 +166,7 @@ def settings_of(run: FinishedRun) -> dict[str, Any]:
 
 
 def _differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
-    """Of each run the fields in which not all are equal, as text."""
+    """For each run, the fields in which not all runs are equal, as text."""
     decisive = [settings_of(run) for run in runs]
     names = dict.fromkeys(name for values in decisive for name in values)
     differing = [n for n in names if len({repr(v[n]) for v in decisive if n in v}) > 1]
@@ -180,7 +181,7 @@ def _differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
 
 
 def _data_differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
-    """Of each run the fields that chose other images, or else the fingerprint."""
+    """For each run, the fields that selected different images, or else the fingerprint."""
     recipes = [run.recipe for run in runs]
     differing = [
         name
@@ -198,14 +199,14 @@ def _data_differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
 
 
 def _place(value: Any) -> Any:
-    """A path's last part: where else the data lie is no difference."""
+    """The last part of a path: the place of the data is not a difference."""
     return (Path(value).name or value) if isinstance(value, str) else value
 
 
 def _newest_of_each_seed(
     runs: Sequence[FinishedRun],
 ) -> tuple[tuple[FinishedRun, ...], list[int]]:
-    """The newest run of each seed, by seed; and the seeds that were run again."""
+    """The newest run of each seed, by seed; and the repeated seeds."""
     by_seed: dict[int, list[FinishedRun]] = {}
     for run in runs:
         by_seed.setdefault(run.seed, []).append(run)

@@ -1,10 +1,10 @@
-"""Tables in a Markdown file that are written from runs, between two comments that mark them.
+"""Tables of runs in a Markdown file, written between two comments that mark them.
 
     <!-- onecycle compare: runs/cutout-8 runs/cutout-16 -->
     …
     <!-- end of onecycle compare -->
 
-The first comment names the runs, relative to the file, as a shell would read them.
+The first comment names the runs with paths relative to the file, quoted as in a shell.
 """
 
 import os
@@ -27,9 +27,9 @@ class Marked:
     """One marked table of a file.
 
     Attributes:
-        places: the runs that it names, as they are written there.
-        start, end: where its content begins and ends in the file's text; the comments lie outside.
-        line: of its first comment, from 1.
+        places: the runs that it names, as written there.
+        start, end: where its content begins and ends in the file's text, without the comments.
+        line: number of the line of its first comment, from 1.
     """
 
     places: tuple[str, ...]
@@ -42,7 +42,7 @@ def find_marked(text: str, name: str) -> list[Marked]:
     """The marked tables of a file's `text`, in order.
 
     Raises:
-        InputError: there is none, or one that has no end or names no runs; begins with `name`.
+        InputError: there is none, or one has no end or names no runs; begins with `name`.
     """
     found = []
     for match in START.finditer(text):
@@ -60,11 +60,11 @@ def find_marked(text: str, name: str) -> list[Marked]:
 
 
 def rewrite(path: str | Path, runs: Sequence[str | Path] = ()) -> tuple[str, str]:
-    """The text of a Markdown file as it is, and as it should be by the runs of its marked tables.
+    """The text of a Markdown file as it is, and with its marked tables brought up to date.
 
     Args:
         path: the file; nothing is written.
-        runs: what its one marked table is to name from now on, instead of what it names.
+        runs: the runs that its only marked table should name from now on.
 
     Raises:
         InputError: the file can't be read, has no marked table or more than one while `runs` are
@@ -76,11 +76,11 @@ def rewrite(path: str | Path, runs: Sequence[str | Path] = ()) -> tuple[str, str
     marked = find_marked(before, str(path))
     if runs and len(marked) > 1:
         raise InputError(
-            f"{path}: has {len(marked)} marked tables, so which one is meant can't be told; "
-            "name the runs in its comment, and none on the command line"
+            f"{path}: has {len(marked)} marked tables, so it is unclear which one is meant; "
+            "name the runs in the table's comment, not on the command line"
         )
     after = before
-    for table in reversed(marked):  # from the end, so that places stay
+    for table in reversed(marked):  # from the end, so that earlier positions stay valid
         if runs:
             head = _head([os.path.relpath(run, folder) for run in runs])
             begin = after.rindex("<!--", 0, table.start)
@@ -97,7 +97,7 @@ def _places(text: str, where: str) -> tuple[str, ...]:
     try:
         places = tuple(shlex.split(text))
     except ValueError as error:
-        raise InputError(f"{where}: can't read the names of runs ({error}); mend it") from None
+        raise InputError(f"{where}: can't read the names of runs ({error}); correct it") from None
     if not places:
         raise InputError(f"{where}: names no runs; name them, relative to the file")
     return places
@@ -105,7 +105,7 @@ def _places(text: str, where: str) -> tuple[str, ...]:
 
 def _head(places: Sequence[str]) -> str:
     names = " ".join(shlex.quote(Path(place).as_posix()) for place in places)
-    if "--" in names or "\n" in names:  # what would end a comment
+    if "--" in names or "\n" in names:  # either would end the comment
         raise InputError(f"run: '{names}' can't stand in a comment; name a folder above without --")
     return f"<!-- onecycle compare: {names} -->"
 

@@ -1,4 +1,4 @@
-"""Mistakes that persist over runs, and those of one run or one recipe alone."""
+"""Mistakes that all runs make, and those that only one run or one recipe makes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Mistake:
     """A test image that every run gets wrong.
 
     Attributes:
-        name: the image's.
+        name: name of the image.
         actual: its class.
         predicted: the class that most runs predict.
-        agreeing: how many do. Where all agree, the label may be what is wrong.
+        agreeing: the number of these runs. Where all agree, the label may be wrong.
     """
 
     name: str
@@ -32,12 +32,12 @@ class Mistakes:
     """The mistakes of the runs that were tested on the same images as the first one.
 
     Attributes:
-        images: test images.
+        images: number of test images.
         runs: paths of the runs that are counted.
-        wrong_in: how many images are wrong in 0, 1, 2, … of the runs; these add up to `images`.
-        everywhere: wrong in all runs; those on which most runs agree come first.
-        only: of each run's path, names of the images that are wrong in this run alone.
-        own: of each group's letter, names of those wrong in all its runs and in no other group's.
+        wrong_in: how many images are wrong in 0, 1, 2, … of the runs; the sum is `images`.
+        everywhere: images wrong in all runs; those on which most runs agree come first.
+        only: for each run's path, names of the images that are wrong only in this run.
+        own: for each group's letter, names of images wrong in all its runs and in no other run.
     """
 
     images: int
@@ -49,7 +49,7 @@ class Mistakes:
 
 
 def find_mistakes(groups: Sequence[Group]) -> Mistakes | None:
-    """What the runs get wrong together and alone; None where fewer than two can be compared."""
+    """The mistakes that runs share or make alone; None if fewer than two can be compared."""
     first = groups[0].runs[0]
     comparable = [group for group in groups if same_test(first, group.runs[0])]
     runs = [run for group in comparable for run in group.runs]
@@ -78,7 +78,7 @@ def find_mistakes(groups: Sequence[Group]) -> Mistakes | None:
 
 
 def _everywhere(runs: Sequence[FinishedRun], indices_M: np.ndarray) -> tuple[Mistake, ...]:
-    """The images with these indices, which all runs get wrong."""
+    """The mistakes on the images with these indices, which all runs get wrong."""
     test = runs[0].test
     predicted_RM = np.stack([run.test.predicted_N[indices_M] for run in runs])
     found = []

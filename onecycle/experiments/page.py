@@ -1,4 +1,4 @@
-"""A comparison as one self-contained HTML page: offline, light and dark, on a phone, on paper."""
+"""A comparison as one self-contained HTML page, for offline use, phones, paper, light and dark."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +12,15 @@ from onecycle.writing import pages
 from onecycle.writing.numbers import duration
 
 MOST_IMAGES, MOST_WITHOUT = 60, 24
-"""Mistakes of all runs that the page shows, and without pictures; --json names all."""
+"""Most shared mistakes that the page shows with pictures, and without; --json names all."""
 MOST_NAMES = 200
-"""Names of images that the page lists for each run."""
+"""Most names of images that the page lists for each run."""
 
 Section = dict[str, Any]
 
 
 def to_html(comparison: Comparison) -> str:
-    """The page, from the run folders alone."""
+    """The page, made from the run folders alone."""
     return pages.ENVIRONMENT.get_template("compare.html.j2").render(
         subject=tables.subject(comparison),
         recipes=tables.recipes(comparison),
@@ -38,7 +38,7 @@ def to_html(comparison: Comparison) -> str:
 
 
 def _verdict_first(table: tables.Table) -> tables.Table:
-    """The same table with its last column behind the names: what a phone shows of it."""
+    """The same table with its last column moved next to the names, so that a phone shows it."""
     order = [0, len(table.headings) - 1, *range(1, len(table.headings) - 1)]
     return tables.Table(
         [table.headings[place] for place in order],
@@ -63,7 +63,7 @@ def seeds(comparison: Comparison) -> plots.Figure:
 
 
 def _mistakes(comparison: Comparison) -> Section | None:
-    """The images that all runs get wrong, with pictures where a run has any; each run's own."""
+    """The images that all runs get wrong, with pictures if any, and each run's own mistakes."""
     found = comparison.mistakes
     if found is None:
         return None

@@ -1,9 +1,9 @@
 """Pairs of groups: the difference in test accuracy, its interval, and whether chance explains it.
 
-Two single runs are compared by McNemar's test on the same test images, which tells two networks
-apart, not two recipes. Groups over seeds are compared by Welch's test, and a single run with such a
-group by Student's. All p values of one comparison are corrected together, after Holm, and a pair's
-interval is at the level at which Holm's method tested the pair, so that both say the same.
+Two single runs are compared by McNemar's test on the same test images. It compares two networks,
+not two recipes. Groups over seeds are compared by Welch's test, and a single run with such a group
+by Student's. All p values of one comparison are corrected together by Holm's method. A pair's
+interval is at the level at which that method tested the pair, so that both agree.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,16 +29,16 @@ class Pair:
 
     Attributes:
         first, second: their letters.
-        first_name, second_name: what they are called.
-        difference: mean test accuracy of the second less that of the first, in [-1, 1].
+        first_name, second_name: their names.
+        difference: mean test accuracy of the second minus that of the first, in [-1, 1].
         interval: of the difference, at 95 %, for this pair alone; None where nothing was tested,
             and where no seed changed anything.
         interval_holm: the same at the level at which Holm's method tested the pair, 95 % or more:
-            it leaves out 0 just where the groups are distinguishable.
+            it excludes 0 exactly where the groups are distinguishable.
         test: `McNemar` (mid-p), `Welch` or `Student`; empty where nothing was tested.
         p: its two-sided p value.
         p_holm: the same, corrected for the number of pairs that were tested.
-        first_only, second_only: test images that one alone is right about, for McNemar's test.
+        first_only, second_only: test images that only one classifies correctly (McNemar's test).
         reason: why nothing was tested.
     """
 
@@ -58,12 +58,12 @@ class Pair:
 
     @property
     def distinguishable(self) -> bool | None:
-        """Whether chance is ruled out at 5 %, all pairs considered; None where none was tested."""
+        """Whether chance is ruled out at 5 %, corrected for all pairs; None if not tested."""
         return None if self.p_holm is None else self.p_holm < LEVEL
 
     @property
     def verdict(self) -> str:
-        """What is to be made of it, in words."""
+        """The conclusion in words."""
         if self.distinguishable is None:
             return f"not tested: {self.reason}"
         if not self.distinguishable:
@@ -73,7 +73,7 @@ class Pair:
 
 
 def compare_pairs(groups: Sequence[Group]) -> list[Pair]:
-    """All pairs of groups in their order, p values and intervals corrected for their number."""
+    """All pairs of groups in order, with p values and intervals corrected for their number."""
     tested = [_tested(first, second) for first, second in combinations(groups, 2)]
     p_values = [pair.p for pair, _ in tested if pair.p is not None]
     corrections = zip(statistics.holm(p_values), statistics.holm_levels(p_values), strict=True)
@@ -84,8 +84,8 @@ def compare_pairs(groups: Sequence[Group]) -> list[Pair]:
 
 
 def same_test(first: FinishedRun, second: FinishedRun) -> bool:
-    """Whether two runs were tested on the same images: of the same data, or by name and label."""
-    same_data = first.fingerprint == second.fingerprint  # of another place, they have other names
+    """Whether two runs were tested on the same images: same data, or same names and labels."""
+    same_data = first.fingerprint == second.fingerprint  # moved images have different names
     return first.test.same_labels(second.test) and (same_data or first.test.same_names(second.test))
 
 
@@ -94,7 +94,7 @@ IntervalAt = Callable[[float], Interval] | None
 
 
 def _tested(first: Group, second: Group) -> tuple[Pair, IntervalAt]:
-    """The two groups with the p value of their own test, not corrected yet."""
+    """The pair with the uncorrected p value of its test."""
     values = first.values("test_accuracy"), second.values("test_accuracy")
     names = (first.letter, second.letter, first.name, second.name)
     pair = Pair(*names, statistics.difference_of_means(*values))
@@ -111,7 +111,7 @@ def _tested(first: Group, second: Group) -> tuple[Pair, IntervalAt]:
     if outcome is None:
         return replace(pair, reason=NO_SPREAD), None
     interval_at = outcome.interval_at
-    if interval_at and first.n == 1:  # the difference was that of the first less the second
+    if interval_at and first.n == 1:  # the difference was first minus second
         interval_at = partial(_mirrored, interval_at)
     return replace(pair, test=test, p=outcome.p), interval_at
 
@@ -131,7 +131,7 @@ def _paired(pair: Pair, first: FinishedRun, second: FinishedRun) -> tuple[Pair, 
 
 
 def _corrected(pair: Pair, interval_at: IntervalAt, p_holm: float, level: float) -> Pair:
-    """The pair among all others that were tested."""
+    """The pair with its p value and interval corrected for all tested pairs."""
     pair = replace(pair, p_holm=p_holm)
     if interval_at is None:
         return pair
@@ -140,10 +140,10 @@ def _corrected(pair: Pair, interval_at: IntervalAt, p_holm: float, level: float)
 
 
 def _agreeing(interval: Interval, pair: Pair) -> Interval:
-    """The interval with 0 in it just where the test does not rule 0 out.
+    """The interval, adjusted to contain 0 exactly where the test does not rule 0 out.
 
     Student's interval and test always agree. McNemar's test and the interval of paired shares are
-    made in different ways, and may disagree about 0 where it is close: there the test decides.
+    computed in different ways, and may disagree in close cases: there the test decides.
     """
     low, high = interval
     if not pair.distinguishable:

@@ -1,4 +1,4 @@
-"""Runs as a comparison needs them: found, read whole and checked, without PyTorch."""
+"""Finding, reading and checking the runs of a comparison, without PyTorch."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from onecycle.run_dir.records import Environment, EpochRow, RangeTest, Result
 from onecycle.writing.numbers import counted
 
 DEEPEST = 3
-"""Folders below a given one in which runs are looked for."""
+"""How many levels of folders below a given one are searched for runs."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TestImages:
         classes: names of the classes.
     """
 
-    __test__ = False  # not a test, whatever pytest makes of the name
+    __test__ = False  # pytest would take it for a test by its name
 
     names_N: np.ndarray
     labels_N: np.ndarray
@@ -44,11 +44,11 @@ class TestImages:
         return self.predicted_N != self.labels_N
 
     def same_labels(self, other: "TestImages") -> bool:
-        """Whether the other's have the same classes and labels, in the same order."""
+        """Whether `other` has the same classes and labels, in the same order."""
         return self.classes == other.classes and np.array_equal(self.labels_N, other.labels_N)
 
     def same_names(self, other: "TestImages") -> bool:
-        """Whether the other's have the same names, in the same order."""
+        """Whether `other` has the same names, in the same order."""
         return np.array_equal(self.names_N, other.names_N)
 
 
@@ -61,7 +61,7 @@ class FinishedRun:
         recipe: what recipe.toml holds.
         result: what result.json holds.
         environment: what environment.json holds.
-        found: `lr_min`, `lr_max` to `auto` or `proven`, for those that a range test found.
+        found: `auto` or `proven`, by `lr_min` and `lr_max`, for the rates that a range test found.
         epochs: the rows of metrics.jsonl.
         test: the predictions for the test images.
     """
@@ -81,12 +81,12 @@ class FinishedRun:
 
     @property
     def rows(self) -> list[Mapping[str, float]]:
-        """The rows of metrics.jsonl, as a plot takes them."""
+        """The rows of metrics.jsonl, in the form that a plot takes."""
         return [to_json(row) for row in self.epochs]
 
     @property
     def seed(self) -> int:
-        """Seed of everything that was drawn."""
+        """The seed of all random draws."""
         return self.recipe.seed
 
     @property
@@ -96,7 +96,7 @@ class FinishedRun:
 
     @property
     def finished(self) -> datetime:
-        """When it ended; the beginning of time where that isn't known."""
+        """When it ended; the start of 1970 where that isn't known."""
         try:
             return datetime.fromisoformat(self.result.finished).astimezone()
         except ValueError:
@@ -105,7 +105,7 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run that can't be compared: its folder as it was given, and why, in one sentence."""
+    """A run that can't be compared: its folder as given, and the reason in one sentence."""
 
     path: Path
     reason: str
@@ -118,8 +118,8 @@ def read_runs(places: Sequence[str | Path]) -> tuple[list[FinishedRun], list[Lef
     """All runs in the places that are given, and those that can't be compared.
 
     Args:
-        places: run folders, or folders with runs in them, up to three levels down. What lies in one
-            place comes in the order in which it ended.
+        places: run folders, or folders with runs in them, up to three levels down. The runs of one
+            place are sorted by the time at which they ended.
 
     Raises:
         InputError: a place is missing, or has no runs.
@@ -168,14 +168,14 @@ def _walk(folder: Path, levels: int) -> Iterator[Path]:
 
 
 def read_run(path: Path) -> FinishedRun | LeftOut:
-    """The run in `path`, if it has finished and its files are whole."""
+    """The run in `path`, if it has finished and its files are intact."""
     folder = RunDir(path)
     try:
         recipe, result = folder.read_recipe(), folder.result()
         epochs = folder.epochs()
         if result is None:
             done = f"{len(epochs)} of {counted(recipe.epochs, 'epoch')}"
-            return LeftOut(path, f"it has not finished ({done}); onecycle resume goes on with it")
+            return LeftOut(path, f"it has not finished ({done}); onecycle resume continues it")
         environment = folder.environment()
         found = _found(folder.range_test())
         test = _test_images(folder, result.test_accuracy)
@@ -191,7 +191,7 @@ def _found(range_test: RangeTest | None) -> dict[str, str]:
 
 
 def _test_images(folder: RunDir, accuracy: float) -> TestImages:
-    """The predictions, held to the accuracy that result.json states."""
+    """The predictions, checked against the accuracy in result.json."""
     path = folder.path / "predictions.npz"
     arrays = folder.predictions("names", "classes")
     if arrays is None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Headings, and rows of text; of each column whether it holds numbers."""
+    """Headings, rows of text, and for each column whether it holds numbers."""
 
     headings: list[str]
     rows: list[list[str]]
@@ -76,7 +76,7 @@ OPTIONAL: dict[Figure, str] = {
 
 
 def recipes(comparison: "Comparison") -> Table:
-    """A row for each group: its name, and what sets its recipe off from the others'."""
+    """A row for each group: its name, and the settings in which the recipes differ."""
     recipe_names = {group.recipe_names for group in comparison.groups}
     named = 1 < len(recipe_names) < len(comparison.groups)  # else they are the groups' own names
     fields = list(comparison.groups[0].differences)
@@ -89,7 +89,7 @@ def recipes(comparison: "Comparison") -> Table:
 
 
 def differences(comparison: "Comparison", pairs: Sequence[Pair]) -> Table:
-    """A row for each of these pairs: the difference, its interval, and what is to be made of it."""
+    """A row for each of these pairs: the difference, its interval, and the conclusion."""
     corrected = sum(pair.p is not None for pair in comparison.pairs) > 1
     interval, p = ("interval (Holm)", "p (Holm)") if corrected else ("95 % interval", "p")
     headings = ["difference", "points", interval, "test", p, "verdict"]
@@ -122,7 +122,7 @@ def subject(comparison: "Comparison") -> str:
 
 
 def legend(comparison: "Comparison") -> str:
-    """How the figures are to be read."""
+    """How to read the figures."""
     several = any(group.n > 1 for group in comparison.groups)
     single = any(group.n == 1 for group in comparison.groups)
     spread = "; ± is the standard deviation over seeds" if several else ""
@@ -133,12 +133,12 @@ def legend(comparison: "Comparison") -> str:
     return (
         f"Train: last epoch, augmented images. Test: after the last epoch{spread}. "
         f"Interval: {', '.join(over)}. Best: of all epochs, picked on the test split, so too high: "
-        "for curiosity only. Time: all of a run."
+        "for curiosity only. Time: the whole run."
     )
 
 
 def mistakes_told(comparison: "Comparison") -> str:
-    """How many images all runs get wrong, and how many one alone; empty where there is nothing."""
+    """How many images all runs get wrong, and how many only one does; empty if there are none."""
     found = comparison.mistakes
     if found is None:
         return ""
@@ -170,7 +170,7 @@ def _uneven(comparison: "Comparison") -> bool:
 
 
 def to_markdown(comparison: "Comparison") -> str:
-    """Tables in Markdown: the same text for the same runs, wherever they lie."""
+    """Tables in Markdown: the same text for the same runs, wherever they are stored."""
     told, measured = recipes(comparison), figures(comparison)
     table = Table(
         told.headings + measured.headings[1:],
@@ -199,7 +199,7 @@ def _markdown(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that neither ends a cell nor begins a tag, a comment or emphasis; odd marks as codes."""
+    """Text escaped so that it can't end a cell or begin a tag, a comment or emphasis."""
     text = re.sub(r"([\\|*`\[<]|(?<!\w)_|_(?!\w))", r"\\\1", text)
     return printable(" ".join(text.split()))
 
@@ -208,7 +208,7 @@ def _escaped(text: str) -> str:
 
 
 def to_csv(comparison: "Comparison") -> str:
-    """A line for each group; accuracies are fractions, times seconds."""
+    """A row for each group; accuracies are fractions, times are in seconds."""
     rows = [_flat(group) | {"notes": "; ".join(comparison.notes)} for group in comparison.groups]
     file = io.StringIO()
     names = dict.fromkeys(name for row in rows for name in row)  # not every run has all figures
@@ -219,7 +219,7 @@ def to_csv(comparison: "Comparison") -> str:
 
 
 def _csv_cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: such a text gets an apostrophe before it."""
+    """A cell that no spreadsheet reads as a formula: an apostrophe precedes text that looks so."""
     if not isinstance(value, str):
         return value
     text = printable(value)
@@ -276,7 +276,7 @@ OF_A_RUN = (
     "seed", "data_fingerprint", "lr_min", "lr_max", *ACCURACIES, "best_epoch", "total_seconds",
     "images_per_second", "finished",
 )  # fmt: skip
-"""What --json tells of a run, as it stands in result.json."""
+"""The keys of result.json that --json has for each run."""
 
 
 def _accuracy_names(group: Group) -> list[Figure]:

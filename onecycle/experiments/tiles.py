@@ -1,4 +1,4 @@
-"""Pictures of test images that runs keep in examples.npz, ready for a page."""
+"""Pictures of the test images in the runs' examples.npz, ready for a page."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from onecycle.run_dir import RunDir
 
 
 def thumbnails(runs: Sequence[FinishedRun], names: Sequence[str]) -> dict[str, str]:
-    """PNG as base64 of those of the named test images that any of the runs keeps."""
+    """PNGs in base64 of the named test images, for those that any run keeps."""
     wanted, found = set(names), {}
     for run in runs:
         if not wanted - found.keys():
@@ -25,10 +25,10 @@ def thumbnails(runs: Sequence[FinishedRun], names: Sequence[str]) -> dict[str, s
 
 
 def _kept(run: FinishedRun) -> dict[str, np.ndarray]:
-    """The images that a run keeps, uint8 H W C, by name; none where it has no such file."""
+    """The images that a run keeps, uint8 H W C, by name; empty if it has no examples.npz."""
     try:
         found = RunDir(run.path).example_images(len(run.test.names_N))
-    except InputError:  # damaged: a page does well without pictures
+    except InputError:  # damaged: the page does without pictures
         found = None
     if found is None:
         return {}
