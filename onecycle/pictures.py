@@ -27,7 +27,7 @@ def write(run: RunDir) -> None:
 def write_missing(run: RunDir) -> list[str]:
     """Draw the plots that a finished run lacks, and return their names.
 
-    Their drawing was interrupted, or they were removed. Of an unfinished run nothing is drawn.
+    Their drawing was interrupted, or they were removed. Nothing is drawn for an unfinished run.
 
     Raises:
         InputError, TrainingError: as in `write`.

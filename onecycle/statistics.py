@@ -60,7 +60,7 @@ def difference_of_means(first: Sequence[float], second: Sequence[float]) -> floa
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """Student's t interval of the mean of two or more values, as of accuracies over seeds.
 
-    None where all values are equal: they do not show how far chance would spread them.
+    None where all values are equal: they show nothing about random spread.
     """
     variance = _variance(values)
     if not variance:
@@ -106,7 +106,7 @@ def paired_interval(
 def welch(first: Sequence[float], second: Sequence[float]) -> Outcome | None:
     """Welch's t test (1947) of the second mean against the first, which may differ in spread.
 
-    None where neither has any spread but the means differ: then nothing says what chance does.
+    None where neither has any spread but the means differ: then chance can't be estimated.
     """
     spreads = [_variance(values) / len(values) for values in (first, second)]
     difference = difference_of_means(first, second)

@@ -1,10 +1,10 @@
 """The run folder: atomic writes, logs, checkpoints, environment.
 
-Every file is written beside its place, flushed to disk and renamed, so that it is there whole or
-not at all. Logs of rows are appended to; a row that a kill cut short is dropped when read. No file
-holds the folder's own path, so that a run can be moved or copied.
+Every file is written under a temporary name, flushed to disk and renamed, so it is either complete
+or missing. Logs are appended to; a last row that a kill cut short is dropped when read. No file
+holds the folder's own path, so a run can be moved or copied.
 
-What is in the folder is its own: `folder` follows no link in it, when reading and when writing.
+`folder` follows no link inside the run folder, neither when reading nor when writing.
 """
 
 import errno
@@ -44,13 +44,13 @@ __all__ = [
 
 
 COMPRESSED_BYTES = 2**26
-"""Arrays that together are larger are saved as they are."""
+"""Arrays with a larger total size are saved uncompressed."""
 
 
 class RunDir(Reader):
-    """One run's folder; make one with `create` or `open`.
+    """One run's folder; use `create` or `open` to get one.
 
-    What can't be written raises a TrainingError that names the file and the remedy.
+    A failed write raises a TrainingError that names the file and the remedy.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,7 +84,7 @@ class RunDir(Reader):
 
     @staticmethod
     def check_place(runs: str | Path, recipe: Recipe) -> None:
-        """Refuse a place where `create` would fail, before longer work; nothing is made.
+        """Refuse a place where `create` would fail, before longer work starts; nothing is created.
 
         Raises:
             InputError: `runs` is a file or under one, may not be written, or can't be a path.

@@ -1,7 +1,7 @@
-"""Arrays of a run in npz files, which may be a stranger's: only what is asked for is unpacked.
+"""Arrays of a run in npz files, which may come from a stranger: only requested arrays are unpacked.
 
-The header of each array is held to the type and shape that are wanted before memory is taken for
-it, so that a small file can't become a large one. Nothing in it is executed.
+The header of each array is checked for type and shape before memory is allocated for it, so a small
+file can't expand into a large one. Nothing in it is executed.
 
 Shapes: N images of the test split, V of the validation split, K classes, E images kept as examples,
 M of these with maps, S stages, H height, W width, C channels.

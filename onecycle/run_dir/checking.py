@@ -1,7 +1,7 @@
-"""Between JSON and declared records: what a file holds is held to the types of its fields.
+"""Conversion between JSON and declared records, with checks of all field types.
 
-A library such as pydantic would do it too, at the price of a compiled package that imports for half
-a second; what is asked for here is a page.
+A library such as pydantic would do it too, but it is a compiled package that takes half a second to
+import; the code needed here is about a page.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Checkpoints: folders that are there whole or not at all, each sealed with checksums."""
+"""Checkpoints: folders that are either complete or missing, each sealed with checksums."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # torch is imported by what saves and loads: runs are read wi
     from torch import Tensor
 
 CHECKPOINTS_KEPT = 2
-"""Newest checkpoints that stay; older ones are removed."""
+"""Number of newest checkpoints that are kept; older ones are removed."""
 
 NAME = re.compile(r"step-(\d{7}|[1-9]\d{7,17})")
 """Name of a checkpoint's folder; the number is that of the steps done."""
@@ -60,7 +60,7 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Save into `folder` as `step-<step>`, with at most the one before it kept beside.
+    """Save into `folder` as `step-<step>`, and keep at most the one before it.
 
     Raises:
         TrainingError: it can't be written; the checkpoints before it are untouched.
@@ -111,7 +111,7 @@ def undamaged(folder: Path, progress: Progress, most: int | None = None) -> Iter
 
 
 def write(folder: Folder, name: str, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint's folder beside its place and rename it.
+    """Write a checkpoint's folder under a temporary name and rename it.
 
     Raises:
         TrainingError: it can't be written; what had that name before is untouched.
@@ -325,7 +325,7 @@ def _remove(folder: Folder, name: str) -> None:
 
 
 def _remove_remains(folder: Folder) -> None:
-    """Remove what a killed process left half-written; give back what it had set aside."""
+    """Remove what a killed process left half-written, and restore what it had set aside."""
     for entry in folder.entries():
         remains = REMAINS.fullmatch(entry)
         if not remains or folder.kind(entry) != stat.S_IFDIR:

@@ -1,4 +1,4 @@
-"""Whole files: written beside their place, flushed to disk, renamed."""
+"""Whole files: written under a temporary name, flushed to disk, renamed."""
 
 import json
 import math
@@ -22,7 +22,7 @@ JSON_PARTS = 2_000_000
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a kill or a power cut.
+    """Write a file so that it is either complete or missing, even after a kill or a power cut.
 
     Raises:
         TrainingError: it can't be written; what was there before is untouched.
@@ -33,7 +33,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def beside(root: Path, name: str) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `root / name` when the block ends well, else vanishes.
+    """A file that replaces `root / name` if the block succeeds, and is removed otherwise.
 
     Args:
         root: the user's own folder; links lead to it as they may.

@@ -1,8 +1,8 @@
-"""A folder whose entries are taken as what they are: no link in it is followed, no pipe waited for.
+"""Safe access to a folder: no link in it is followed, and no read waits for a pipe.
 
 A run folder may come from a stranger, in a container or from an archive. Its entries are reached by
-a descriptor of their folder, so that nothing that is swapped meanwhile leads out of it. On a
-platform without such calls they are looked at first.
+a descriptor of their folder, so an entry that is swapped meanwhile can't lead out of it. On a
+platform without such calls, entries are checked first.
 """
 
 import errno
@@ -133,9 +133,9 @@ class Folder:
 
     @contextmanager
     def beside(self, name: str) -> Iterator[IO[bytes]]:
-        """A file that takes the place of `name` when the block ends well, and vanishes otherwise.
+        """A file that replaces `name` if the block succeeds, and is removed otherwise.
 
-        What had that name, be it a link, is replaced and not written to.
+        An existing entry of that name, even a link, is replaced and not written to.
         """
         temporary = temporary_name(name)
         try:

@@ -1,7 +1,7 @@
 """Logs of rows: one JSON object a line, appended as the training goes.
 
-A checkpoint holds a seal of each log: how long it was then, and its checksum. So going on from the
-checkpoint can tell whether the log still is what was written, and cut it back to the very byte.
+A checkpoint holds a seal of each log: its length at that time, and its checksum. When a run resumes
+from the checkpoint, the seal shows whether the log is unchanged, and where exactly to cut it.
 """
 
 import hashlib

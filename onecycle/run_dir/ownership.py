@@ -83,7 +83,7 @@ def _owner(folder: Path) -> str:
 
 
 def _hold(run: Folder) -> None:
-    """Refuse a run whose folders or logs lie elsewhere before hours of work, not after them."""
+    """Refuse a run whose folders or logs are elsewhere, before hours of work start."""
     for name in FOLDERS:
         run.hold(name, stat.S_IFDIR)
         if run.kind(name) is None:  # an empty folder is easily lost on the way

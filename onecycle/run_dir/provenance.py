@@ -25,7 +25,7 @@ GIT_SECONDS = 10.0
 
 
 def environment(command: Sequence[str], device: str, precision: str, threads: int) -> Environment:
-    """What a result depends on beside the recipe: versions, machine, commit, command line.
+    """What a result depends on besides the recipe: versions, machine, commit, command line.
 
     The machine's and the user's names are left out, except where a path holds them.
 

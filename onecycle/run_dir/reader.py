@@ -1,7 +1,7 @@
-"""Reading a run: each file held to what `records` and `arrays` declare, here and nowhere else.
+"""Reading a run: only this module reads the files and checks them against `records` and `arrays`.
 
-A run may be a stranger's: no link in its folder is followed, and nothing that is read takes more
-memory than a run's own files do.
+A run may come from a stranger: no link in its folder is followed, and reading takes no more memory
+than the files of a real run do.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Reader:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has ended well: result.json is written last."""
+        """Whether the run has finished: result.json is written last."""
         return (self.path / "result.json").is_file()
 
     def read(self, name: str, most: int) -> bytes | None:
@@ -150,7 +150,7 @@ class Reader:
         """The arrays of predictions.npz, or None where there is none yet; see `arrays.PREDICTIONS`.
 
         Args:
-            needed: arrays that it must have beside `logits` and `labels`.
+            needed: arrays that it must have besides `logits` and `labels`.
 
         Raises:
             InputError: it is damaged.

@@ -1,4 +1,4 @@
-"""What the JSON files of a run hold: each record declared once, for who writes and who reads it.
+"""What the JSON files of a run hold: each record is declared once, for writing and for reading.
 
 A field without a default is in every file of its kind. One whose default is None is not: not every
 version wrote it, or not every run has it; it is left out of the file then, unless it is `NULLABLE`.
