@@ -244,8 +244,8 @@ def test_uneven_classes_are_named_once_with_the_remedy(few, weights, said, tmp_p
     assert len(notes.uneven) == said
     if said:
         assert notes.uneven == [
-            "uneven classes: 'many' has 40 training images and 'few' 20; to have each class count "
-            "the same in the loss: --class-weights balanced"
+            "uneven classes: 'many' has 40 training images and 'few' 20; to give every class the "
+            "same weight in the loss: --class-weights balanced"
         ]
         assert (run.path / "train.log").read_text().count("--class-weights balanced") == 1
 

@@ -174,7 +174,7 @@ def test_own_images_that_have_changed_are_refused_and_named_images_noted(
 ) -> None:
     trained = training.train(override(SMALL, data=str(flat)), runs=tmp_path / "runs", report=False)
     paint(flat / "ant" / "new.png", 5, (16, 16))
-    with pytest.raises(InputError, match="holds other images than those that the run was trained"):
+    with pytest.raises(InputError, match="does not hold the images that the run was trained"):
         training.evaluate_run(trained.path)
     told = Recorder()
     found = training.evaluate_run(trained.path, data=str(flat), progress=told)
@@ -227,7 +227,7 @@ def test_colours_do_not_go_through_a_network_for_grey_images(tmp_path: Path) -> 
         override(SMALL, data=str(tmp_path / "own")), runs=tmp_path / "runs", report=False
     )
     labelled(tmp_path / "new")
-    with pytest.raises(InputError, match="has images in colour, and the run's network takes grey"):
+    with pytest.raises(InputError, match="has images in colour, but the run's network takes grey"):
         training.evaluate_run(trained.path, data=str(tmp_path / "new"))
 
 
@@ -271,8 +271,8 @@ def test_predictions_as_a_table_and_as_arrays(run: training.Run, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("said.txt", "predictions: .*said.txt' has another ending; name a .csv or a .npz file"),
-        ("said", "has another ending"),
+        ("said.txt", "predictions: .*said.txt' has an unknown ending; name a .csv or .npz file"),
+        ("said", "has an unknown ending"),
         ("no/said.csv", "there is no folder"),
     ],
 )

@@ -82,7 +82,7 @@ def test_without_a_validation_split_a_tenth_of_train_judges(tmp_path):
 
 def test_too_few_images_are_refused(tmp_path):
     recipe = override(PROVEN, val_fraction=0.0, train_limit=40, batch_size=32)
-    with pytest.raises(InputError, match="too few to set some apart"):
+    with pytest.raises(InputError, match="too few to hold some out"):
         training.train(recipe, runs=tmp_path, report=False)
 
 
@@ -99,7 +99,7 @@ def test_find_lr_says_that_it_does_not_prove(tmp_path):
     finding = training.find_lr(PROVEN, progress=notes)
     assert finding.lr_max > 0
     assert notes.notes == [
-        "lr_max: 'proven' takes trainings, which train does; here is the range test"
+        "lr_max: 'proven' needs trainings, which only train runs; here is the range test"
     ]
 
 

@@ -203,9 +203,9 @@ def test_what_would_change_the_result_is_refused_or_allowed_and_recorded(differe
     names = [entry["what"] for entry in result["allowed_differences"]]
     assert all(f"{name} was" in told for name in names)
     assert {entry["step"] for entry in result["allowed_differences"]} == {6}
-    assert len([line for line in notes.lines if line.startswith("not as the run began: ")]) == len(
-        names
-    )
+    assert len(
+        [line for line in notes.lines if line.startswith("different since the run began: ")]
+    ) == len(names)
     resumed = json.loads((run / "environment.json").read_text())["resumed"]
     assert [entry["step"] for entry in resumed] == [6]
     assert json.loads((run / "result.json").read_text()) == result

@@ -225,7 +225,7 @@ def test_a_run_says_and_records_what_it_chose(photos, tmp_path):
     (line,) = [note for note in told.notes if "training images: batch" in note]
     assert line == (
         "36 training images: batch 8, 4 epochs (20 steps); 2 epochs would make only 10 steps, so "
-        "there are more; to choose: --epochs"
+        "more are used; to choose: --epochs"
     )
     assert line in (run.path / "train.log").read_text(encoding="utf-8")
     text = (run.path / "recipe.toml").read_text(encoding="utf-8")
@@ -279,7 +279,7 @@ def test_enough_steps_get_no_warning(photos):
     recipe = override(EIGHT, data=str(photos), **QUICK | {"min_steps": "auto"})
     assert notes_of(recipe) == [
         "36 training images: batch 8, 100 epochs (500 steps); 8 epochs would make only 40 steps, "
-        "so there are more; to choose: --epochs"
+        "so more are used; to choose: --epochs"
     ]
     assert notes_of(override(recipe, batch_size=8, epochs=100)) == []
 

@@ -54,7 +54,7 @@ def test_another_folder_of_the_same_name_is_not_taken(stopped: Path) -> None:
     assert resumed.result["data_fingerprint"] == recorded(stopped)["data_fingerprint"]
     there = stopped.parents[1] / "photos"
     there.rename(there.with_name("gone"))
-    with pytest.raises(InputError, match="'photos' holds other images than those"):
+    with pytest.raises(InputError, match="'photos' does not hold the images"):
         training.evaluate_run(stopped)
 
 

@@ -67,7 +67,7 @@ class Plan:
         lr_max, lr_min = recipe.lr_max, recipe.lr_min
         if isinstance(lr_max, str) or isinstance(lr_min, str):
             name = to_search(recipe)[0]
-            raise InputError(f"{name}: '{getattr(recipe, name)}' is no number yet; give one")
+            raise InputError(f"{name}: '{getattr(recipe, name)}' is not a number yet; give one")
         final = lr_min if isinstance(recipe.lr_final, str) else recipe.lr_final
         return cls(
             recipe=override(recipe, lr_final=final),

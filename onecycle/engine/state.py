@@ -208,6 +208,6 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     if not fits:
         raise InputError(
             "the checkpoint's tensors are not those of the network that recipe.toml describes; "
-            "give the recipe back, or train again"
+            "restore the recipe, or train again"
         )
     model.load_state_dict(given)

@@ -138,7 +138,7 @@ def resume(
     result = folder.result()
     if result:
         progress.note(
-            f"{folder.path} has finished already; nothing is left to train{_missing(folder)}"
+            f"{folder.path} is already finished; there is nothing left to train{_missing(folder)}"
         )
         return Run(folder.path, result)
     with folder.lock():
@@ -162,7 +162,9 @@ def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = IN_NOTEBOO
     """
     training, _ = prepare(recipe, threads=threads, progress=progress)
     if recipe.lr_max == "proven":
-        progress.note("lr_max: 'proven' takes trainings, which train does; here is the range test")
+        progress.note(
+            "lr_max: 'proven' needs trainings, which only train runs; here is the range test"
+        )
     note_sizes(recipe, training, progress)
     note_few_images(training, progress)
     with noted_signals() as stop, runtime.reused_memory():

@@ -1,4 +1,4 @@
-"""What a person should know before a training on little, and after one that only memorized."""
+"""Warnings before a training with little data, and after one that only memorized it."""
 
 from onecycle.config import Recipe
 from onecycle.config.sizes import batch_size_for, least_epochs, steps_per_epoch
@@ -8,17 +8,17 @@ from onecycle.run_dir.records import Result
 from onecycle.writing.numbers import counted, percent
 
 FEW_STEPS = 75
-"""A training of fewer steps has hardly begun."""
+"""A training with fewer steps than this learns too little."""
 
 FEW_IMAGES = 10
-"""Training images of a class below which little can be learned about it."""
+"""A class with fewer training images than this can hardly be learned."""
 
 DRIFT = 0.2
-"""Train accuracy less test accuracy at which a network has memorized more than it has learned."""
+"""Train accuracy minus test accuracy from which a network counts as having memorized."""
 
 
 def note_sizes(asked: Recipe, training: Training, progress: Progress) -> None:
-    """Say which sizes were chosen for the number of images, where `asked` left that open."""
+    """Report the sizes chosen for the number of images, if `asked` left them open."""
     recipe = training.recipe
     if asked.batch_size != "auto" and asked.epochs == recipe.epochs:
         return
@@ -31,13 +31,13 @@ def note_sizes(asked: Recipe, training: Training, progress: Progress) -> None:
         before = asked.epochs * training.batches.steps_per_epoch
         line += (
             f"; {counted(asked.epochs, 'epoch')} would make only {counted(before, 'step')}, "
-            "so there are more; to choose: --epochs"
+            "so more are used; to choose: --epochs"
         )
     progress.note(line)
 
 
 def note_few_steps(training: Training, progress: Progress) -> None:
-    """Warn of a training that is over before it has learned much, with the flags that make more."""
+    """Warn of a training with too few steps to learn much, and name the flags that help."""
     if training.total_steps < FEW_STEPS or training.batches.batch_size > len(
         training.batches.train
     ):
@@ -58,7 +58,7 @@ def note_few_images(training: Training, progress: Progress) -> None:
 
 
 def _few_steps(training: Training) -> str:
-    """How few steps there are, why, and which flags make more."""
+    """How few steps there are, why, and which flags give more."""
     recipe, images = training.recipe, len(training.batches.train)
     batch_size, wanted = training.batches.batch_size, batch_size_for(images)
     epochs = least_epochs("auto", steps_per_epoch(images, min(batch_size, wanted)))
@@ -73,10 +73,10 @@ def _few_steps(training: Training) -> str:
 
 
 def note_drift(result: Result, progress: Progress) -> None:
-    """Warn of a network that knows its training images and not new ones.
+    """Warn of a network that has memorized its training images.
 
-    The train accuracy is that of the last epoch's batches, augmented and while it was learning, so
-    it is rather too low.
+    The train accuracy is measured on augmented batches while the network learns in the last epoch,
+    so it tends to be too low.
     """
     train, test = result.train_accuracy, result.test_accuracy
     if train - test >= DRIFT - 1e-9:

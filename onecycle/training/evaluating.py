@@ -124,8 +124,8 @@ def _own_splits(run: RunDir, recipe: Recipe, progress: Progress) -> Splits:
     was = run.environment().data_fingerprint
     if was and was != splits.fingerprint:
         raise InputError(
-            f"data: {quoted(source)} holds other images than those that the run was trained and "
-            f"tested on (fingerprint {splits.fingerprint}, then {was}); give them back, or name "
+            f"data: {quoted(source)} does not hold the images that the run was trained and "
+            f"tested on (fingerprint {splits.fingerprint}, then {was}); restore them, or name "
             "images with --data"
         )
     return splits
@@ -170,8 +170,8 @@ def _other(
         return own
     if run.environment().data_path == os.path.abspath(data):
         progress.note(
-            f"data: {quoted(data)} has changed since the run was trained on it; images that it was "
-            "trained on make its figures better than they are"
+            f"data: {quoted(data)} has changed since the run was trained on it; training "
+            "images among them make the figures too good"
         )
     fitting = _fitting(labelled.images, about, data)
     images, ignored = by_name(fitting, tuple(about.classes))
@@ -212,15 +212,15 @@ def _fitting(images: ImageSet, about: Network, data: str) -> ImageSet:
     height, width, channels = images.image_shape
     if about.size and about.size != (height, width):
         raise InputError(
-            f"data: the images of {quoted(data)} have {width}x{height} pixels, and those of the "
-            f"run {about.size[1]}x{about.size[0]}; give images of that size"
+            f"data: the images of {quoted(data)} have {width}x{height} pixels, but those of the "
+            f"run have {about.size[1]}x{about.size[0]}; give images of that size"
         )
     if (channels, about.channels) == (1, 3):  # as grey images among coloured ones are read
         return replace(images, images_NHWC=np.repeat(images.images_NHWC, 3, axis=3))
     if channels != about.channels:
         raise InputError(
-            f"data: {quoted(data)} has images in colour, and the run's network takes grey ones; "
-            "turn them grey first"
+            f"data: {quoted(data)} has images in colour, but the run's network takes grey ones; "
+            "convert them first"
         )
     return images
 
@@ -263,6 +263,6 @@ def _present(device: str, progress: Progress) -> str:
     try:
         runtime.resolve_device(device)
     except InputError:
-        progress.note(f"device: the run's '{device}' is not here; using auto")
+        progress.note(f"device: the run's '{device}' is not available; using auto")
         return "auto"
     return device

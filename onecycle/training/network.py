@@ -57,7 +57,7 @@ def load_network(
     except InputError:
         raise InputError(
             f"{run.path}: the checkpoint of step {checkpoint.step} is not of the network that "
-            "recipe.toml and network.json describe; give them back"
+            "recipe.toml and network.json describe; restore them"
         ) from None
     return TrainedNetwork(model, about, checkpoint.step)
 

@@ -25,7 +25,7 @@ def check_place(file: str | Path | None) -> Path | None:
         return None
     path = Path(file)
     if path.suffix.lower() not in (".csv", ".npz"):
-        raise InputError(f"predictions: '{path}' has another ending; name a .csv or a .npz file")
+        raise InputError(f"predictions: '{path}' has an unknown ending; name a .csv or .npz file")
     if path.is_dir():
         raise InputError(f"predictions: '{path}' is a folder; name a file")
     if not path.parent.is_dir():

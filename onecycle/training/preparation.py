@@ -140,8 +140,8 @@ def note_uneven_classes(training: Training, progress: Progress) -> None:
         most = counted(int(counts_K[large]), "training image")
         progress.note(
             f"uneven classes: '{train.classes[large]}' has {most} "
-            f"and '{train.classes[small]}' {counts_K[small]:,}; to have each class count the same "
-            "in the loss: --class-weights balanced"
+            f"and '{train.classes[small]}' {counts_K[small]:,}; to give every class the same "
+            "weight in the loss: --class-weights balanced"
         )
 
 
@@ -151,7 +151,7 @@ def _statistics(recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tupl
     mean = measured_mean if recipe.mean == "auto" else recipe.mean
     std = measured_std if recipe.std == "auto" else recipe.std
     if min(std) <= 0:
-        raise InputError(f"{recipe.data}: a channel is the same in all images; give std yourself")
+        raise InputError(f"{recipe.data}: a channel has the same value in all images; give std")
     return mean, std
 
 

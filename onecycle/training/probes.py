@@ -83,7 +83,7 @@ def prove_lr_max(
     )
     if images < FEW_JUDGES:
         progress.note(
-            f"warning: {counted(images, 'image')}: too few to tell rates apart; give a larger "
+            f"warning: {counted(images, 'image')}: too few to distinguish rates; give a larger "
             "--val-fraction, or --lr-max auto"
         )
 
@@ -97,7 +97,9 @@ def prove_lr_max(
 
     proof = prove(score, finding.lr_max)
     if not proof.bracketed:
-        progress.note("proof of lr_max: the best rate is the last one tried; better may lie beyond")
+        progress.note(
+            "proof of lr_max: the best rate is the last one tried; one beyond it may be better"
+        )
     return Evidence(proof, shorter.recipe.epochs, steps, images)
 
 
@@ -113,7 +115,7 @@ def short(training: Training) -> Training:
     chosen_N = stratified(train.labels_N, JUDGED_SHARE, recipe.split_seed, "proof")
     if not chosen_N.any():
         raise InputError(
-            f"lr_max: {counted(len(train), 'training image')}: too few to set some apart for "
+            f"lr_max: {counted(len(train), 'training image')}: too few to hold some out for "
             "the proof; give val_fraction, or lr_max auto"
         )
     batches = replace(training.batches, train=train.take(np.flatnonzero(~chosen_N)))

@@ -90,7 +90,7 @@ def _refuse_counts(recipe: Recipe, known: BuiltIn) -> None:
         limit = getattr(recipe, name)
         if limit > there and not known.drawn:
             raise InputError(
-                f"{name}: {limit} is more than the {counted(there, 'image')} there are; lower it"
+                f"{name}: {limit} is more than the {counted(there, 'image')} of the set; lower it"
             )
         if 0 < limit < known.classes:
             raise InputError(
@@ -100,5 +100,5 @@ def _refuse_counts(recipe: Recipe, known: BuiltIn) -> None:
     if recipe.val_fraction and round(recipe.val_fraction * smallest) in (0, smallest):
         raise InputError(
             f"val_fraction: {recipe.val_fraction:g} of {counted(smallest, 'image')} in a class "
-            "leaves one side without any; change it or give more images"
+            "leaves one split without any; change it or give more images"
         )

@@ -83,19 +83,19 @@ def record_resumption(
 
 
 def refuse(run: RunDir, found: Sequence[Difference]) -> InputError:
-    """The line for a run that would not go on as it began."""
+    """The error for a run that would not go on as it began."""
     few = "; ".join(map(_told, found[:LISTED]))
     more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
     return InputError(
-        f"{run.path}: the result would not be that of the run as it began: {few}{more}. Give back "
-        "what it was, or go on with --allow-differences, which the run records"
+        f"{run.path}: the result would differ from that of an unbroken run: {few}{more}. Restore "
+        "it, or go on with --allow-differences, which the run records"
     )
 
 
 def note_differences(found: Sequence[Difference], progress: Progress) -> None:
-    """Tell a listener what differs."""
+    """Report what differs."""
     for difference in found:
-        progress.note(f"not as the run began: {_told(difference)}")
+        progress.note(f"different since the run began: {_told(difference)}")
 
 
 def allowed_differences(run: RunDir) -> list[Difference]:

@@ -79,5 +79,5 @@ def restore(
     if not fits:
         raise InputError(
             f"{run.path}: the checkpoint of step {checkpoint.step} is not of the training that "
-            "recipe.toml describes; give the recipe back, or train anew"
+            "recipe.toml describes; restore the recipe, or train again"
         )

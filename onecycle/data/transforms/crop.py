@@ -40,8 +40,8 @@ class Crop(Transform):
     def check(self, height: int, width: int) -> None:
         if self.padding >= min(height, width):
             raise InputError(
-                f"crop_padding: {self.padding} can shift all of the image ({size(height, width)}) "
-                "out of sight; lower it"
+                f"crop_padding: {self.padding} can shift the whole image ({size(height, width)}) "
+                "out of view; lower it"
             )
 
     def draw(self, count: int, image_shape: tuple[int, int], generator: torch.Generator) -> Tensor:
