@@ -1,4 +1,4 @@
-"""The images that a report and its pictures show, with Grad-CAM maps: examples.npz.
+"""The images of a report and its pictures, with Grad-CAM maps: examples.npz.
 
 Shapes: N images of the test split, E of them kept, M of these with maps, T tile side, C channels,
 H height, W width; S images of the train split, R versions of each.
@@ -21,34 +21,34 @@ from onecycle.interpret import (
 )
 
 TILE = 64
-"""Pixels of a thumbnail's longer side, at the most."""
+"""Maximum length of a thumbnail's longer side, in pixels."""
 
 PICTURE = 150
-"""Pixels of the longer side of an image that is kept for a picture: none is shown larger."""
+"""Maximum length of the longer side of an image kept for a picture, in pixels."""
 
 SAMPLES = 10
-"""Training images kept, with their augmented versions: up to so many classes are all seen."""
+"""Training images kept with their augmented versions; with no more classes, each is shown."""
 
 VERSIONS = 7
-"""Augmented versions kept of each."""
+"""Augmented versions kept of each training image."""
 
 PER_CELL = 24
-"""Images kept for each cell of the confusion matrix, at the most."""
+"""Maximum number of images kept for each cell of the confusion matrix."""
 
 MOST = 2400
-"""Images kept for all cells together; with more, each cell gets its first, then its second, …
+"""Maximum for all cells together. Beyond it, each cell gets its first image, then its second, …
 
-The largest cells come first, so that of thousands of cells those have images that matter.
+The largest cells come first, so that among thousands of cells the important ones have images.
 """
 
 MATRIX = 100
-"""With more classes than these, picture and report name the worst of them in place of a matrix."""
+"""With more classes, the picture and the report list the worst classes instead of a matrix."""
 
 NAMED = 20
-"""Most frequent confusions that are named then; their images come first."""
+"""How many frequent confusions are listed then; their images come first."""
 
 LOSSES, LABELS, WRONG = 100, 40, 20
-"""Images kept of the mistakes, the likely label errors, and the mistakes that the picture shows."""
+"""Images kept: mistakes, likely label errors, and mistakes that the picture shows."""
 
 FIELD_IMAGES = 32
 """Images over which effective receptive fields are averaged."""
@@ -57,7 +57,7 @@ MAP_BATCH = 50
 
 
 def gather(training: Training, evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """All that examples.npz holds.
+    """The content of examples.npz.
 
     Returns:
         `indices` (int64 E, rising) and `images` (uint8 E T T C) of the images kept; `losses`:
@@ -89,7 +89,7 @@ def gather(training: Training, evaluation: Evaluation) -> dict[str, np.ndarray]:
 
 
 def samples(training: Training) -> dict[str, np.ndarray]:
-    """A few training images, of as many classes as there are, as the training saw them.
+    """A few training images, from as many classes as possible, as the training saw them.
 
     Returns:
         `sample_images` (uint8 S T T C), `sample_versions` (uint8 S R T T C) and `sample_labels`
@@ -136,7 +136,7 @@ def over_classes(labels_N: np.ndarray, count: int) -> np.ndarray:
 def images_of_cells(evaluation: Evaluation, most: int = MOST) -> np.ndarray:
     """Indices of the images that stand for the confusion matrix's cells, int64, rising.
 
-    Of errors the most confident first; of correct ones the least confident.
+    In each cell, the most confident errors or the least confident correct images come first.
     """
     order, rank_N = ranked_in_cells(evaluation)
     classes = evaluation.logits_NK.shape[1]
@@ -162,7 +162,7 @@ def _of_frequent_confusions(
 
 
 def ranked_in_cells(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
-    """All indices, cell by cell in the order shown, and each image's place in its cell."""
+    """All indices, cell by cell in display order, and each image's place in its cell."""
     labels_N, predictions_N = evaluation.labels_N, evaluation.predictions_N
     cell_N = labels_N * evaluation.logits_NK.shape[1] + predictions_N
     right_N = labels_N == predictions_N
@@ -212,7 +212,7 @@ def _maps(training: Training, evaluation: Evaluation, indices: np.ndarray) -> di
 
 
 def _batches(training: Training, indices: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Test images as the network takes them, a few at a time, with their indices."""
+    """Test images in the network's input form, a few at a time, with their indices."""
     for start in range(0, len(indices), MAP_BATCH):
         part = indices[start : start + MAP_BATCH]
         yield part, training.test_batch(part)

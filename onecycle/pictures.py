@@ -1,4 +1,4 @@
-"""The pictures of a run, drawn from what its folder holds, and those of a training at hand."""
+"""The pictures of a run, drawn from its folder, and those of a training in memory."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -148,7 +148,7 @@ def cycle(training: Training) -> plots.Figure:
 
 
 def samples(training: Training) -> plots.Figure:
-    """A few training images, of as many classes as there are, with versions from the stream."""
+    """A few training images, from as many classes as possible, with augmented versions."""
     kept = examples.samples(training)
     return plots.augmented_samples(
         kept["sample_images"],
@@ -178,7 +178,7 @@ def mistakes(
 
 
 def confusion(evaluation: Evaluation, classes: Sequence[str]) -> plots.Figure:
-    """The confusion matrix; of more than `examples.MATRIX` classes the worst ones, in lists."""
+    """The confusion matrix; with more than `examples.MATRIX` classes, lists of the worst ones."""
     if len(classes) <= examples.MATRIX:
         return plots.confusion(evaluation.confusion_KK, classes)
     counts_K, right_K = evaluation.class_counts_2K

@@ -38,7 +38,7 @@ HEADER_BYTES = 2**24
 CHUNK = 2**20
 
 MOST_BYTES = 2**36
-"""Bytes of a checkpoint's tensors, at the most."""
+"""Maximum size of a checkpoint's tensors, in bytes."""
 
 
 @dataclass(frozen=True)

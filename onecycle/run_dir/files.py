@@ -12,7 +12,7 @@ from onecycle.errors import InputError, TrainingError
 from onecycle.run_dir.folder import opened, place_of
 
 JSON_BYTES = 32 * 2**20
-"""Bytes of a JSON file of a run, at the most."""
+"""Maximum size of a run's JSON file, in bytes."""
 
 JSON_DEPTH = 50
 """Objects and lists within each other in a JSON file, at the most."""

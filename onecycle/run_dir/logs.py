@@ -28,7 +28,7 @@ MOST_BYTES = 2**30
 """Bytes of a log, at the most: more than ten million steps."""
 
 LINE_BYTES = 2**20
-"""Bytes of a row, at the most."""
+"""Maximum size of a row, in bytes."""
 
 CHUNK = 2**20
 

@@ -29,7 +29,7 @@ from onecycle.run_dir.records import (
 )
 
 RECIPE_BYTES = 2**20
-"""Bytes of recipe.toml, at the most."""
+"""Maximum size of recipe.toml, in bytes."""
 
 Record = TypeVar("Record", bound=Recorded)
 

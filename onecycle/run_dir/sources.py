@@ -1,4 +1,4 @@
-"""Where a run's images lie: the path as it was given, and the absolute one that it was then."""
+"""Where a run's images are: the path as given, and the absolute path that it meant then."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
