@@ -1,8 +1,8 @@
 """The `onecycle` command.
 
 Exit codes: 0 done; 1 the work failed; 2 bad usage or input; 129, 130 or 143 stopped by SIGHUP,
-SIGINT or SIGTERM. `onecycle` alone shows the page of all commands and exits with 0. A mistake is
-answered by one line on standard error.
+SIGINT or SIGTERM. `onecycle` alone lists all commands and exits with 0. A mistake is reported in
+one line on standard error.
 """
 
 import codecs
@@ -32,11 +32,11 @@ from onecycle.writing.names import printable
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 LONGEST_MESSAGE = 400
-"""Characters of an error line; of a longer one the middle is left out."""
+"""Characters of an error line; the middle of a longer one is left out."""
 
 
 class _Terminated(BaseException):
-    """SIGTERM or SIGHUP came while nothing was there to be saved."""
+    """SIGTERM or SIGHUP came while there was nothing to save."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
@@ -74,7 +74,7 @@ def _answered(words: tuple[str, ...], started: float) -> int:
         return _say("onecycle: stopped", 128 + signal.SIGINT)
     except _Terminated as stop:
         return _say("onecycle: stopped", 128 + stop.signal_number)
-    except (OutputLost, BrokenPipeError):  # whoever read it has seen enough, or is gone
+    except (OutputLost, BrokenPipeError):  # the reader closed the pipe or the terminal
         return DONE
     except ModuleNotFoundError as error:
         from onecycle.cli.missing import remedy
@@ -105,15 +105,15 @@ def _advice(stop: Interrupted) -> str:
 
 
 def _prepare_streams() -> None:
-    """Have output never fail for what it is: closed, or unable to show a character."""
+    """Make output safe on streams that are closed or can't show a character."""
     codecs.register_error("onecycle", _shown_as_it_can_be)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started this process
+        if stream is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="onecycle")
-    # It tells on standard error where it keeps its fonts if there is no home directory.
+    # Without a home directory, it prints on standard error where it keeps its fonts.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
@@ -126,7 +126,7 @@ def _shown_as_it_can_be(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _bytes_of_name(letter: str) -> bytes | None:
-    """The byte that stands in a file name where it is no text in this locale (PEP 383)."""
+    """The byte of a file name that is not text in this locale (PEP 383), or None."""
     return bytes([ord(letter) - 0xDC00]) if "\udc80" <= letter <= "\udcff" else None
 
 
@@ -181,16 +181,16 @@ def _complain(message: str, code: int) -> int:
 
 
 def _say(line: str, code: int) -> int:
-    with suppress(OSError):  # nobody is there to read it
+    with suppress(OSError):  # standard error is closed
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
     return code
 
 
 def _let_go_of_lost_streams() -> None:
-    """Have the interpreter's last flush of a stream that is lost go nowhere: it would fail again.
+    """Redirect lost streams to the null device before the interpreter flushes them at exit.
 
-    The exit code would be 120 then, whatever the work has come to.
+    Otherwise that flush would fail and change the exit code to 120.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -201,7 +201,7 @@ def _let_go_of_lost_streams() -> None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """PyTorch has a class of its own for GPUs, and only words for CPUs."""
+    """PyTorch has an exception class for GPUs, but only a message for CPUs."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -211,10 +211,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def _termination_raised() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP unwind the program like Ctrl-C does: nothing is left half-done.
+    """Make SIGTERM and SIGHUP unwind the program as Ctrl-C does: nothing is left half-done.
 
-    While a run is at work, it notes the signals itself and saves first. A signal that is ignored
-    stays ignored: that is how `nohup` lets a program outlive its terminal.
+    A running training handles these signals itself and saves first. A signal that is ignored stays
+    ignored: this is how `nohup` lets a program outlive its terminal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

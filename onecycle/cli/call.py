@@ -19,15 +19,15 @@ from onecycle.progress import Progress
 
 
 class OutputLost(Exception):
-    """Nobody is there any more to read standard output: a pipe was closed, a terminal has gone."""
+    """Standard output has lost its reader: the pipe or the terminal was closed."""
 
 
 @contextmanager
 def heard() -> Iterator[None]:
-    """Have a write to standard output that nobody can read be told from other failures.
+    """Raise an error of its own when standard output has lost its reader.
 
     Raises:
-        OutputLost: there is nobody. What was asked for is done all the same.
+        OutputLost: the reader is gone. The work itself is done.
     """
     try:
         yield
@@ -56,7 +56,7 @@ class Call:
 
     @property
     def operand(self) -> str:
-        """The word beside the flags; empty where there is none."""
+        """The word that is not a flag; empty if there is none."""
         return next(iter(self.given.operands), "")
 
     def progress(self) -> AbstractContextManager[Progress]:
@@ -64,10 +64,10 @@ class Call:
         return terminal.shown(sys.stderr, quiet=self.options.quiet)
 
     def place(self, option: str) -> Path | None:
-        """Where the file named by an option is to be written; None where none is.
+        """Path of the file that an option names; None if the option is not given.
 
         Raises:
-            InputError: its folder is not there, or it is a folder itself.
+            InputError: its folder does not exist, or the path is itself a folder.
         """
         name, flag = getattr(self.options, option), spelled(option)
         if name and Path(name).is_dir():
@@ -109,10 +109,10 @@ def write(text: str) -> None:
 
 
 def write_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object on standard output, in UTF-8 whatever the locale, as JSON is.
+    """Print one JSON object on standard output, in UTF-8 whatever the locale.
 
-    File names in a locale that is not UTF-8 come as their bytes, and bytes that are no text in
-    UTF-8 either as the escapes that JSON has for lone surrogates.
+    File names in a locale other than UTF-8 are written as their bytes. Bytes that are not UTF-8
+    either become JSON's escapes for lone surrogates.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     names = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")

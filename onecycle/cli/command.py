@@ -1,4 +1,4 @@
-"""What a command is: its work, its help, and the words that it accepts."""
+"""A command: its work, its help, and the words that it accepts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,10 +15,10 @@ class Command:
     """A subcommand.
 
     Attributes:
-        work: does it.
+        work: the function that does the work.
         summary: what it does, for the page of all commands.
-        operand: what the word beside its flags stands for; empty: none.
-        told: help for that word, by its name, and for flags that have a meaning of their own here.
+        operand: placeholder for the word that is not a flag; empty: there is none.
+        told: help for the operand and for flags with a special meaning here, by their names.
         options: its flags from `Options`.
         accepts: which settings of a recipe are its flags.
         many: whether the operand may be several words.
@@ -38,7 +38,7 @@ class Command:
 
     @property
     def _operand_required(self) -> bool:
-        """Whether there is no flag that can stand for the word."""
+        """Whether no flag can take the operand's place."""
         return not {"config", "clean", "update"} & set(self.options)
 
     @property

@@ -71,7 +71,7 @@ def _place_of_page(call: Call) -> Path | None:
     """Where the page is written; never over a Markdown file that was meant for --update.
 
     Raises:
-        InputError: there is no such place, or its name is no HTML file's.
+        InputError: the folder does not exist, or the name does not end in .html or .htm.
     """
     page = call.place("html")
     if page and page.suffix.lower() not in (".html", ".htm"):
@@ -80,7 +80,7 @@ def _place_of_page(call: Call) -> Path | None:
 
 
 def _update(call: Call) -> None:
-    """Write a file's marked tables anew, or say whether that would change them."""
+    """Update a file's marked tables; with --check, report whether that would change them."""
     from onecycle.experiments import rewrite
 
     file = call.options.update
@@ -162,7 +162,7 @@ def _show_pairs(comparison: "Comparison") -> None:
 
 
 def _show_table(table: "Table") -> None:
-    """The table as it is, else turned, else row by row: whatever the screen has the width for."""
+    """Print the table as it is if the screen is wide enough, else transposed, else row by row."""
     from onecycle.cli.screens import console
 
     screen = console()
@@ -196,7 +196,7 @@ def _grid(table: "Table") -> "Grid":
 
 
 def _widths(table: "Table") -> list[int]:
-    """Cells that each column takes at the least: prose breaks between words, all else nowhere."""
+    """The least width of each column: prose may break between words, other cells may not."""
     from rich.cells import cell_len
 
     columns = zip(table.headings, *(map(_line, row) for row in table.rows), strict=True)

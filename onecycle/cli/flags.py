@@ -1,7 +1,7 @@
 """The words of a command line as typed values. Every mistake is named in one line.
 
-What a flag means is declared by its setting; whether a value makes sense, the setting's own class
-checks. Why this is no library's work: docs/architecture.md, "Settings".
+A setting declares what its flag means, and its class checks the value. Why no library does this
+job: docs/architecture.md, "Settings".
 """
 
 import difflib
@@ -24,7 +24,7 @@ class Words:
 
     Attributes:
         command: its name, for messages.
-        operand: what the one word beside the flags stands for, e.g. `RECIPE`; empty: there is none.
+        operand: placeholder for the word that is not a flag, e.g. `RECIPE`; empty: there is none.
         flags: the setting of each flag, by name.
         operand_required: whether the operand must be given.
         many: whether the operand may be several words.
@@ -42,9 +42,9 @@ class Given:
     """What the user gave.
 
     Attributes:
-        operands: the words beside the flags: one at most, unless the command takes many.
-        values: of each flag given, by field name. A value that does not have its flag's type stays
-            text, for whoever knows the field to refuse in its own words.
+        operands: the words that are not flags: at most one, unless the command takes many.
+        values: the value of each flag given, by field name. A value that does not have its flag's
+            type stays text; the class of the setting refuses it.
     """
 
     operands: tuple[str, ...] = ()
@@ -145,7 +145,7 @@ def _wanted(setting: Setting) -> str:
 
 
 def _operands(operands: list[str], words: Words) -> tuple[str, ...]:
-    """The words that are no flags: one, or many where the command takes them."""
+    """The words that are not flags: one, or several if the command takes them."""
     if not words.operand and operands:
         raise InputError(f"unexpected '{operands[0]}'; {words.command} takes only flags")
     if len(operands) > 1 and not words.many:
@@ -158,7 +158,7 @@ def _operands(operands: list[str], words: Words) -> tuple[str, ...]:
 
 
 def _surplus(operands: list[str], words: Words) -> str:
-    """The message for more than one word that is no flag: maybe one lacks its dashes."""
+    """The message for a surplus operand: perhaps it is a flag without its dashes."""
     for word in operands:
         name = word.partition("=")[0].replace("-", "_")
         if name in words.flags:

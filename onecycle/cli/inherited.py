@@ -1,8 +1,8 @@
-"""Environment variables that a library can't be imported with: left out, and that is said.
+"""Leave out environment variables that a library can't be imported with, and say so.
 
-They are inherited: from a shell's profile, a cluster's scheduler, a notebook. None of them should
-keep a command from its work, and a library whose import has failed can't be imported again in the
-same process. So the program is started again without them, before it has done anything.
+They are inherited from a shell profile, a cluster's scheduler or a notebook, and should not stop a
+command. A library whose import has failed can't be imported again in the same process. So the
+program starts itself again without them, before it has done anything.
 """
 
 import importlib
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 PREFIXES = ("TORCH", "PYTORCH", "NPY_", "NUMPY_", "SCIPY_", "SOURCE_DATE_EPOCH")
-"""What the variables of the libraries begin with that read some when they are imported."""
+"""Prefixes of the variables that libraries read when they are imported."""
 
 LIBRARIES = ("numpy", "scipy.stats", "torch")
 
@@ -20,14 +20,14 @@ COMPILER = ("torch._dynamo", "torch._inductor.config")
 """Imported by PyTorch when it makes an optimizer."""
 
 AFFINITY = "GOMP_CPU_AFFINITY"
-"""The processors of OpenMP's threads: numbers and ranges, by blanks or commas. What begins like
-none of them has libgomp (GCC 12) read it for ever, as it is loaded."""
+"""The processors of OpenMP's threads: numbers and ranges, separated by blanks or commas. Any other
+beginning sends libgomp (GCC 12) into an endless loop when it is loaded."""
 
 _PLACE = r"\d+(-\d+(:\d+)?)?"
 
 
 def leave_out_endless(words: Sequence[str]) -> None:
-    """Take the variable away that would have a library wait for ever when it is loaded.
+    """Remove the variable that would make a library hang when it is loaded.
 
     Args:
         words: the command line; with `--quiet` nothing is said.
@@ -41,7 +41,7 @@ def leave_out_endless(words: Sequence[str]) -> None:
 
 
 def forget_impossible_sizes() -> None:
-    """Take away sizes of a terminal that are none: on a screen of 0 columns nothing is shown."""
+    """Remove impossible terminal sizes: on a screen of 0 columns nothing is shown."""
     for name in ("COLUMNS", "LINES"):
         value = os.environ.get(name)
         if value is not None and not re.fullmatch(r"0*[1-9]\d*", value):
@@ -80,7 +80,7 @@ def start_without_harmful(words: Sequence[str]) -> None:
 
 
 def _failing(names: Sequence[str]) -> tuple[str, Exception] | None:
-    """The first library that can't be imported, and why; one that isn't installed is not meant."""
+    """The first library that can't be imported, and why; missing libraries don't count."""
     compiles = any(name.startswith(("TORCHDYNAMO", "TORCHINDUCTOR")) for name in names)
     for library in (*LIBRARIES, *(COMPILER if compiles else ())):
         try:

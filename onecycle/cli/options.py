@@ -1,4 +1,4 @@
-"""The flags that are no part of a recipe, declared like the recipe's own settings."""
+"""The flags that are not settings of a recipe, declared in the same way."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which recipe a call names: by its name, by a file, by a run, and by its flags."""
+"""Resolve the recipe of a call from a name, a file, a run, and flags."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,10 @@ IN_A_RUN = "recipe.toml"
 
 
 def resolved(call: Call) -> Recipe:
-    """The recipe that a call names: a flag beats the file, the file beats the named recipe.
+    """The recipe of a call: a flag overrides the file, and the file overrides the named recipe.
 
     Raises:
-        InputError: neither a recipe nor a file is given, there is none such, or a value is refused.
+        InputError: no recipe or file is given, it does not exist, or a value is refused.
     """
     if not call.operand and not call.options.config:
         raise InputError(
@@ -55,6 +55,6 @@ def _located(run: Path, recipe: Recipe) -> str:
 
     try:
         place = images_of(RunDir(run), recipe)
-    except InputError:  # they are nowhere; whoever loads them says so
+    except InputError:  # not there; loading them will report it
         return recipe.data
     return recipe.data if os.path.abspath(recipe.data) == place else place

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from onecycle.run_dir.records import Result, TestFigures
 
 UNLIMITED = 10_000
-"""Columns of a file or pipe, in which nothing needs to be folded."""
+"""Width assumed for a file or pipe, so that nothing is folded."""
 
 MOST_ROWS = 30
 """With more classes than these, they are shown side by side."""
@@ -123,11 +123,11 @@ def summary(name: str, found: Mapping[str, Any]) -> None:
 
 
 def data(found: Mapping[str, Any], left_out: str = "") -> None:
-    """What a source holds: splits, statistics, classes, what is equal, and what to look after.
+    """Print what a source holds: splits, statistics, classes, equal images and warnings.
 
     Args:
         found: the description as JSON knows it.
-        left_out: in words, what the source has beside the images.
+        left_out: in words, what the source has besides the images.
     """
     height, width, channels = found["image_shape"]
     pairs = {"what it is": found["kind"]} if found["kind"] else {}

@@ -12,7 +12,7 @@ COMMON, OTHER = "common", "other"
 """The first and the last group, where some flags are common: those, and other options."""
 
 INDENT = 22
-"""Columns before what a flag means; a longer flag has a line of its own."""
+"""Column at which the text of a flag begins; a longer flag has a line of its own."""
 
 PAGE = 80
 """Columns of help that goes to a file or a pipe."""
@@ -66,9 +66,9 @@ def show(words: Words, summary: str, command: Command) -> None:
 
 
 def _examples(command: Command) -> str:
-    """The command's examples, and what the first flags below them are; empty where there are none.
+    """The command's examples, and a line about the order of the flags; empty without examples.
 
-    They are plain text: to be copied, and never folded.
+    They are never folded, so that they can be copied.
     """
     if not command.examples:
         return ""
@@ -112,7 +112,7 @@ def _metavar(setting: Setting) -> str:
 
 
 def _default(setting: Setting) -> str:
-    """A default in brackets, as it would be typed; an option's 0 or off goes without saying."""
+    """A default in brackets, as it would be typed; empty for an option's 0 or off."""
     value = setting.default
     if value in (None, "") or not (setting.group or value):
         return ""
@@ -129,7 +129,7 @@ def _typed(value: Any) -> str:
 
 
 def _beside(head: str, about: str, width: int) -> str:
-    """The text folded into the columns right of the flag, or below it where that is too long."""
+    """The text, folded to the right of the flag, or below a flag that is too long."""
     indent = min(INDENT, width // 3)
     lines = textwrap.wrap(about, max(width - indent, 1), break_on_hyphens=False)
     if len(head) > indent - 2:

@@ -31,8 +31,8 @@ class Recipe:
 
     A new setting is one field: flags, help, TOML, checks, resuming and comparing follow it.
 
-    Who gives `epochs` and not `min_steps` gets these epochs: `min_steps` is 0 then, here as in
-    `override`, in files and by flags.
+    If `epochs` is given and `min_steps` is not, `min_steps` becomes 0, so that the epochs are kept.
+    The same holds in `override`, in files and for flags.
 
     Raises:
         InputError: on construction, when a value is out of its range.
@@ -161,7 +161,7 @@ class Recipe:
     # fmt: on
 
     def __new__(cls, **given: Any) -> Self:
-        """Remember whether the epochs were asked for, which the fields alone can't tell."""
+        """Remember whether the epochs were asked for; the fields alone don't show it."""
         recipe = super().__new__(cls)
         if "epochs" in given and "min_steps" not in given:
             object.__setattr__(recipe, "_epochs_asked_for", True)

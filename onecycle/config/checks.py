@@ -1,4 +1,4 @@
-"""Which values of a recipe go together. What each may be by itself, its own declaration says."""
+"""Check which values of a recipe fit together. Each setting's declaration checks its own range."""
 
 import math
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ SMALLEST_IMAGE = 8
 
 
 def check_together(recipe: "Recipe") -> None:
-    """Hold a recipe to the rules that tie two fields together, or one to what the program can do.
+    """Check the rules that relate two fields, or a field to what the program can do.
 
     Raises:
         InputError: one is broken; the message names the field and the remedy.

@@ -1,7 +1,7 @@
-"""One declaration for each setting: what it may be, what it means and what it decides.
+"""One declaration for each setting: its values, its meaning and what it decides.
 
-A class of settings is a dataclass whose fields are made by `setting`. Whatever needs to know
-something about them asks `settings`: flags, help, TOML, checks, resuming, comparing.
+A class of settings is a dataclass whose fields are made by `setting`. Flags, help, TOML, checks,
+resuming and comparing read the declarations through `settings`.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ class Setting:
         path: whether it is a path, so that `~` is the home directory.
         ge, gt, le, lt: bounds of a number: greater or equal, greater, less or equal, less. It has a
             lower one; without an upper one it may be any finite number.
-        decides: see `Decides`. What `compare` shows follows from it, and what else goes by it.
+        decides: see `Decides`; `compare` chooses by it what to show.
         changes_bits: whether a run that is resumed with another value may give other bits.
     """
 
@@ -83,9 +83,9 @@ class Setting:
         return " or ".join(("numbers" if self.many else KINDS[self.kind], *self.words))
 
     def read(self, texts: Sequence[str]) -> Any:
-        """The value that the words of a command line stand for; the words if they are none.
+        """The value of the words of a command line; the words themselves if they are not a value.
 
-        A `~` is the home directory. A shell knows it only where a word begins with it, and not in
+        A `~` is the home directory. A shell expands it only at the beginning of a word, not in
         `--data=~/photos`.
         """
         if self.path:

@@ -23,7 +23,7 @@ RANGE_TEST_STEPS = (50, 100)
 
 
 def resolve_sizes(recipe: Recipe, images: int) -> Recipe:
-    """The recipe with numbers for its sizes, `min_steps` being 0 as the epochs hold it then.
+    """The recipe with numbers for its sizes; `min_steps` is 0, as the epochs already include it.
 
     Args:
         recipe: as asked for.
