@@ -1,4 +1,4 @@
-"""The training loop: every line a step one can point at.
+"""The training loop and its single step.
 
 Shapes: B batch, C channels, H height, W width, K classes.
 """
@@ -25,17 +25,17 @@ from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.records import EpochRow, StepRow
 
 GPU_READING_INTERVAL = 20
-"""Steps between reading losses back from a GPU, which makes the host wait for it."""
+"""Steps between two readings of the losses from a GPU. Each reading makes the host wait."""
 
 
 class Reading(NamedTuple):
-    """What a step gave.
+    """The outcome of a step.
 
     Attributes:
         step: its index, from 0.
-        lr, momentum: those that the optimizer held.
-        loss, correct: mean cross-entropy and right predictions before the update, on the device.
-        images: in the batch.
+        lr, momentum: the values in the optimizer.
+        loss, correct: mean cross-entropy and correct predictions before the update, on the device.
+        images: number of images in the batch.
     """
 
     step: int
@@ -47,13 +47,13 @@ class Reading(NamedTuple):
 
 
 class Stop(Protocol):
-    """Tells the loop that a signal asks it to stop. The loop saves first."""
+    """How the loop learns that a signal asks it to stop. The loop saves first."""
 
     @property
     def signal_number(self) -> int | None: ...
 
     def at_once(self) -> AbstractContextManager[None]:
-        """Inside, a signal raises Interrupted wherever the work is."""
+        """A context in which a signal raises Interrupted immediately."""
         ...
 
 
@@ -68,13 +68,13 @@ def train_step(
     """One update. Returns the batch's mean cross-entropy and its number of correct predictions.
 
     The loss returned, which becomes the `train_loss` of the logs, includes label smoothing and
-    class weights and leaves the L1 penalty out. Both results are scalars on the device, taken
+    class weights but not the L1 penalty. Both results are scalars on the device, taken
     before the update.
 
-    With `micro_batch`, the batch goes through the network in parts of that size, whose gradients
-    add up to those of the mean over the whole batch. Each part is normalized by statistics of its
-    own (ghost batch norm: Hoffer et al., 2017, "Train longer, generalize better"), so it is not
-    the same computation as without.
+    With `micro_batch`, the batch goes through the network in parts of that size. Their gradients
+    add up to the gradient of the mean over the whole batch. Each part has its own batch-norm
+    statistics (ghost batch norm: Hoffer et al., 2017, "Train longer, generalize better"), so the
+    result differs from that of the undivided batch.
     """
     optimizer.zero_grad(set_to_none=True)
     parts = _micro_batches(batch_BCHW, labels_B, recipe, class_weights_K)
@@ -89,9 +89,9 @@ def train_step(
 def _micro_batches(
     batch_BCHW: Tensor, labels_B: Tensor, recipe: Recipe, class_weights_K: Tensor | None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | float]]:
-    """The batch in even parts of about `micro_batch` images, each with its share in the mean loss.
+    """The batch in even parts of about `micro_batch` images, each with its share of the mean loss.
 
-    No part is a single image, which has no statistics.
+    No part is a single image, because batch norm needs at least two.
     """
     count = -(-len(labels_B) // recipe.micro_batch) if recipe.micro_batch else 1
     count = max(1, min(count, len(labels_B) // 2))
@@ -115,7 +115,7 @@ def _backward(
     recipe: Recipe,
     class_weights_K: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Add a micro-batch's gradients; its part of the mean loss, and its correct predictions."""
+    """Add a micro-batch's gradients. Returns its part of the mean loss, and its hits."""
     with runtime.autocast(batch_BCHW.device, recipe.precision):
         logits_BK = model(batch_BCHW).float()
     loss = share * optim.mean_loss(logits_BK, labels_B, recipe.label_smoothing, class_weights_K)
@@ -124,15 +124,15 @@ def _backward(
 
 
 def step(training: Training, index: int, at: AtStep) -> Reading:
-    """One step of a training: everything that has an effect on its bits.
+    """One step of a training: everything that affects its bits.
 
     The loop, the range test, the probes of a peak rate and the verification all go through here.
-    A step is a function of the network, the optimizer, `index` and `at` alone.
+    A step depends only on the network, the optimizer, `index` and `at`.
 
     Args:
         training: its network and optimizer are updated.
-        index: of the step, from 0; decides images, augmentation, and what layers draw.
-        at: the rates of the step.
+        index: the step's number, from 0. It decides the images, their augmentation and dropout.
+        at: the learning rate and momentum of the step.
     """
     optim.set_rates(training.optimizer, *at)
     runtime.seed_layers(training.batches.seed, index)
@@ -155,11 +155,11 @@ def fit(
     *,
     until: Place | None = None,
 ) -> None:
-    """Train from where `training.state` stands to `until`, the end by default, logging into `run`.
+    """Train from `training.state` to `until` (by default the end), and log into `run`.
 
-    A checkpoint is saved every `checkpoint_minutes`, at each epoch's end, and at once when `stop`
-    names a signal. When it is saved changes nothing of what is computed. After the last step of an
-    epoch a signal does not wait for the evaluation: that is done when the run goes on.
+    A checkpoint is saved every `checkpoint_minutes`, at each epoch's end, and immediately when
+    `stop` names a signal. The time of saving does not affect the result. If a signal comes in the
+    last step of an epoch, the epoch is evaluated when the run is resumed.
 
     Raises:
         TrainingError: the loss became non-finite.
@@ -196,7 +196,7 @@ def close_epoch(
     """Evaluate, write the epoch's row, and save.
 
     Raises:
-        Interrupted: a signal came in the evaluation; the state before it has been saved.
+        Interrupted: a signal came during the evaluation; the state before it has been saved.
     """
     state, started = training.state, time.perf_counter()
     try:
@@ -241,10 +241,10 @@ def _row(training: Training, plan: Plan, test: Evaluation, val: Evaluation | Non
 
 
 class Readings:
-    """Losses and hits on their way from the device to the logs.
+    """Losses and correct predictions on their way from the device to the logs.
 
-    Reading a number back makes the host wait for a GPU, so they are read in groups there; on a
-    CPU each step is read at once.
+    Reading a number back from a GPU makes the host wait, so readings are collected there. On a
+    CPU each step is read immediately.
     """
 
     def __init__(self, training: Training, run: RunDir, progress: Progress) -> None:
@@ -253,7 +253,7 @@ class Readings:
         self._interval = 1 if training.device.type == "cpu" else GPU_READING_INTERVAL
 
     def add(self, reading: Reading) -> None:
-        """Take a step's reading; it is read back when enough are pending."""
+        """Add a step's reading. It is read back once enough are pending."""
         self._pending.append(reading)
         if len(self._pending) >= self._interval:
             self.flush()

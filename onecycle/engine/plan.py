@@ -1,7 +1,7 @@
-"""What a training will do: a recipe in which every word has become a number.
+"""What a training will do: a recipe with a number for every rate.
 
 A `Recipe` is what was asked for, and may say `auto` or `proven`. A `Plan` is what will be done,
-with durations in steps. `Plan.of` is the door between the two: behind it are numbers alone.
+with durations in steps. `Plan.of` turns the one into the other.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SEARCHED = ("lr_max", "lr_min")
 
 
 class AtStep(NamedTuple):
-    """All that changes from step to step.
+    """Everything that changes from step to step.
 
     Attributes:
         lr: learning rate, above 0.
@@ -28,12 +28,12 @@ class AtStep(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A point of a training. Places are ordered as they are reached.
+    """A point of a training. An earlier point is less than a later one.
 
     Attributes:
         step: optimizer steps done.
-        closed: whether the evaluation is done that follows an epoch's last step. Within an epoch
-            it is False.
+        closed: whether the evaluation after an epoch's last step is done. Within an epoch it is
+            False.
     """
 
     step: int
@@ -42,11 +42,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A training's course.
+    """What will be done at each step of a training.
 
     Attributes:
-        recipe: as recipe.toml records it, numbers for all words. Training by it again makes the
-            same plan.
+        recipe: the resolved recipe, as recipe.toml records it. It gives the same plan again.
         steps_per_epoch: batches in an epoch.
         lr_min, lr_max, lr_final: rates at the first step, at the peak, at the last step.
     """
@@ -59,7 +58,7 @@ class Plan:
 
     @classmethod
     def of(cls, recipe: Recipe, steps_per_epoch: int) -> "Plan":
-        """The plan of a recipe whose rates are numbers; a last rate of `auto` is the first one.
+        """The plan of a recipe whose rates are numbers. If `lr_final` is `auto`, it is `lr_min`.
 
         Raises:
             InputError: a rate has yet to be found by a range test.
@@ -89,11 +88,11 @@ class Plan:
 
     @property
     def end(self) -> Place:
-        """The last epoch is evaluated."""
+        """The end of the training: the last epoch is evaluated."""
         return Place(self.total_steps, closed=True)
 
     def at(self, step: int) -> AtStep:
-        """What holds at `step`, counted from 0: a pure function, so any step can come next."""
+        """The settings of `step` (from 0): a pure function, so steps can come in any order."""
         recipe, cycle = self.recipe, self._cycle
         lr = schedule.one_cycle(
             step, lr_min=self.lr_min, lr_max=self.lr_max, lr_final=self.lr_final, **cycle
@@ -117,10 +116,10 @@ class Plan:
 
 
 def to_search(recipe: Recipe) -> tuple[str, ...]:
-    """The rates that the recipe leaves to a range test, by field, the peak first."""
+    """Of `lr_max` and `lr_min`, in this order, those that are left to a range test."""
     return tuple(name for name in SEARCHED if isinstance(getattr(recipe, name), str))
 
 
 def momentum_at_peak(recipe: Recipe) -> float:
-    """The momentum beside the peak rate, in [0, 1)."""
+    """The momentum at the peak rate, in [0, 1)."""
     return recipe.base_momentum if recipe.cycle_momentum else recipe.momentum

@@ -28,10 +28,10 @@ from onecycle.run_dir import Checkpoint
 class State:
     """Where a training stands, apart from its tensors. Everything else follows from the step.
 
-    `loss_sum`, `correct` and `seen` are over the current epoch's batches so far. `total_seconds`
-    are those of the processes before this one that worked on the run. `best_val_accuracy` is the
-    best `Training.score` on the validation split. `audit` holds what has been measured about the
-    training so far: `applied`, the counts of `applied.Applied`, and `initial_weights_repeat`.
+    `loss_sum`, `correct` and `seen` cover the current epoch's batches so far. `total_seconds` is
+    the time of earlier processes that worked on the run. `best_val_accuracy` is the best
+    `Training.score` on the validation split. `audit` holds the measurements so far: `applied`, the
+    counts of `transform_check.Applied`, and `initial_weights_repeat`.
     """
 
     step: int = 0
@@ -48,23 +48,23 @@ class State:
 
     @property
     def place(self) -> Place:
-        """The point that is reached. An epoch is closed once its sums are back at 0."""
+        """The point reached. An epoch is closed once its sums have been reset to 0."""
         return Place(self.step, closed=not self.seen)
 
 
 @dataclass
 class Training:
-    """All that a training works on.
+    """Everything that a training works on.
 
     Attributes:
-        recipe: with all but the rates resolved: a `Plan` has those.
+        recipe: everything but the rates is resolved. The rates are in a `Plan`.
         model: the network that is trained.
-        optimizer, batches: of it.
-        test, val: what it is evaluated on.
-        device: where it works.
+        optimizer, batches: what it is trained with.
+        test, val: the image sets on which it is evaluated.
+        device: where it is trained.
         state: where it stands.
         started: `time.perf_counter()` when the work began.
-        audited: whether what is done to the images is measured for the audit.
+        audited: whether the transforms are measured for the audit.
     """
 
     recipe: Recipe
@@ -85,7 +85,7 @@ class Training:
 
     @property
     def plan(self) -> Plan:
-        """What is to be done, where the recipe's rates are numbers.
+        """The plan, if the recipe's rates are numbers.
 
         Raises:
             InputError: a rate has yet to be found.
@@ -94,19 +94,19 @@ class Training:
 
     @property
     def ends_epoch(self) -> bool:
-        """Whether the last step done was an epoch's last."""
+        """Whether the latest step was the last of an epoch."""
         return self.state.step % self.batches.steps_per_epoch == 0
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is evaluated, shown and handed on: here the one that is trained."""
+        """The network that is evaluated, shown and exported. It is the one that is trained."""
         return self.model
 
     @cached_property
     def class_weights_K(self) -> Tensor | None:
-        """Weight of each class in the loss, float32 on the device; None where all count the same.
+        """Weight of each class in the loss, float32 on the device; None if all are equal.
 
-        A function of the recipe and the train split, so a resumed run has the same ones.
+        They follow from the recipe and the train split, so a resumed run has the same ones.
         """
         if self.recipe.class_weights == "none":
             return None
@@ -114,18 +114,18 @@ class Training:
         return weights_K.to(self.device, torch.float32)
 
     def total_seconds(self) -> float:
-        """Time since the command began, with that of earlier processes on the same run."""
+        """Seconds since the command began, plus those of earlier processes on the same run."""
         return self.state.total_seconds + time.perf_counter() - self.started
 
     def look_at(self, step: int, batch_BCHW: Tensor) -> None:
-        """On a few steps, measure what was really done to the images, for the audit."""
+        """On a few steps, measure for the audit how the images were really transformed."""
         if self.audited and is_looked_at(step, self.total_steps):
             so_far = Applied.from_json(self.state.audit.get("applied", {}))
             found = so_far + applied_to(self.batches, step, batch_BCHW)
             self.state.audit["applied"] = found.to_json()
 
     def evaluate(self, image_set: ImageSet, *, mirrored: bool = False) -> Evaluation:
-        """The model's evaluation on a set, whose pixels stay on the device from then on."""
+        """Evaluate the network on a set. The pixels of the set then stay on the device."""
         mean, std = self.batches.mean, self.batches.std
         logits_NK = predict(
             self.evaluated,
@@ -140,7 +140,7 @@ class Training:
         return Evaluation(logits_NK, image_set.labels_N)
 
     def _images(self, image_set: ImageSet) -> Images:
-        """The set's pixels where batches are cut from them, made once."""
+        """The set's pixels, ready to be cut into batches. They are moved to the device once."""
         return Images.of(image_set, self.device, self.batches.mean, self.batches.std)
 
     def test_batch(self, indices_B: np.ndarray) -> Tensor:
@@ -148,22 +148,22 @@ class Training:
         return self._images(self.test).normalised(indices_B).permute(0, 3, 1, 2)
 
     def score(self, evaluation: Evaluation) -> float:
-        """The figure that tells a better network: accuracy, the balanced one if the loss is."""
+        """The figure by which networks are compared: accuracy, balanced if the loss is weighted."""
         balanced = self.recipe.class_weights == "balanced"
         return evaluation.balanced_accuracy if balanced else evaluation.accuracy
 
     def checkpoint_due(self, saved: float) -> bool:
-        """Whether the last checkpoint, at the `time.perf_counter()` `saved`, is old enough."""
+        """Whether the last checkpoint, saved at the `time.perf_counter()` `saved`, is old enough."""
         seconds = 60 * self.recipe.checkpoint_minutes
         return 0 < seconds <= time.perf_counter() - saved
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Bytes of a checkpoint's tensors, at the most: of each a value, and two moments of it."""
+        """Upper bound of a checkpoint's size in bytes: each value and its two moments."""
         return 3 * sum(tensor.nbytes for tensor in self.model.state_dict().values()) + 2**24
 
     def checkpoint(self) -> Checkpoint:
-        """Everything that going on needs."""
+        """Everything needed to continue the training."""
         tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items() if v is not None}
@@ -171,7 +171,7 @@ class Training:
         return Checkpoint(self.state.step, tensors, state)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where `checkpoint` was taken."""
+        """Return to the point at which `checkpoint` was taken."""
         load_model(self.model, checkpoint.tensors)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         optimizer_state: dict[int, dict[str, Tensor]] = {}
@@ -186,7 +186,7 @@ class Training:
 
 
 def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """`tensor` in the memory order of its parameter, which fused optimizers take for granted."""
+    """`tensor` in the memory order of its parameter, as fused optimizers require."""
     if not tensor.shape:  # a step counter
         return tensor
     if tensor.shape != parameter.shape:

@@ -1,9 +1,9 @@
-"""What was done to training images, read from their pixels and from nothing else.
+"""How training images were transformed, measured from their pixels alone.
 
-Each image as the network got it is compared with the image as it is in the data, shifted and
-mirrored in every way that the recipe allows. The way that agrees in most pixels is what was done;
-where pixels were blanked as well, a square was cut out. What the code says it does isn't asked: of
-the transforms it takes only how far they may shift an image.
+Each image that the network got is compared with the original, shifted and mirrored in every way
+that the recipe allows. The way that agrees in most pixels is taken as what was done. If pixels are
+blank as well, a square was cut out. The code of the transforms is not used, except for the largest
+shift that they allow.
 
 Shapes: B batch, C channels, H height, W width, S shifts, P probed pixels, X ways:
 the shifts of the image as it is, then those of its mirror image.
@@ -20,36 +20,36 @@ from torch.nn import functional as F
 from onecycle.data.batches import Batches
 
 MOST = 32
-"""Images looked at in one batch, at the most."""
+"""Largest number of images examined in one batch."""
 
 NEAR = 0.04
-"""Normalised pixels this close are the same: bf16 rounds a bright pixel by half as much."""
+"""Normalised pixels this close count as equal: bf16 rounds a bright pixel by half as much."""
 
 PROBES = 256
-"""Pixels of an image that are compared for each way; all of them for the way that is found."""
+"""Pixels compared for each way. For the best way, all pixels are compared."""
 
 SAMPLES = 10
-"""Batches of a training that are looked at, evenly spread over it."""
+"""Batches of a training that are examined, evenly spread over it."""
 
 COMPARISONS = 4_000_000
-"""Values compared at a time; fewer images are looked at beyond it."""
+"""Values compared at a time. If images are large, fewer of them are examined."""
 
 
 @dataclass(frozen=True)
 class Applied:
-    """Counts over the images looked at.
+    """Counts of the images examined.
 
     Attributes:
-        images: looked at.
-        decided: those of them for which one way fits, and better than all others; the rest, such
-            as images of one colour, or with altered pixels, say nothing about shifts and mirrors.
-        shifted, flipped: of the decided ones.
-        untouched: of the decided ones, neither shifted, nor flipped, nor cut.
-        cut: images with blanked pixels, of all.
-        cut_pixels: blanked pixels of all images together.
-        unexplained: images with other pixels than crop, flip and cutout leave.
+        images: examined.
+        decided: images for which one way fits, and fits better than all others. The rest, such as
+            images of one colour or with altered pixels, tell nothing about shifts and mirroring.
+        shifted, flipped: of the decided images.
+        untouched: decided images that were not shifted, flipped or cut.
+        cut: images with blank pixels, of all.
+        cut_pixels: blank pixels in all images together.
+        unexplained: images whose pixels can't result from crop, flip and cutout.
         farthest: largest shift seen, in pixels.
-        wrong_size: images that came in another size than they have in the data.
+        wrong_size: images whose size differs from that in the data.
     """
 
     images: int = 0
@@ -69,7 +69,7 @@ class Applied:
 
     @classmethod
     def from_json(cls, counts: Mapping[str, Any]) -> "Applied":
-        """What `to_json` gave; other keys are passed over."""
+        """The counts that `to_json` gave. Other keys are ignored."""
         return cls(**{f.name: counts[f.name] for f in fields(cls) if f.name in counts})
 
     def to_json(self) -> dict[str, int]:
@@ -79,11 +79,11 @@ class Applied:
 
 @dataclass(frozen=True)
 class _Ways:
-    """For each image the way, of all allowed ones, that agrees in most pixels.
+    """For each image, the allowed way that agrees in most pixels.
 
     Attributes:
         rows_B, columns_B: int64, top left corner of the crop in the padded image.
-        flipped_B, decided_B: bool, mirrored or not, and whether no other way agrees as well.
+        flipped_B, decided_B: bool, whether it is mirrored, and whether no other way agrees as well.
     """
 
     rows_B: Tensor
@@ -93,17 +93,17 @@ class _Ways:
 
 
 def is_looked_at(step: int, total_steps: int) -> bool:
-    """Whether the batch of `step` is one of the `SAMPLES`."""
+    """Whether the batch of `step` is one of the `SAMPLES` that are examined."""
     every = max(1, total_steps // SAMPLES)
     return step % every == 0 and step < every * SAMPLES
 
 
 def applied_to(batches: Batches, step: int, batch_BCHW: Tensor) -> Applied:
-    """Measure what was done to the first images of the batch of `step`.
+    """Measure how the first images of the batch of `step` were transformed.
 
     Args:
-        batches: tells which images these are, and the channel statistics.
-        step: of the training, from 0.
+        batches: gives the original images and the channel statistics.
+        step: of the training, counted from 0.
         batch_BCHW: as the network gets it.
     """
     train, padding = batches.train, sum(each.expected.farthest for each in batches.transforms)
@@ -122,10 +122,10 @@ def images_to_look_at(image_shape: tuple[int, int, int], padding: int) -> int:
 
 
 def applied(originals_BHWC: Tensor, batch_BCHW: Tensor, padding: int) -> Applied:
-    """Measure what was done to a batch.
+    """Measure how the images of a batch were transformed.
 
     Args:
-        originals_BHWC: float32, the images in the data, normalised.
+        originals_BHWC: float32, the original images, normalised.
         batch_BCHW: the same images as the network got them, in any floating type.
         padding: the largest shift to look for, in pixels.
     """
@@ -155,7 +155,7 @@ def applied(originals_BHWC: Tensor, batch_BCHW: Tensor, padding: int) -> Applied
 
 
 def _framed(images_BHWC: Tensor, shape: torch.Size) -> Tensor:
-    """The images in the middle of a frame of zeros, or their middle, of the height and width."""
+    """The images brought to this height and width: framed by zeros, or cut to their middle."""
     margins = []
     for axis in (2, 1):
         extra = shape[axis] - images_BHWC.shape[axis]
@@ -177,7 +177,7 @@ def _best_ways(padded_BHWC: Tensor, given_BHWC: Tensor, padding: int) -> _Ways:
 
 
 def _agreement(padded_BHWC: Tensor, given_BHWC: Tensor, padding: int) -> Tensor:
-    """Probed pixels in which each shifted image agrees with the given one: int64 B S."""
+    """Number of probed pixels in which each shifted image agrees with the given one: int64 B S."""
     _, height, width, _ = given_BHWC.shape
     count = height * width
     probes_P = torch.arange(0, count, max(1, count // PROBES) | 1, device=given_BHWC.device)

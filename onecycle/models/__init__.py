@@ -1,4 +1,4 @@
-"""Networks by name, each with arguments of its own."""
+"""Networks by name. Each has its own arguments."""
 
 import inspect
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from onecycle.errors import InputError
 from onecycle.models.resnet import CustomResNet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"custom-resnet": CustomResNet}
-"""Every network by the name that a recipe calls it by.
+"""Every network, by its name in a recipe.
 
-A network takes `classes` and `channels` by keyword, and arguments of its own that have defaults.
-Those that `SETTINGS` names are set by the recipe. If it has `forward_features`, that gives the
-outputs of its stages by name, in order; else its stages are its leaf modules.
+A network takes `classes` and `channels` by keyword, and its own arguments with their defaults. The
+recipe sets the arguments in `SETTINGS`. `forward_features`, if there is one, gives the outputs of
+the stages by name, in order. Otherwise each leaf module is a stage.
 """
 
 SETTINGS = deciding(Recipe, "network")
@@ -29,15 +29,15 @@ SETTINGS = deciding(Recipe, "network")
 def build(
     name: str, /, *, classes: int, channels: int = 3, seed: int = 0, **arguments: Any
 ) -> nn.Module:
-    """The network called `name`, initialized by PyTorch's defaults from a stream of its own.
+    """The network called `name`, with PyTorch's default initialization.
 
-    The same seed gives the same weights, and the global random state stays as it was.
+    The same seed gives the same weights. The global random state does not change.
 
     Args:
         name: a key of `NETWORKS`.
         classes: number of classes, at least 2.
         channels: channels of the images.
-        seed: of the stream `init`.
+        seed: of the random stream `init`.
         arguments: the network's own; see its class.
 
     Raises:
@@ -50,7 +50,7 @@ def build(
 
 
 def takes(name: str) -> tuple[str, ...]:
-    """Those of `SETTINGS` that are arguments of the network called `name`.
+    """The settings that the network called `name` has as arguments.
 
     Raises:
         InputError: unknown name (with the nearest one).
@@ -61,7 +61,7 @@ def takes(name: str) -> tuple[str, ...]:
 
 
 def arguments(recipe: Recipe) -> dict[str, Any]:
-    """The arguments that the recipe's network takes, with the recipe's values.
+    """The arguments of the recipe's network, with the recipe's values.
 
     Raises:
         InputError: unknown name; or the recipe sets an argument that the network does not have.
@@ -79,10 +79,10 @@ def arguments(recipe: Recipe) -> dict[str, Any]:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no network has, before any longer work.
+    """Check the name of a network before any longer work.
 
     Raises:
-        InputError: with the nearest name.
+        InputError: there is no such network; the message has the nearest name.
     """
     if name not in NETWORKS:
         raise InputError(unknown_name("model", name, NETWORKS))

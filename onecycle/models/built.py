@@ -1,8 +1,7 @@
-"""Whether a block's layers are exactly those that `resnet.ConvBlock` builds, and PyTorch runs them
-as it comes.
+"""Whether a block's layers are exactly those of `resnet.ConvBlock`, run by PyTorch's own code.
 
-One operation may stand for them only then. Decided by exact types, fields and tensors: a layer that
-looks like another may compute something else.
+Only then may one operation replace them. Exact types, fields and tensors decide, because a layer
+that looks like another may compute something else.
 """
 
 from typing import Any
@@ -14,7 +13,7 @@ from torch.nn.modules import module as modules
 from onecycle.kernels.calling import is_plain
 
 NAMES = (("conv", "norm", "relu"), ("conv", "pool", "norm", "relu"))
-"""Of the layers, in the order in which they run: without and with pooling."""
+"""Names of the layers in the order in which they run, without and with pooling."""
 
 _TYPES = {"conv": nn.Conv2d, "pool": nn.MaxPool2d, "norm": nn.BatchNorm2d, "relu": nn.ReLU}
 
@@ -22,11 +21,11 @@ _METHODS = {
     kind: frozenset(name for name in dir(kind) if callable(getattr(kind, name)))
     for kind in _TYPES.values()
 }
-"""What an attribute of one layer alone would replace."""
+"""Methods that an attribute of a single layer could replace."""
 
 
 def _code() -> tuple[object, ...]:
-    """The methods that run when a layer is called: replaced for all layers, they are others."""
+    """The methods that run when a layer is called. Replacing one for all layers changes them."""
     forwards = (kind.forward for kind in _TYPES.values())
     return (nn.Module.__call__, nn.Module._call_impl, nn.Conv2d._conv_forward, *forwards)
 
@@ -35,7 +34,7 @@ _CODE = _code()
 
 
 def is_as_built(block: nn.Module) -> bool:
-    """Whether the layers of `block` are those of a `ConvBlock`, with nothing of their own."""
+    """Whether the layers of `block` are those of a `ConvBlock`, and unchanged."""
     layers = block._modules
     return (
         tuple(layers) in NAMES
@@ -47,8 +46,8 @@ def is_as_built(block: nn.Module) -> bool:
 def is_usual(name: str, layer: nn.Module) -> bool:
     """Whether a layer is what a block has under this name: `conv`, `pool`, `norm` or `relu`.
 
-    A convolution is 3 x 3, of stride, padding, dilation and groups 1, and without bias; a norm has
-    factors and running statistics, and a momentum.
+    A convolution is 3 x 3 with stride, padding, dilation and groups of 1 and no bias. A norm has
+    factors, running statistics and a momentum.
     """
     return _runs_pytorchs_code() and _is_usual(name, layer)
 
@@ -60,12 +59,12 @@ def _is_usual(name: str, layer: nn.Module | None) -> bool:
 
 
 def _runs_pytorchs_code() -> bool:
-    """Whether a call of a layer runs what PyTorch has for it, and no hook on all modules."""
+    """Whether a call of a layer runs PyTorch's own code, without hooks on all modules."""
     return _code() == _CODE and not _has_global_hooks()
 
 
 def _runs_as_it_is(layer: nn.Module) -> bool:
-    """Whether a call of the layer is a call of its class's `forward` and nothing more."""
+    """Whether a call of the layer only calls its class's `forward`."""
     return not (
         layer._forward_hooks
         or layer._forward_pre_hooks

@@ -1,15 +1,15 @@
 """A convolutional block as two differentiable operations of compiled kernels.
 
-One is the convolution, in bfloat16 on CPUs with AMX; elsewhere PyTorch's serves. The other is max
-pooling, batch norm, ReLU and a residual addition: layer by layer they take a dozen passes over the
-activations, forward and backward, here it is five (Ioffe and Szegedy, 2015, for the norm and its
-gradient). What is computed is the same, with one rounding to bfloat16 in place of one after each
-layer, and none of the gradient of the convolution's weights.
+One is the convolution, in bfloat16 on CPUs with AMX; elsewhere PyTorch's own is used. The other
+is max pooling, batch norm, ReLU and a residual addition. Layer by layer they take a dozen passes
+over the activations, forward and backward; here they take five (Ioffe and Szegedy, 2015, for the
+norm and its gradient). The result is the same, except that it is rounded to bfloat16 once instead
+of after each layer, and that the gradient of the convolution's weights is not rounded.
 
-The kernels serve a block that is exactly as it was built, on plain tensors, while PyTorch does
-nothing but compute: `kernels_for` decides. The layers serve everything else. The parts of a block,
-`conv3x3` and `norm_relu`, can be used by themselves too: each checks whether it can stand for the
-layers that it is given, and calls these if not.
+The kernels are used for an unchanged block on plain tensors, while PyTorch only computes:
+`kernels_for` decides. In all other cases the layers run. The parts of a block, `conv3x3` and
+`norm_relu`, can also be used by themselves. Each checks whether it can replace the given layers,
+and calls the layers if not.
 
 Shapes: B batch, C channels (K out of a convolution), H height, W width.
 """
@@ -26,11 +26,11 @@ from onecycle.kernels.modes import active
 from onecycle.models.built import is_as_built, is_usual
 
 FEW_IMAGES = 16
-"""Below this many, oneDNN is faster: the tiles of our kernels go along the images."""
+"""For fewer images, oneDNN is faster, because the tiles of our kernels lie along the images."""
 
 
 def kernels_for(block: nn.Module, batch_BCHW: Tensor) -> Kernels | None:
-    """The kernels that can serve a `ConvBlock` on this input, or None: leave it to its layers."""
+    """The kernels for a `ConvBlock` on this input, or None if its layers have to run."""
     if not _is_computing_plainly(batch_BCHW) or not is_as_built(block):
         return None
     conv, norm = layers = _layers(block)
@@ -45,14 +45,14 @@ def kernels_for(block: nn.Module, batch_BCHW: Tensor) -> Kernels | None:
 def block(
     layers: nn.Module, batch_BCHW: Tensor, residual_BCHW: Tensor | None, kernels: Kernels
 ) -> Tensor:
-    """What a `ConvBlock` gives, by the kernels that `kernels_for` gave for it and this batch."""
+    """The output of a `ConvBlock`, by the kernels that `kernels_for` gave for this batch."""
     conv, norm = _layers(layers)
     output_BKHW = _conv3x3(batch_BCHW, conv, kernels)
     return _norm_relu(output_BKHW, norm, kernels, "pool" in layers._modules, residual_BCHW)
 
 
 def conv3x3(batch_BCHW: Tensor, conv: nn.Conv2d, kernels: Kernels) -> Tensor:
-    """What the convolution `conv` gives: by a kernel if it is one that there are kernels for.
+    """The output of the convolution `conv`, by a kernel if there is one for it.
 
     A kernel's result is in channels_last order and in the type of the kernels.
     """
@@ -75,8 +75,8 @@ def norm_relu(
 ) -> Tensor:
     """relu(norm(batch)), max pooled 2 x 2 before if asked for, plus `residual_BCHW`.
 
-    By one operation if the norm and the batch are such that there is one. In training mode the
-    norm's running statistics move as PyTorch moves them.
+    This is one operation if the norm and the batch allow it. In training mode the norm's running
+    statistics are updated as PyTorch updates them.
     """
     serves = (
         _is_computing_plainly(batch_BCHW)
@@ -128,7 +128,7 @@ def _layers(layers: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
 
 
 def _is_computing_plainly(batch_BCHW: Tensor) -> bool:
-    """Whether PyTorch does nothing but compute, on activations that are nothing but values."""
+    """Whether PyTorch only computes (no modes, no tracing), on plain tensors."""
     return not active() and is_plain(batch_BCHW) and batch_BCHW.ndim == 4
 
 
@@ -138,7 +138,7 @@ def _is_differentiable(norm: nn.BatchNorm2d) -> bool:
 
 
 def _shapes_fit(batch_BCHW: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, pool: bool) -> bool:
-    """Whether channels agree, and enough values are there; PyTorch says what is wrong if not."""
+    """Whether channels agree and there are enough values. If not, PyTorch reports what is wrong."""
     batch, channels, height, width = batch_BCHW.shape
     outputs, inputs = conv.weight.shape[:2]
     fits = _vectors_fit((batch, outputs, height, width), norm, pool=pool)
@@ -146,7 +146,7 @@ def _shapes_fit(batch_BCHW: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, po
 
 
 def _vectors_fit(shape_BCHW: Sequence[int], norm: nn.BatchNorm2d, *, pool: bool) -> bool:
-    """Whether the norm is for as many channels, and there are enough values for its statistics."""
+    """Whether the norm has as many channels, and there are enough values for its statistics."""
     batch, channels, height, width = shape_BCHW
     rows = batch * (height // 2) * (width // 2) if pool else batch * height * width
     vectors = (norm.weight, norm.bias, *_running(norm))
@@ -158,7 +158,7 @@ def _vectors_fit(shape_BCHW: Sequence[int], norm: nn.BatchNorm2d, *, pool: bool)
 
 
 def _computing_type(batch_BCHW: Tensor, conv: nn.Conv2d) -> torch.dtype | None:
-    """The type that the layers would compute in, if they would all compute in one."""
+    """The type in which all layers would compute; None if they would use several."""
     types = {batch_BCHW.dtype, conv.weight.dtype}
     if torch.is_autocast_enabled("cpu"):
         casts = types <= {torch.float32, torch.bfloat16}  # it leaves float64 alone
@@ -172,7 +172,7 @@ def _types_fit(kernels: Kernels, norm: nn.BatchNorm2d) -> bool:
 
 
 def _can_be_added(residual_BCHW: Tensor, output_BKHW: Tensor, *, pool: bool) -> bool:
-    """Whether a residual is of the type and shape of the block's output, or must be broadcast."""
+    """Whether a residual has the type and shape of the block's output."""
     batch, outputs, height, width = output_BKHW.shape
     shape = (batch, outputs, height // 2, width // 2) if pool else output_BKHW.shape
     return (
@@ -183,7 +183,7 @@ def _can_be_added(residual_BCHW: Tensor, output_BKHW: Tensor, *, pool: bool) -> 
 
 
 def _amx_serves(batch_BCHW: Tensor, weight_KC33: Tensor) -> bool:
-    """Whether the convolutions on AMX can do some of this one's work."""
+    """Whether the convolutions on AMX can do part of this one's work."""
     outputs, inputs = weight_KC33.shape[:2]
     fits = outputs % amx.TILE_CHANNELS == inputs % amx.TILE_CHANNELS == 0
     if batch_BCHW.dtype != torch.bfloat16 or not fits or len(batch_BCHW) < FEW_IMAGES:
@@ -193,7 +193,7 @@ def _amx_serves(batch_BCHW: Tensor, weight_KC33: Tensor) -> bool:
 
 @torch.no_grad()
 def _move_statistics(norm: nn.BatchNorm2d, moments_2C: Tensor, rows: int) -> None:
-    """Let the running statistics follow the batch's, the variance as an unbiased one."""
+    """Update the running statistics by the batch's, with the unbiased variance."""
     norm.num_batches_tracked += 1  # pyright: ignore[reportOperatorIssue] - as in `_running`
     mean_C, variance_C = moments_2C
     moved = (mean_C, variance_C * (rows / (rows - 1)))
@@ -202,5 +202,5 @@ def _move_statistics(norm: nn.BatchNorm2d, moments_2C: Tensor, rows: int) -> Non
 
 
 def _running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """The running mean and variance, which `kernels_for` has seen to be there."""
+    """The running mean and variance. `kernels_for` has checked that they exist."""
     return norm.running_mean, norm.running_var  # pyright: ignore[reportReturnType]

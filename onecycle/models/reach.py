@@ -1,9 +1,9 @@
-"""What part of an image each value of a network sees, followed along the flow of its tensors.
+"""The part of an image that each value of a network sees, followed through the network's tensors.
 
-Each tensor carries the patch of the image that its first value sees, and how far the patches of
-neighbouring values lie apart. A convolution or pooling widens the patch; where branches meet, it
-becomes the smallest patch that holds theirs. PyTorch's own operations are watched, whichever
-modules or functions call them.
+Each tensor carries the patch of the image that its first value sees, and the distance between the
+patches of neighbouring values. A convolution or pooling widens the patch. Where branches meet, the
+patch is the smallest one that contains theirs. PyTorch's own operations are observed, so it does
+not matter which modules or functions call them.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,9 +24,9 @@ class Axis:
     """Along the height or the width.
 
     Attributes:
-        first, last: pixels that bound what the first value sees; below 0 in the padding.
+        first, last: first and last pixel that the first value sees; below 0 in the padding.
         jump: pixels between the patches of neighbouring values (cumulative stride).
-        size: values along the axis.
+        size: number of values along the axis.
     """
 
     first: int
@@ -36,22 +36,22 @@ class Axis:
 
     @property
     def field(self) -> int:
-        """Pixels that a value sees."""
+        """Number of pixels that a value sees."""
         return self.last - self.first + 1
 
     def through(self, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> "Axis":
-        """Behind a window of `kernel` values that moves by `stride`."""
+        """After a window of `kernel` values that moves by `stride`."""
         first = self.first - padding * self.jump
         last = self.last + ((kernel - 1) * dilation - padding) * self.jump
         return Axis(first, last, self.jump * stride, self.size)
 
     def whole(self) -> "Axis":
-        """Behind an operation on all values together."""
+        """After an operation on all values together."""
         return self.through(self.size, self.size)
 
     def joined(self, other: "Axis") -> "Axis":
-        """Where two branches meet. Of different jumps, as behind a branch that sees all of the
-        image or was enlarged, the smaller one is kept, and the patch is that of the first value.
+        """Where two branches meet. If their jumps differ, as after a branch that was enlarged or
+        sees the whole image, the smaller jump is kept, and the patch is that of the first value.
         """
         first, last = min(self.first, other.first), max(self.last, other.last)
         return Axis(first, last, min(self.jump, other.jump), max(self.size, other.size))
@@ -62,12 +62,12 @@ Reach = tuple[Axis, Axis]
 
 
 class Reaches(TorchDispatchMode):
-    """Inside, follows what the values of all tensors made of an image see.
+    """A context that records what the values of all tensors made from an image see.
 
     Transposed convolutions and other enlargements leave patches and jumps as they are.
 
     Args:
-        image_BCHW: of one image; on the device `meta` nothing is computed.
+        image_BCHW: a batch of one image. On the device `meta` nothing is computed.
     """
 
     def __init__(self, image_BCHW: Tensor) -> None:
@@ -77,7 +77,7 @@ class Reaches(TorchDispatchMode):
         self._known[image_BCHW] = (Axis(0, 0, 1, height), Axis(0, 0, 1, width))
 
     def of(self, tensor: Tensor) -> Reach:
-        """What a tensor's values see; a single pixel if it doesn't come from the image."""
+        """What a tensor's values see: a single pixel if the tensor does not come from the image."""
         return self._known.get(tensor) or (Axis(0, 0, 1, 1), Axis(0, 0, 1, 1))
 
     def __torch_dispatch__(
@@ -107,7 +107,7 @@ def _tensors(values: Any) -> list[Tensor]:
 
 
 def _sized(reach: Reach, tensor: Tensor) -> Reach:
-    """With the map's size; a tensor of fewer dimensions has that of the map it came from."""
+    """With the map's size. A tensor with fewer dimensions has the size of the map it came from."""
     if tensor.ndim != 4:
         return reach
     height, width = (
@@ -141,7 +141,7 @@ def _average_pool(
 
 
 def _adaptive_pool(reach: Reach, batch: Tensor, sizes: Sequence[int]) -> Reach:
-    """Windows as even as the sizes allow."""
+    """Adaptive pooling: windows as even as the sizes allow."""
     height, width = (
         axis.through(axis.size - (size - 1) * (axis.size // size), axis.size // size)
         for axis, size in zip(reach, sizes, strict=True)
@@ -166,7 +166,7 @@ def _windowed(
 
 
 def _padded(reach: Reach, batch: Tensor, amounts: Sequence[int], *_: Any) -> Reach:
-    """The amounts are left, right, top, bottom."""
+    """Padding: the amounts are left, right, top, bottom."""
     height, width = reach
     left, top = amounts[0], amounts[2] if len(amounts) > 2 else 0
     return _moved(height, -top), _moved(width, -left)
@@ -187,7 +187,7 @@ def _sliced(
 
 
 def _moved(axis: Axis, values: int) -> Axis:
-    """With another value as the first."""
+    """A slice: another value becomes the first."""
     pixels = values * axis.jump
     return Axis(axis.first + pixels, axis.last + pixels, axis.jump, axis.size)
 
@@ -204,7 +204,7 @@ def _reduced(reach: Reach, batch: Tensor, dims: Any = None, *_: Any) -> Reach:
 
 
 def _multiplied(reach: Reach, *factors: Any) -> Reach:
-    """A product of matrices; one whose rows are the positions of the map sees one position each."""
+    """A product of matrices. If its rows are positions of the map, each sees one position."""
     batch = next(each for each in factors if isinstance(each, Tensor) and each.ndim > 1)
     height, width = reach
     each_position = len(batch) % (height.size * width.size) == 0
@@ -229,7 +229,7 @@ _CHANGES: dict[Any, Callable[..., Reach]] = {
     aten.addmm: lambda reach, bias, *factors: _multiplied(reach, *factors),
     aten.bmm: lambda reach, *_: (reach[0].whole(), reach[1].whole()),
 }
-"""Operations that change what values see; all others leave it as it is."""
+"""Operations that change what values see. All others keep it."""
 
 _ENLARGEMENTS = (aten.upsample_nearest2d, aten.upsample_bilinear2d, aten.upsample_bicubic2d)
-"""Operations that change the size of a map and nothing else."""
+"""Operations that change only the size of a map."""

@@ -26,14 +26,12 @@ class ResidualBlock(nn.Module):
 class ConvBlock(nn.Sequential):
     """Convolution without bias, then max pooling 2 x 2 where asked for, batch norm and ReLU.
 
-    The convolution is padded by half of its kernel, so that only its stride and the pooling make
-    a map smaller. With another kernel or stride than the default, the layers run as PyTorch has
-    them.
+    The convolution is padded by half of its kernel, so only its stride and the pooling make a map
+    smaller. With a kernel or stride other than the default, PyTorch's own layers run.
 
-    On a CPU everything after the convolution runs as one operation (`models.fused`), as long as
-    the layers are exactly the default ones, no hook wants to see one of them, and PyTorch does
-    nothing but compute. If a layer is replaced, all of them run as PyTorch has them. The results of
-    the one operation lie in channels_last order.
+    On a CPU everything after the convolution runs as one operation (`models.fused`), if the layers
+    are exactly the default ones, none of them has a hook, and PyTorch only computes. If a layer is
+    replaced, PyTorch's own layers run. The result of the one operation is in channels_last order.
     """
 
     conv: nn.Conv2d
@@ -58,13 +56,13 @@ class ConvBlock(nn.Sequential):
 
     @property
     def pools(self) -> bool:
-        """Whether 2 x 2 maxima are taken."""
+        """Whether there is max pooling 2 x 2."""
         return "pool" in self._modules
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, batch_BCHW: Tensor, residual_BCHW: Tensor | None = None
     ) -> Tensor:
-        """The block's output, plus `residual_BCHW` where it is given."""
+        """The block's output, plus `residual_BCHW` if it is given."""
         kernels = fused.kernels_for(self, batch_BCHW)
         if kernels is not None:
             return fused.block(self, batch_BCHW, residual_BCHW, kernels)
@@ -77,8 +75,8 @@ class CustomResNet(nn.Module):
 
     Stages at 32 x 32 pixels: prep (64 channels, 32 x 32), layer1 (128, 16 x 16, with a residual
     block), layer2 (256, 8 x 8), layer3 (512, 4 x 4, with a residual block), pool (512). The last
-    pooling takes the maximum over the whole final map: kernel 4 at 32 x 32, and any other image
-    of at least 8 x 8 pixels works too.
+    pooling takes the maximum over the whole final map (kernel 4 at 32 x 32), so any image of at
+    least 8 x 8 pixels works.
 
     Args:
         classes: K.

@@ -1,4 +1,4 @@
-"""A network layer by layer: output shape, parameters, multiply-accumulates, receptive field."""
+"""The layers of a network: output shape, parameters, multiply-accumulates, receptive field."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -44,12 +44,12 @@ class Summary:
 
 
 def summarize(model: nn.Module, image_shape: tuple[int, int, int] = (32, 32, 3)) -> Summary:
-    """The summary of `model` for images of `image_shape` (H, W, C). The model stays untouched.
+    """The summary of `model` for images of `image_shape` (H, W, C). The model is not changed.
 
-    Receptive field and jump follow the tensors through the network (see `reach`): behind layers in
-    a row `r += (k - 1) * j; j *= s` (k: kernel, with dilation; s: stride; j: jump), and where
-    branches meet, what either sees. Additions and other functions that are no modules are not
-    listed and cost no MACs.
+    Receptive field and jump follow the tensors through the network (see `reach`). Each layer in a
+    row gives `r += (k - 1) * j; j *= s` (k: kernel, with dilation; s: stride; j: jump). Where
+    branches meet, the receptive field covers what each of them sees. Only modules are listed:
+    additions and other functions count no MACs.
     """
     height, width, channels = image_shape
     probe = deepcopy(model).to("meta").eval()

@@ -1,6 +1,6 @@
-"""Optimizers with their parameter groups, and the terms of their loss.
+"""Optimizers, their parameter groups, and the terms of the loss.
 
-Each optimizer is a module whose `build` takes parameter groups and the recipe.
+Each optimizer is a module with a function `build` of parameter groups and the recipe.
 
 Shapes: B batch, K classes.
 """
@@ -18,21 +18,21 @@ from onecycle.optim import adamw, sgd
 from onecycle.optim.groups import Builder, Groups
 
 OPTIMIZERS: dict[str, Builder] = {"sgd": sgd.build, "adamw": adamw.build}
-"""Every optimizer by the name that a recipe calls it by."""
+"""Every optimizer, by its name in a recipe."""
 
 
 def weights(model: nn.Module) -> list[Tensor]:
-    """Convolution and linear weights: all trainable parameters of two or more dimensions."""
+    """Convolution and linear weights: all trainable parameters with two or more dimensions."""
     return [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
 
 
 def norms_and_biases(model: nn.Module) -> list[Tensor]:
-    """All trainable parameters of fewer than two dimensions: norms' factors, and biases."""
+    """Factors of norms, and biases: all trainable parameters with fewer than two dimensions."""
     return [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
 
 
 def build(model: nn.Module, recipe: Recipe) -> Optimizer:
-    """The recipe's optimizer over `model`, at rate 0 until a rate is set.
+    """The recipe's optimizer for `model`. Its rate is 0 until one is set.
 
     Two parameter groups: weights with weight decay, and norms and biases without it (with it
     under `decay_norms_and_biases`).
@@ -56,9 +56,9 @@ def set_rates(optimizer: Optimizer, lr: float, momentum: float) -> None:
 
 
 def applied_rates(optimizer: Optimizer) -> tuple[float, float]:
-    """The learning rate and momentum (AdamW: first beta) that the groups hold.
+    """The learning rate and momentum (AdamW: first beta) in the groups.
 
-    Where groups differ, the value furthest from the first group's, so that a log shows it.
+    If groups differ, the value furthest from the first group's, so that a log shows it.
     """
     groups = optimizer.param_groups
     lrs = [float(group["lr"]) for group in groups]
@@ -71,7 +71,7 @@ def _odd_one(values: list[float]) -> float:
 
 
 def settings(optimizer: Optimizer) -> dict[str, Any]:
-    """Name and settings of an optimizer's first group, without its rate, as JSON knows them."""
+    """Name of an optimizer, and settings of its first group except the rate, for JSON."""
     group = optimizer.param_groups[0]
     wanted = ("momentum", "nesterov", "weight_decay", "betas", "eps", "dampening")
     return {"name": type(optimizer).__name__} | {
@@ -100,11 +100,11 @@ def mean_loss(
 ) -> Tensor:
     """Weighted mean of the images' cross-entropies, in nats: a scalar.
 
-    An image's weight is that of its class, and the sum is divided by the weights of the batch: the
-    plain mean of a batch that holds each image as many times over as it weighs. That keeps it a
-    mean, about ln K before training whatever classes a batch happens to hold, so that a range test
-    can be read. Without label smoothing it is what `F.cross_entropy` gives with `weight`; with it,
-    that one weighs the classes over which a target is spread instead of the image.
+    An image's weight is that of its class, and the sum is divided by the sum of the batch's
+    weights. So the loss stays a mean: about ln K before training, whatever classes a batch holds,
+    and a range test can be read. Without label smoothing it equals `F.cross_entropy` with
+    `weight`. With label smoothing, `F.cross_entropy` weights the classes of the smoothed target
+    instead of the image.
 
     Args:
         logits_BK: float32.

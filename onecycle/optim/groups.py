@@ -8,12 +8,12 @@ from torch.optim import Optimizer
 from onecycle.config import Recipe
 
 Groups = list[dict[str, Any]]
-"""As `torch.optim` takes them: each with its `params`, at least one, and its `weight_decay`."""
+"""Parameter groups for `torch.optim`: each with `params` (not empty) and `weight_decay`."""
 
 Builder = Callable[[Groups, Recipe], Optimizer]
-"""Makes an optimizer of groups and a recipe, at rate 0.
+"""Makes an optimizer with rate 0 from groups and a recipe.
 
-Before each step the groups' `lr` is set, and their `momentum` or the first of their `betas`.
+Before each step, `lr` is set in all groups, and so is `momentum`, or the first of `betas`.
 """
 
 

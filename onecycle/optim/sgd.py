@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum, of Nesterov's kind if asked for."""
+"""Stochastic gradient descent with momentum, optionally Nesterov's."""
 
 import torch
 from torch.optim import Optimizer
