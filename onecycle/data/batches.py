@@ -1,4 +1,4 @@
-"""Training batches as a function of the step: order, augmentation and position need no state.
+"""Training batches as a function of the step, without any state.
 
 Shapes: N images, B batch, C channels, H height, W width.
 """
@@ -17,11 +17,11 @@ from onecycle.data.image_set import ImageSet
 from onecycle.data.transforms import Transform
 
 RESIDENT_SHARE = 0.5
-"""Share of a GPU's free memory that the images may take; beyond it batches are cut on the CPU."""
+"""Share of a GPU's free memory that images may take. If they need more, they stay in RAM."""
 
 
 class Images:
-    """The pixels of a set where batches are cut from them: on the device if they fit, else in RAM.
+    """The pixels of a set, ready to be cut into batches: on the device if they fit, else in RAM.
 
     Args:
         images_NHWC: uint8; may be memory-mapped.
@@ -53,9 +53,9 @@ class Images:
         mean: tuple[float, ...],
         std: tuple[float, ...],
     ) -> "Images":
-        """The pixels of a set: the same object again, as long as somebody holds the set.
+        """The pixels of a set. The same set gives the same object.
 
-        So a set that is used by a training, its range test and its probes moves to a GPU once.
+        So a set moves to a GPU once, even if a training, its range test and its probes all use it.
         """
         copies = _COPIES.setdefault(image_set, {})
         wanted = (device, mean, std)
@@ -85,7 +85,7 @@ def normalise(images_BHWC: Tensor, mean_C: Tensor, std_C: Tensor) -> Tensor:
 
 
 _COPIES: WeakKeyDictionary[ImageSet, dict[tuple[object, ...], Images]] = WeakKeyDictionary()
-"""By identity of the set, which forgets them when it goes."""
+"""By image set. A copy is dropped when its set is."""
 
 
 def _fits(size: int, device: torch.device) -> bool:
@@ -105,21 +105,21 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class Batches:
-    """Augmented training batches. `cut(step)` is a pure function, so any step can come next.
+    """Augmented training batches. `cut(step)` is a pure function, so steps can come in any order.
 
-    An epoch visits every image once; its last batch may be smaller. A single image that is left
-    over joins the batch before it: batch norm can't be trained on one image, whose statistics are
-    its own, and PyTorch refuses it where the image has shrunk to one value. Of each global batch a
-    rank cuts its slice, with the draws that a single process would have made.
+    An epoch visits every image once. Its last batch may be smaller, but a single image that is left
+    over joins the batch before it: batch norm can't be trained on a single image, and PyTorch
+    refuses it if the map is a single value. A rank cuts its slice of each global batch, with the
+    draws that a single process would make.
 
     Attributes:
         train: the images.
         batch_size: images in a global batch.
-        seed: of the stream `shuffle`, and of those of the transforms.
+        seed: of the stream `shuffle`, and of the transforms' streams.
         mean, std: channel statistics for normalising.
-        transforms: what is done to the images, in order.
+        transforms: the transforms of the images, in order.
         device: where batches are made.
-        rank, world_size: this process among all that share a training.
+        rank, world_size: number of this process, and of all processes of the training.
     """
 
     train: ImageSet
@@ -142,7 +142,7 @@ class Batches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch, the last and perhaps smaller one included."""
+        """Number of batches in an epoch, including the last, which may be smaller."""
         return steps_per_epoch(len(self.train), self.batch_size)
 
     def indices(self, step: int) -> np.ndarray:
@@ -154,7 +154,7 @@ class Batches:
         return order_N[position * self.batch_size : stop]
 
     def draws(self, step: int) -> tuple[Tensor, ...]:
-        """What happens to each image of the global batch of `step`, by each transform in turn."""
+        """For each transform, what it does to each image of the global batch of `step`."""
         height, width, _ = self.train.image_shape
         count = len(self.indices(step))
         return tuple(
@@ -163,11 +163,11 @@ class Batches:
         )
 
     def transformed(self, images_BHWC: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
-        """Normalised images on the device as the transforms change them.
+        """Apply the transforms to normalised images on the device.
 
         Args:
             images_BHWC: float32.
-            draws: for each transform what happens to each of these images.
+            draws: for each transform, what it does to each of these images.
         """
         for transform, drawn_B in zip(self.transforms, draws, strict=True):
             images_BHWC = transform.apply(images_BHWC, runtime.sent(drawn_B, self.device))

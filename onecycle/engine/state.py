@@ -153,7 +153,7 @@ class Training:
         return evaluation.balanced_accuracy if balanced else evaluation.accuracy
 
     def checkpoint_due(self, saved: float) -> bool:
-        """Whether the last checkpoint, saved at the `time.perf_counter()` `saved`, is old enough."""
+        """Whether the last checkpoint, of the `time.perf_counter()` `saved`, is old enough."""
         seconds = 60 * self.recipe.checkpoint_minutes
         return 0 < seconds <= time.perf_counter() - saved
 

@@ -1,4 +1,4 @@
-"""The main job: load, build, find the rates, fit, evaluate, save, then draw."""
+"""The main job: load, build, find the rates, fit, evaluate, save; then draw pictures and report."""
 
 import shlex
 import time
@@ -78,13 +78,13 @@ def train(
     started: float | None = None,
     progress: Progress = IN_NOTEBOOKS,
 ) -> Run:
-    """Train by `recipe` and leave a run folder under `runs`.
+    """Train as `recipe` says, and write a run folder under `runs`.
 
     Args:
-        recipe: what to do; `auto` values are resolved here and written to the run's recipe.toml.
+        recipe: what to do. `auto` values are resolved and written to the run's recipe.toml.
         runs: folder in which the run's own folder is made.
         threads: CPU threads; 0: PyTorch's choice.
-        report: draw the plots and write report.html; else `onecycle report` does so later.
+        report: draw the plots and write report.html. If not, `onecycle report` can do so later.
         command: the command line, for environment.json.
         started: `time.perf_counter()` when the command began, for `total_seconds`.
         progress: listens.
@@ -92,7 +92,7 @@ def train(
     Raises:
         InputError: the recipe or the data can't be used.
         TrainingError: the loss became non-finite.
-        Interrupted: SIGINT, SIGTERM or SIGHUP came; what was done is saved, and `resume` goes on.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came. The work is saved, and `resume` continues it.
     """
     started = time.perf_counter() if started is None else started
     RunDir.check_place(runs, recipe)
@@ -114,18 +114,18 @@ def resume(
     allow_differences: bool = False,
     progress: Progress = IN_NOTEBOOKS,
 ) -> Run:
-    """Go on with a run that was stopped, from its newest checkpoint; a finished one is returned.
+    """Continue a stopped run from its newest checkpoint. A finished run is returned as it is.
 
-    It ends with the bits of a run that was never stopped. What would change them (an edited recipe,
-    other images, another version of torch, number of threads or model of the CPU) is refused, or
-    allowed and recorded.
+    The result has the same bits as that of a run that was never stopped. Whatever would change them
+    (an edited recipe, other images, another version of torch, number of threads or CPU model) is
+    refused, or allowed and recorded.
 
     Args:
         run: its folder.
-        data: where its images are, if they are not where they were; recipe.toml stays as it is.
+        data: where its images are, if they have moved. recipe.toml does not change.
         threads: CPU threads; 0: as many as the run has used so far.
-        report: draw the plots and write report.html; else `onecycle report` does so later.
-        allow_differences: go on in spite of them; environment.json and result.json list them.
+        report: draw the plots and write report.html. If not, `onecycle report` can do so later.
+        allow_differences: continue despite differences. environment.json and result.json list them.
         progress: listens.
 
     Raises:
@@ -172,7 +172,7 @@ def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = IN_NOTEBOO
 
 
 def describe(recipe: Recipe) -> Summary:
-    """The recipe's network layer by layer; loads data only to learn the images' shape."""
+    """The layers of the recipe's network. Data is loaded only if the images' shape is unknown."""
     if known := built_in(recipe):
         side = recipe.image_size or known.side
         shape, classes = (side, side, known.channels), known.classes
@@ -190,9 +190,9 @@ def _carry_out(
     report: bool,
     asked: Recipe | None = None,
 ) -> Run:
-    """Find the rates if need be, fit, evaluate, save; then draw pictures and report, if wanted.
+    """Find the rates if necessary, fit, evaluate, save; then draw pictures and report, if wanted.
 
-    `asked`: the recipe before its `auto` values were resolved; None: it had none.
+    `asked`: the recipe before its `auto` values were resolved; None if it had none.
     """
     draw = _drawing() if report else None
     with (
@@ -228,7 +228,7 @@ def _carry_out(
 def _save(
     training: Training, plan: Plan, splits: Splits, run: RunDir, progress: Progress
 ) -> Result:
-    """Evaluate and write all that is known of the training; what result.json holds.
+    """Evaluate, and write everything that is known about the training. Returns the summary.
 
     Pictures and report are drawn from these files, now or later.
     """
@@ -251,10 +251,10 @@ def _save(
 
 
 def _drawing() -> Callable[[RunDir, Signals, Progress], None]:
-    """What draws pictures and report.
+    """The function that draws pictures and report.
 
-    It is imported where a training begins, not at its end, by when the package may be another
-    version; and not with this module, as most of it, the range test too, needs no matplotlib.
+    It is imported when a training begins. At its end, the package may have been upgraded. It is not
+    imported with this module, because a range test needs no matplotlib.
     """
     from onecycle.training.drawing import draw
 
@@ -262,7 +262,7 @@ def _drawing() -> Callable[[RunDir, Signals, Progress], None]:
 
 
 def _missing(run: RunDir) -> str:
-    """What a finished run lacks whose pictures and report were not drawn to the end."""
+    """A hint if a finished run has no pictures and report yet; otherwise empty."""
     if (run.path / "report.html").is_file():
         return ""
     return f"; draw its pictures and report with: onecycle report {shlex.quote(str(run.path))}"

@@ -8,7 +8,7 @@ from onecycle.training.signals import Signals
 
 
 def draw(run: RunDir, stop: Signals, progress: Progress) -> None:
-    """Draw all plots and write report.html; a signal ends it between two of these files."""
+    """Draw all plots and write report.html. A signal can end it between two files."""
     progress.start("drawing plots and report", 1, "stage")
     pictures.write(run)
     stop.heed()

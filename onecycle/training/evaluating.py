@@ -1,4 +1,4 @@
-"""A run's network on images with labels: its own test split, or any others of its classes."""
+"""Evaluating a run's network on labelled images: its own test split, or others."""
 
 import os
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from onecycle.training.results import class_figures, test_figures
 from onecycle.writing.numbers import counted
 
 MOST_NAMED = 3
-"""Classes that a note names; of more, they are counted."""
+"""Largest number of classes that a note names. If there are more, it gives their number."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class _Images:
 
     Attributes:
         images: labelled by the run's classes.
-        data: the name or path of them, as it is told.
+        data: their name or path, as it is shown.
         fingerprint: of the data that they come from.
-        ignored: images that were left out because the run doesn't know their class, by class.
+        ignored: number of images left out because the run doesn't know their class, by class.
     """
 
     images: ImageSet
@@ -58,30 +58,30 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate a run's network on its own test split, or on all labelled images of other `data`.
 
-    Other images are prepared as the run's were: its size, its way to resize, its channel means and
-    deviations. Of a source with splits, those of test are taken. Labels are matched by the names of
-    the classes; some classes may be missing. `data` that is the run's own stands for its test
-    split, as the rest was trained on.
+    Other images are prepared like the run's own: same size, same resizing, same channel means and
+    deviations. If their source has splits, the test split is used. Labels are matched by class
+    name; some classes may be missing. If `data` is the run's own data, only its test split is
+    evaluated, because the rest was used for training.
 
     Args:
         run: its folder; the run may be unfinished. Its own data is needed only without `data`.
         data: the other images: a built-in set or a path.
-        ignore_unknown_classes: leave images out whose class the run doesn't know.
-        predictions: a .csv or .npz file to write with what the network says of each image.
+        ignore_unknown_classes: leave out images whose class the run doesn't know.
+        predictions: a .csv or .npz file to which the prediction for each image is written.
         threads: CPU threads; 0: PyTorch's choice.
         progress: listens.
 
     Returns:
         `test_accuracy`, `test_balanced_accuracy`, `test_loss`, `test_images`, `test_class_sizes`
-        (images in the smallest and in the largest class that has any), `data`, `data_fingerprint`
-        and, if the recipe asks for test-time augmentation, `test_accuracy_tta`. `classes`, their
-        names; `per_class`, the figures of each in that order; `confusion`, rows of counts, actual
-        classes by predicted ones, or None above 1,000 classes; `ignored_classes`, images left out
-        by class.
+        (number of images in the smallest and in the largest class, empty classes excluded), `data`,
+        `data_fingerprint` and, if the recipe asks for test-time augmentation, `test_accuracy_tta`.
+        `classes`: their names. `per_class`: the figures of each class, in that order. `confusion`:
+        counts, one row for each actual class and one column for each predicted class; None for
+        more than 1,000 classes. `ignored_classes`: number of images left out, by class.
 
     Raises:
         InputError: not a run folder, no checkpoint in it, or images that can't be used: of another
-            kind, or of classes that the run doesn't know.
+            kind, or with classes that the run doesn't know.
         TrainingError: `predictions` can't be written.
     """
     place = check_place(predictions)
@@ -132,10 +132,10 @@ def _own_splits(run: RunDir, recipe: Recipe, progress: Progress) -> Splits:
 
 
 def _described_by_data(run: RunDir, recipe: Recipe, progress: Progress) -> Network:
-    """What the network of a run of an older version is, whose folder does not say: by its images.
+    """The network of a run of an older version whose folder does not describe it: from its images.
 
     Raises:
-        InputError: they are not there, or not those that the run began with.
+        InputError: the images are missing, or not those that the run began with.
     """
     train = _own_splits(run, recipe, progress).train
     mean, std = train.channel_statistics()
@@ -182,9 +182,9 @@ def _other(
 
 
 def _own_elsewhere(run: RunDir, recipe: Recipe, images: ImageSet, data: str) -> _Images | None:
-    """The run's own test split, if it has the images that `data` has; else None.
+    """The run's own test split, if `data` holds the run's images; otherwise None.
 
-    A moved or copied folder has them: evaluating all would count those that it was trained on.
+    So a moved or copied folder is recognised. Its other images were used for training.
     """
     was = run.environment().data_fingerprint
     if not was or data in BUILT_IN or not _names_of_test(run) <= set(images.names):
@@ -207,7 +207,7 @@ def _fitting(images: ImageSet, about: Network, data: str) -> ImageSet:
     """The images with the channels that the network takes.
 
     Raises:
-        InputError: they have another size, or colours where the network takes grey ones.
+        InputError: they have another size, or are in colour and the network takes grey images.
     """
     height, width, channels = images.image_shape
     if about.size and about.size != (height, width):
@@ -226,7 +226,7 @@ def _fitting(images: ImageSet, about: Network, data: str) -> ImageSet:
 
 
 def _counts(ignored: Mapping[str, int]) -> str:
-    """`3 images of 'sun', 1 image of 'moon'`, of many classes the number."""
+    """`3 images of 'sun', 1 image of 'moon'`; if there are many classes, their number."""
     if len(ignored) > MOST_NAMED:
         images = counted(sum(ignored.values()), "image")
         return f"{images} of {counted(len(ignored), 'class', 'classes')}"
@@ -239,7 +239,7 @@ def _counts(ignored: Mapping[str, int]) -> str:
 def _evaluated(
     network: TrainedNetwork, recipe: Recipe, images: ImageSet
 ) -> tuple[Evaluation, Evaluation | None]:
-    """What the network says of the images, and of their mirror images if the recipe asks for it."""
+    """The evaluation of the images, and of their mirror images if the recipe asks for it."""
     device = runtime.resolve_device(recipe.device)
     model = placed(network.model, device, compiled=recipe.compile)
 
@@ -259,7 +259,7 @@ def _evaluated(
 
 
 def _present(device: str, progress: Progress) -> str:
-    """`device` if this machine has it, else `auto`, so that a copied run can be evaluated."""
+    """`device` if this machine has it, otherwise `auto`, so that a copied run can be evaluated."""
     try:
         runtime.resolve_device(device)
     except InputError:

@@ -1,4 +1,4 @@
-"""Labels of other images in the terms of a run: matched by the names of the classes."""
+"""Labels of other images, matched to a run's classes by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,11 +12,11 @@ from onecycle.errors import InputError
 from onecycle.writing.numbers import counted
 
 MOST_NAMED = 3
-"""Classes of the run that a message names; of more, they are counted."""
+"""Largest number of classes that a message names. If there are more, it gives their number."""
 
 
 def by_name(images: ImageSet, classes: tuple[str, ...]) -> tuple[ImageSet, dict[str, int]]:
-    """The images whose class is one of `classes`, labelled by those; the others counted by class.
+    """The images whose class is in `classes`, with its labels; and the number of others, by class.
 
     Names must be equal, also in case. The order of the images' own classes does not matter.
     """
@@ -37,13 +37,13 @@ def known_to(
     """Refuse images of classes that a run doesn't know, unless they may be ignored.
 
     Args:
-        classes: those of the run.
-        unknown: images of each class that is not among them.
+        classes: the run's classes.
+        unknown: number of images of each class that is not among them.
         data: where the images are, for the message.
-        may_be_ignored: whether there is an answer without them.
+        may_be_ignored: whether any images are left without them.
 
     Raises:
-        InputError: naming the classes, those of the run that look alike, and what to do.
+        InputError: names the classes, similar classes of the run, and the remedy.
     """
     if not unknown or may_be_ignored:
         return
@@ -64,7 +64,7 @@ def _few(classes: Sequence[str]) -> str:
 
 
 def _alike(classes: Sequence[str], unknown: Mapping[str, int]) -> str:
-    """The first pair of names that differ only in case, blanks or how an accent is written."""
+    """The first pair of names that differ only in case, spaces or the encoding of accents."""
     plain = {_plain(name): name for name in classes}
     for name in unknown:
         if near := plain.get(_plain(name)):
@@ -73,11 +73,11 @@ def _alike(classes: Sequence[str], unknown: Mapping[str, int]) -> str:
 
 
 def _told(name: str, other: str) -> str:
-    """A name; in escapes if it would look like the other."""
+    """A name, escaped if it would look like the other one."""
     differ = normalize("NFKC", name) != normalize("NFKC", other)
     return f"'{printable(name)}'" if differ else ascii(name)
 
 
 def _plain(name: str) -> str:
-    """What two spellings of the same word have in common."""
+    """A name without case, spaces and the encoding of accents."""
     return normalize("NFKC", name).casefold().strip()

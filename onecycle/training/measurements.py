@@ -1,4 +1,4 @@
-"""What a training leaves for its audit: measured while it runs and at its end."""
+"""Measurements for the audit, made during a training and at its end."""
 
 from dataclasses import asdict
 from typing import Any
@@ -15,9 +15,9 @@ from onecycle.training.preparation import build
 
 
 def note_start(training: Training) -> None:
-    """Before the first step: are the weights those that the seed gives when asked again?
+    """Before the first step, check that the seed gives the same weights again.
 
-    They are others where nothing sets the seed, or where the range test has left a trace.
+    It does not if nothing sets the seed, or if the range test has left a trace.
     """
     if training.state.step:
         return
@@ -30,7 +30,7 @@ def note_start(training: Training) -> None:
 def write_audit(
     training: Training, splits: Splits, run: RunDir, progress: Progress = SILENT
 ) -> None:
-    """Write audit.json: what was measured, and the network as it was built."""
+    """Write audit.json: the measurements, and the layers of the network."""
     layers = summarize(training.evaluated, training.batches.train.image_shape)
     run.write_json(
         "audit.json",
@@ -44,7 +44,7 @@ def write_audit(
 
 
 def _duplicates(splits: Splits, progress: Progress) -> dict[str, Any]:
-    """Images of test, and of the validation split, that are in train too; `of` how many."""
+    """Images of the test and validation splits that are also in train. `of`: size of the split."""
     held_out = {"test": splits.test} | ({"val": splits.val} if splits.val else {})
     found = duplicates.find({"train": splits.train} | held_out, progress)
     pairs = {f"train_{name}": len(images) for name, images in held_out.items()}
@@ -52,6 +52,6 @@ def _duplicates(splits: Splits, progress: Progress) -> dict[str, Any]:
 
 
 def note_failures(run: RunDir, progress: Progress) -> None:
-    """Say which lines of the audit fail."""
+    """Report the lines of the audit that fail."""
     for line in failures(audit(run)):
         progress.note(f"audit: {line.name}: asked {line.asked}; found {line.found}")

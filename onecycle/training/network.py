@@ -1,4 +1,4 @@
-"""A run's network, rebuilt from network.json and the checkpoints: nothing of its data is needed."""
+"""A run's network, rebuilt from network.json and a checkpoint, without the run's data."""
 
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ class TrainedNetwork:
     Attributes:
         model: on the CPU, with the weights of the newest checkpoint.
         about: its name and classes, and how its images are prepared.
-        step: optimizer steps that it was trained for.
+        step: number of optimizer steps of its training.
     """
 
     model: nn.Module
@@ -36,12 +36,12 @@ def load_network(
 
     Args:
         run: its folder.
-        about: what the network is, where the folder does not say (see `described`).
-        progress: hears of checkpoints that are damaged.
+        about: description of the network, if the folder has none (see `described`).
+        progress: is notified of damaged checkpoints.
 
     Raises:
-        InputError: no checkpoint yet, or one of another network; the folder does not say what the
-            network is; or a file in it is damaged.
+        InputError: there is no checkpoint yet, or it is of another network; the folder does not
+            describe the network; or a file in it is damaged.
     """
     about = about or described(run)
     if about is None:
@@ -70,10 +70,10 @@ def record(run: RunDir, training: Training) -> None:
 
 
 def described(run: RunDir) -> Network | None:
-    """What the network of a run is; None where its folder does not say.
+    """The description of a run's network; None if its folder has none.
 
-    What an older version left out of network.json is in the recipe. Before there was one, classes
-    are those of predictions.npz.
+    What an older version left out of network.json is in the recipe. A run without network.json has
+    its classes in predictions.npz.
 
     Raises:
         InputError: a file is damaged.
@@ -96,7 +96,7 @@ def described_by(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Network:
-    """What the network of a run is, by its recipe and images."""
+    """The description of a run's network, from its recipe and images."""
     return Network(
         name=recipe.model,
         arguments=models.arguments(recipe),

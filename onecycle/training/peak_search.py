@@ -1,4 +1,4 @@
-"""Finding the learning rates of a training by range tests of its own."""
+"""Finding the learning rates of a training by range tests and probes."""
 
 import time
 from collections.abc import Mapping
@@ -28,13 +28,13 @@ WHY: dict[Method, str] = {
     "lr_min": "lr_min by 'lr_min', the rate at which the loss measurably starts to fall, "
     "kept between 1/1000 and 1/10 of lr_max",
 }
-"""How a rate was chosen, in words."""
+"""How a rate was chosen, as text."""
 
 
 def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Progress) -> Plan:
-    """The training's plan: its rates as given, or as a range test finds them where they are words.
+    """The training's plan. Rates that the recipe leaves open come from a range test.
 
-    The recipe with these numbers is written to the run folder, and the search to its record.
+    The resolved recipe is written to the run folder, and so is the record of the search.
     """
     recipe = training.recipe
     if to_search(recipe):
@@ -46,7 +46,7 @@ def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Prog
 
 
 def _search(training: Training, run: RunDir, stop: Signals, progress: Progress) -> Recipe:
-    """The recipe with numbers for `lr_min` and `lr_max`; how they were found goes into `run`."""
+    """The recipe with numbers for `lr_min` and `lr_max`. Their evidence is written to `run`."""
     asked, started = training.recipe, time.perf_counter()
     finding = trusted(asked, range_test(training, stop, progress))
     for warning in finding.warnings:
@@ -74,9 +74,9 @@ def _search(training: Training, run: RunDir, stop: Signals, progress: Progress) 
 
 
 def found_rates(run: RunDir) -> dict[str, Any] | None:
-    """The rates that the run's range test has chosen; empty before its end.
+    """The rates that the run's range test chose; empty before the test has ended.
 
-    None where its record is damaged.
+    None if its record is damaged.
     """
     try:
         found = run.range_test()
@@ -86,13 +86,13 @@ def found_rates(run: RunDir) -> dict[str, Any] | None:
 
 
 def set_aside_if_damaged(run: RunDir) -> None:
-    """Give a record of the range test that can't be read another name, so that a run can end."""
+    """Rename a damaged record of the range test, so that the run can finish."""
     if found_rates(run) is None:
         run.set_aside("lr_range_test.json")
 
 
 def with_rates(recipe: Recipe, found: Mapping[str, float]) -> Recipe:
-    """The recipe with found rates in place of words, as far as there are any."""
+    """The recipe with the rates that were found, as far as there are any."""
     known = {name: found[name] for name in to_search(recipe) if name in found}
     recipe = override(recipe, **known)
     if recipe.lr_final == "auto" and recipe.lr_min != "auto":
@@ -101,9 +101,9 @@ def with_rates(recipe: Recipe, found: Mapping[str, float]) -> Recipe:
 
 
 def trusted(recipe: Recipe, finding: LRFinding) -> LRFinding:
-    """The finding with a safe peak rate where the reading is in doubt.
+    """The finding, with a safe peak rate if the reading is in doubt.
 
-    Where the recipe gives the peak, the doubt matters to nobody: the first rate is kept near it.
+    If the recipe specifies the peak, the doubt does not matter: only the first rate is adapted.
     """
     if isinstance(recipe.lr_max, str) or not finding.doubts:
         return finding.made_safe()
@@ -113,7 +113,7 @@ def trusted(recipe: Recipe, finding: LRFinding) -> LRFinding:
 def range_test(training: Training, stop: Signals, progress: Progress) -> LRFinding:
     """`lr_repeats` range tests with the training's own optimizer, batches and precision.
 
-    The first runs on the training's own network and leaves no trace; further ones draw another
+    The first one runs on the training's own network and leaves no trace. Further ones have another
     initialization and other batches.
     """
     curves = []
@@ -151,14 +151,14 @@ def _one_range_test(trial: Training, seed: int, stop: Signals, progress: Progres
 
 
 def choose_rates(recipe: Recipe, finding: LRFinding, proof: Proof | None = None) -> Recipe:
-    """The recipe with found rates in place of words; a given one is kept and bounds the other."""
+    """The recipe with the rates that were found. A specified rate is kept and bounds the other."""
     if not isinstance(recipe.lr_max, str):
         return override(recipe, lr_min=min(finding.lr_min, recipe.lr_max))
     return with_peak(recipe, finding, proof.lr_max if proof else finding.lr_max)
 
 
 def _by(recipe: Recipe, finding: LRFinding) -> dict[str, Method]:
-    """How each rate was found that the recipe left open."""
+    """The method by which each open rate was found."""
     found: dict[str, Method] = {}
     if recipe.lr_min == "auto":
         found["lr_min"] = "lr_min"

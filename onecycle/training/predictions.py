@@ -1,4 +1,4 @@
-"""What a network says of each image, in a file for other programs."""
+"""A network's prediction for each image, in a file for other programs."""
 
 import csv
 import io
@@ -12,14 +12,14 @@ from onecycle.evaluate import Evaluation
 from onecycle.run_dir import write_atomically
 
 COLUMNS = ("path", "label", "predicted", "confidence", "label_confidence")
-"""Of the table: the image's name, its class, the class predicted, and both's probabilities."""
+"""Columns of the table: image, class, predicted class, and the probabilities of both."""
 
 
 def check_place(file: str | Path | None) -> Path | None:
-    """The file to write to, or None where none is asked for.
+    """The file to write to; None if none is wanted.
 
     Raises:
-        InputError: it is of another kind than .csv and .npz, or it can't be there.
+        InputError: its name does not end in .csv or .npz, or it can't be written there.
     """
     if file is None:
         return None
@@ -34,9 +34,9 @@ def check_place(file: str | Path | None) -> Path | None:
 
 
 def write_predictions(path: Path, images: ImageSet, evaluation: Evaluation) -> None:
-    """Write a table (.csv), or arrays (.npz) that are called as in a run's predictions.npz.
+    """Write a table (.csv), or arrays (.npz) with the names of a run's predictions.npz.
 
-    The table is UTF-8; bytes of a file name that are no text are written as escapes.
+    The table is UTF-8. Bytes of a file name that can't be decoded are escaped.
 
     Raises:
         TrainingError: it can't be written.

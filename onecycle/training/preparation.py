@@ -18,7 +18,7 @@ from onecycle.training.refusals import refuse_early, refuse_statistics, refuse_t
 from onecycle.writing.numbers import counted
 
 UNEVEN = 2.0
-"""Images in the largest class of the train split over those in the smallest from which it's said"""
+"""Ratio of the largest class to the smallest from which uneven classes are reported."""
 
 
 def prepare(
@@ -28,9 +28,9 @@ def prepare(
     threads: int = 0,
     progress: Progress = IN_NOTEBOOKS,
 ) -> tuple[Training, Splits]:
-    """Data, network and optimizer, with every `auto` but the rates resolved.
+    """A training that can begin, and its images. Every `auto` except the rates is resolved.
 
-    `source` is where the images are, if that is not the recipe's `data`.
+    `source` is the place of the images, if it is not the recipe's `data`.
     """
     models.arguments(recipe)  # refuses a network or settings that don't exist, before longer work
     runtime.set_threads(threads)
@@ -60,10 +60,10 @@ def assembled(
     """A training at its beginning: network, optimizer and batches of a recipe.
 
     Args:
-        recipe: with all but the rates resolved.
+        recipe: everything but the rates is resolved.
         train, test, val: the images.
         device: where it works.
-        initialized_by: seed of the weights, if that is not the recipe's.
+        initialized_by: seed of the weights, if it is not the recipe's.
     """
     model = build(recipe, train.image_shape[2], len(train.classes), seed=initialized_by)
     model = placed(model, device, compiled=recipe.compile)
@@ -80,9 +80,9 @@ def assembled(
 
 
 def fresh(training: Training, *, initialized_by: int | None = None) -> Training:
-    """A training of the same recipe and images at its beginning, which no audit looks at.
+    """The same training at its beginning, without measurements for the audit.
 
-    `initialized_by`: seed of the weights, if that is not the recipe's.
+    `initialized_by`: seed of the weights, if it is not the recipe's.
     """
     again = assembled(
         training.recipe,
@@ -96,7 +96,7 @@ def fresh(training: Training, *, initialized_by: int | None = None) -> Training:
 
 
 def build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = None) -> nn.Module:
-    """The recipe's network, initialized by its seed or another."""
+    """The recipe's network, initialized with the recipe's seed or another one."""
     return models.build(
         recipe.model,
         classes=classes,
@@ -109,8 +109,8 @@ def build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = Non
 def placed(model: nn.Module, device: torch.device, *, compiled: bool = False) -> nn.Module:
     """The model on the device, its weights in channels_last order.
 
-    `compiled`: its forward and backward pass go through torch.compile, on a GPU as CUDA graphs,
-    which start a step's hundreds of kernels at once. Names of weights stay as they are.
+    `compiled`: torch.compile runs its forward and backward pass, on a GPU as CUDA graphs, which
+    launch a step's hundreds of kernels at once. The names of the weights do not change.
     """
     model = model.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if compiled:
@@ -119,7 +119,7 @@ def placed(model: nn.Module, device: torch.device, *, compiled: bool = False) ->
 
 
 def note_missing_kernels(device: torch.device, precision: str, progress: Progress) -> None:
-    """Say that a training on the CPU will be slower than it could be, and why."""
+    """Report why a training on the CPU will be slower than it could be."""
     state = kernels.state(device, precision)
     if device.type == "cpu" and state.implementation == "pytorch":
         progress.note(
@@ -130,7 +130,7 @@ def note_missing_kernels(device: torch.device, precision: str, progress: Progres
 
 
 def note_uneven_classes(training: Training, progress: Progress) -> None:
-    """Say that classes are uneven and what to do, unless the recipe weighs them already."""
+    """Report uneven classes and the remedy, unless the recipe already weights them."""
     if training.recipe.class_weights != "none":
         return
     train = training.batches.train
@@ -146,7 +146,7 @@ def note_uneven_classes(training: Training, progress: Progress) -> None:
 
 
 def _statistics(recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel means and standard deviations: as given, else of the train split."""
+    """Channel means and standard deviations: the recipe's, or those of the train split."""
     measured_mean, measured_std = splits.train.channel_statistics()
     mean = measured_mean if recipe.mean == "auto" else recipe.mean
     std = measured_std if recipe.std == "auto" else recipe.std

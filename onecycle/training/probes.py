@@ -1,4 +1,4 @@
-"""`lr_max = proven`: short one-cycle trainings about the suggested peak, judged apart from test."""
+"""`lr_max = proven`: short one-cycle trainings around the suggested peak, judged without test."""
 
 import math
 from dataclasses import asdict, dataclass, replace
@@ -21,23 +21,23 @@ from onecycle.training.signals import Signals
 from onecycle.writing.numbers import counted
 
 PROBE_SHARE = 0.5
-"""Epochs of a probe over those of the training."""
+"""Epochs of a probe, as a share of the training's epochs."""
 
 JUDGED_SHARE = 0.1
-"""Share of the training images that judge the probes where there is no validation split."""
+"""Share of the training images that judge the probes if there is no validation split."""
 
 FEW_JUDGES = 50
-"""Images below which the probes' scores are mostly chance."""
+"""With fewer images than this, the probes' scores are mostly chance."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A proof and what it rests on.
+    """A proof and its basis.
 
     Attributes:
-        proof: the winner and every probe's score: a share of right answers, in [0, 1].
+        proof: the winner, and every probe's score: an accuracy in [0, 1].
         epochs, steps: of each probe.
-        images: those that judged, kept apart from the probes' training.
+        images: number of images that judged the probes, not used for their training.
     """
 
     proof: Proof
@@ -61,14 +61,14 @@ def prove_lr_max(
     """The best peak rate of short trainings, each from the training's own initial weights.
 
     Args:
-        training: not begun; nothing in it is changed.
+        training: not begun. It is not changed.
         finding: of its range test: the peak rate to begin with, and the first rate below a peak.
-        seconds_per_step: as measured, for the cost that is stated before it begins.
-        stop: asked before each step.
+        seconds_per_step: measured, for the estimate of the cost.
+        stop: checked before each step.
         progress: listens.
 
     Raises:
-        InputError: too few images to set some apart.
+        InputError: there are too few images to set some apart.
         TrainingError: every probe diverged.
         Interrupted: a signal came.
     """
@@ -124,7 +124,7 @@ def short(training: Training) -> Training:
 
 
 def probe(training: Training, plan: Plan, stop: Signals, progress: Progress) -> float | None:
-    """Train by `plan` from the beginning; the score on `val`, None if the loss is non-finite."""
+    """Train by `plan` from the beginning. Returns the score on `val`; None for a non-finite loss."""
     trial = fresh(training)
     trial.model.train()
     for index in range(plan.total_steps):

@@ -1,4 +1,4 @@
-"""What can be refused before any image is drawn, fetched or decoded."""
+"""Checks that are possible before any image is drawn, fetched or decoded."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ class BuiltIn:
     Attributes:
         side: height and width of its images in pixels.
         channels: of its images.
-        classes: their number.
-        train, test: images of each split; where they are drawn, those that are drawn by default.
-        drawn: whether any number of images can be had.
+        classes: number of classes.
+        train, test: number of images in each split; of drawn images, the default number.
+        drawn: whether the images are drawn, so that there can be any number of them.
     """
 
     side: int
@@ -33,11 +33,11 @@ BUILT_IN_SETS = {
     "cifar10": BuiltIn(32, 3, 10, 50_000, 10_000),
     "cifar100": BuiltIn(32, 3, 100, 50_000, 10_000),
 }
-"""What is known of the built-in sets without loading them."""
+"""What is known about the built-in sets without loading them."""
 
 
 def built_in(recipe: Recipe) -> BuiltIn | None:
-    """The built-in set that a recipe names, by its `label_set`; None of other data."""
+    """The built-in set that a recipe names, with its `label_set`; None for other data."""
     found = BUILT_IN_SETS.get(recipe.data)
     if found and recipe.data == "cifar100" and recipe.label_set == "coarse":
         return BuiltIn(found.side, found.channels, 20, found.train, found.test)
@@ -45,7 +45,7 @@ def built_in(recipe: Recipe) -> BuiltIn | None:
 
 
 def refuse_early(recipe: Recipe) -> None:
-    """Refuse what can't fit the images, as far as they are known without being loaded.
+    """Refuse settings that can't fit the images, as far as is known without loading them.
 
     Raises:
         InputError: naming the field and the remedy.
@@ -70,7 +70,7 @@ def refuse_transforms(recipe: Recipe, height: int, width: int) -> None:
 
 
 def refuse_statistics(recipe: Recipe, channels: int) -> None:
-    """Refuse channel means or deviations that are not as many as the channels.
+    """Refuse channel means or deviations whose number is not that of the channels.
 
     Raises:
         InputError: naming the field.

@@ -23,14 +23,14 @@ from onecycle.run_dir.records import Difference, Kernels, Resumption
 from onecycle.training.peak_search import found_rates, with_rates
 
 RATES = ("lr_min", "lr_max", "lr_final")
-"""Fields that may have been words when the run began, and were resolved since."""
+"""Fields that may have been words when the run began, and have been resolved since."""
 
 LISTED = 6
-"""Differences that a message names; of more, the others are counted."""
+"""Largest number of differences that a message names. It counts the others."""
 
 
 def record(run: RunDir, training: Training, splits: Splits, command: Sequence[str]) -> None:
-    """Write environment.json: where the run began, on what, and by which recipe."""
+    """Write environment.json: where the run began, on which machine, with which recipe."""
     device, precision = str(training.device), training.recipe.precision
     run.write_record(
         replace(
@@ -45,20 +45,20 @@ def record(run: RunDir, training: Training, splits: Splits, command: Sequence[st
 
 
 def _path(splits: Splits) -> str | None:
-    """The absolute path that the images came from; None: they are a built-in set.
+    """The absolute path of the images; None for a built-in set.
 
-    Links in the path stay links, so that one that is set to another place is followed there.
+    Links in the path stay links, so a link that is changed later is followed.
     """
     return None if splits.source in BUILT_IN else os.path.abspath(splits.source)
 
 
 def recorded_threads(run: RunDir) -> int:
-    """The CPU threads that the run has used so far; 0 where that isn't known."""
+    """The number of CPU threads that the run has used; 0 if it isn't known."""
     return _recorded(run).get("threads") or 0
 
 
 def differences(run: RunDir, training: Training, splits: Splits) -> list[Difference]:
-    """What is not as it was, recipe first. What an older run did not record is passed over."""
+    """What has changed since the run began, recipe first. Unrecorded facts are skipped."""
     recorded = _recorded(run, type(training.recipe))
     now = _facts(training, splits)
     return [
@@ -71,7 +71,7 @@ def differences(run: RunDir, training: Training, splits: Splits) -> list[Differe
 def record_resumption(
     run: RunDir, training: Training, splits: Splits, allowed: Sequence[Difference]
 ) -> None:
-    """Add to environment.json that the run goes on, in spite of these differences."""
+    """Record in environment.json that the run continues despite these differences."""
     known = run.environment()
     entry = Resumption(
         time=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
@@ -83,7 +83,7 @@ def record_resumption(
 
 
 def refuse(run: RunDir, found: Sequence[Difference]) -> InputError:
-    """The error for a run that would not go on as it began."""
+    """The error for a run that would not continue as it began."""
     few = "; ".join(map(_told, found[:LISTED]))
     more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
     return InputError(
@@ -99,7 +99,7 @@ def note_differences(found: Sequence[Difference], progress: Progress) -> None:
 
 
 def allowed_differences(run: RunDir) -> list[Difference]:
-    """All differences that resumptions of the run were allowed, each with its `step`."""
+    """All differences that were allowed when the run was resumed, each with its `step`."""
     return [
         replace(difference, step=entry.step)
         for entry in run.environment().resumed or []
@@ -108,7 +108,7 @@ def allowed_differences(run: RunDir) -> list[Difference]:
 
 
 def _facts(training: Training, splits: Splits) -> dict[str, Any]:
-    """What the bits depend on, by name."""
+    """Everything that the bits depend on, by name."""
     on_gpu = training.device.type == "cuda"
     return {
         **_influential(training.recipe),
@@ -122,7 +122,7 @@ def _facts(training: Training, splits: Splits) -> dict[str, Any]:
 
 
 def _recorded(run: RunDir, kind: type[Recipe] = Recipe) -> dict[str, Any]:
-    """The facts of the run so far: as it began, then as each resumption was allowed to differ."""
+    """The recorded facts: those of the beginning, updated by the differences allowed since."""
     known = run.environment()
     facts = {
         "data_fingerprint": known.data_fingerprint,
@@ -139,9 +139,9 @@ def _recorded(run: RunDir, kind: type[Recipe] = Recipe) -> dict[str, Any]:
 
 
 def _recorded_recipe(run: RunDir, given: Mapping[str, Any], kind: type[Recipe]) -> dict[str, Any]:
-    """The recipe that the run began with, its rates as they were found since.
+    """The recipe that the run began with, and the rates found since.
 
-    Where they were found but the record of it is damaged, they can't be compared.
+    If the record of the rates is damaged, they can't be compared.
     """
     try:
         recipe = override(kind(), **{k: v for k, v in given.items() if k in settings(kind)})
@@ -153,7 +153,7 @@ def _recorded_recipe(run: RunDir, given: Mapping[str, Any], kind: type[Recipe]) 
 
 
 def _influential(recipe: Recipe) -> dict[str, Any]:
-    """The recipe without what changes no bit, as it comes back from a JSON file."""
+    """The settings that change the bits, in the form that JSON gives back."""
     known = settings(type(recipe))
     values = {name: getattr(recipe, name) for name in known if known[name].changes_bits}
     return json.loads(json.dumps(values))

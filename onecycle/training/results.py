@@ -1,4 +1,4 @@
-"""What a finished training reports of itself: result.json, and the validation split's logits."""
+"""The results of a finished training: result.json, and the validation split's logits."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,11 +20,11 @@ from onecycle.run_dir.records import Result, TestFigures
 from onecycle.training.reproducibility import allowed_differences
 
 MOST_IN_MATRIX = 1000
-"""Classes up to which the confusion matrix is given in JSON."""
+"""Largest number of classes for which JSON has the confusion matrix."""
 
 
 def validation(training: Training) -> dict[str, np.ndarray]:
-    """The validation split's logits and labels, by which a temperature can be fitted."""
+    """The validation split's logits and labels, to which a temperature can be fitted."""
     if training.val is None:
         return {}
     evaluation = training.evaluate(training.val)
@@ -77,11 +77,11 @@ def summary_of(
 
 
 def test_figures(evaluation: Evaluation, mirrored: Evaluation | None) -> TestFigures:
-    """What the network reaches on the test split, and how even that split's classes are.
+    """The figures of the test split, and the sizes of its classes.
 
     Args:
         evaluation: of the split.
-        mirrored: of its mirror images, for test-time augmentation: mean logits with them.
+        mirrored: of its mirror images. Test-time augmentation takes the mean of both logits.
     """
     counts = np.bincount(evaluation.labels_N)
     sizes = counts[counts > 0]
@@ -100,14 +100,14 @@ def test_figures(evaluation: Evaluation, mirrored: Evaluation | None) -> TestFig
 
 
 def class_figures(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
-    """The figures of each class, and which classes are taken for which.
+    """The figures of each class, and the confusion matrix.
 
     Returns:
         `classes`: their names. `per_class`, in that order: `class`; `images`; `accuracy`, the share
-        of them that is classified rightly (recall); `predicted`, images that are taken for this
-        class; `precision`, the share of those that are of it. Shares are None where they are of
-        nothing. `confusion`: K rows of K counts, actual classes by predicted ones; None above
-        `MOST_IN_MATRIX` classes.
+        of its images that are classified correctly (recall); `predicted`, the number of images
+        classified as it; `precision`, the share of those that belong to it. A share of no images
+        is None. `confusion`: K rows of K counts, one row for each actual class, one column for each
+        predicted class; None for more than `MOST_IN_MATRIX` classes.
     """
     counts_KK = evaluation.confusion_KK
     columns = (counts_KK.diagonal(), counts_KK.sum(axis=1), counts_KK.sum(axis=0))

@@ -1,4 +1,4 @@
-"""Taking a run up again: the same training as before, or a list of what is not the same."""
+"""Preparing a run to be resumed: the same training as before, or a list of differences."""
 
 from collections.abc import Sequence
 
@@ -28,17 +28,17 @@ def take_up(
     progress: Progress,
     data: str | None = None,
 ) -> tuple[Training, Splits, list[Difference]]:
-    """The run's training at its beginning, its images, and what is not as it was.
+    """The run's training at its beginning, its images, and what has changed.
 
     Args:
         run: its folder.
         threads: CPU threads; 0: as many as the run has used so far.
         allow_differences: list what differs instead of refusing it.
         progress: listens.
-        data: where the images are; None: where they were.
+        data: where the images are; None: in the same place as before.
 
     Raises:
-        InputError: something differs and that isn't allowed, or the recipe or data can't be used.
+        InputError: something differs and is not allowed to, or the recipe or data can't be used.
     """
     found = found_rates(run)
     if found is None:
@@ -57,10 +57,10 @@ def take_up(
 def restore(
     training: Training, checkpoint: Checkpoint, run: RunDir, allowed: Sequence[Difference] = ()
 ) -> None:
-    """Bring the training to where the checkpoint was taken.
+    """Bring the training to the point at which the checkpoint was taken.
 
     Raises:
-        InputError: it was taken of another network, another optimizer or a longer training.
+        InputError: it is of another network, another optimizer or a longer training.
     """
     try:
         from_json(checkpoint.state, TrainingState)

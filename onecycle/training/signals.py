@@ -15,19 +15,19 @@ NUMBERS = tuple(
 
 
 class _Stopped(BaseException):
-    """A signal came. No `except Exception` of a library takes it for an error of its own."""
+    """A signal came. It is not an `Exception`, so that no library catches it as an error."""
 
 
 @dataclass
 class Signals:
-    """The signal that came, if any, and what becomes of the work then.
+    """The signal that came, if any, and how it ends the work.
 
-    Outside of `deferred`, a signal ends the work at once, wherever it is. Files are written beside
-    their place and renamed, so nothing half-done is left.
+    Outside `deferred`, a signal ends the work immediately. Each file is written under another name
+    and then renamed, so nothing is left half-written.
 
     Attributes:
-        signal_number: SIGINT (2), SIGTERM (15) or SIGHUP (1); None: none came.
-        run: the folder of the run at work, if there is one.
+        signal_number: SIGINT (2), SIGTERM (15) or SIGHUP (1); None if none came.
+        run: the folder of the current run, if there is one.
         finished: whether that run's training is finished and saved.
     """
 
@@ -38,7 +38,7 @@ class Signals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, a signal is only noted: who works there looks for it, and saves first."""
+        """A context in which a signal is only recorded, so that the work can save first."""
         before, self._at_once = self._at_once, False
         try:
             yield
@@ -48,10 +48,10 @@ class Signals:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within `deferred`: inside this, a signal ends the work at once again.
+        """A context within `deferred` in which a signal ends the work immediately.
 
         Raises:
-            Interrupted: one came, now or before.
+            Interrupted: a signal came, now or before.
         """
         before, self._at_once = self._at_once, True
         try:
@@ -65,13 +65,13 @@ class Signals:
     def heed(self) -> None:
         """End the work if a signal has come and is not deferred.
 
-        What a signal raises is lost where Python runs a finalizer, so it is asked for now and then.
+        An exception that a signal raises in a finalizer is lost, so this is called now and then.
         """
         if self.signal_number and self._at_once:
             raise _Stopped
 
     def came(self, number: int, _: object = None) -> None:
-        """The handler: the first signal counts; a second Ctrl-C ends even what is deferred."""
+        """The handler. The first signal counts. A second Ctrl-C ends even deferred work."""
         if self.signal_number is None:
             self.signal_number = number
             self.heed()
@@ -85,14 +85,13 @@ class Signals:
 
 @contextmanager
 def noted_signals(run: str | None = None) -> Iterator[Signals]:
-    """Have SIGINT, SIGTERM and SIGHUP end the work inside well, as `Signals` says.
+    """A context in which SIGINT, SIGTERM and SIGHUP end the work cleanly, as `Signals` describes.
 
-    A signal that is ignored stays ignored: `nohup` does so with SIGHUP, a shell with SIGINT for
-    what it starts in the background. Outside the main thread, where Python forbids signal handlers,
-    nothing is noted.
+    An ignored signal stays ignored: `nohup` ignores SIGHUP, and a shell ignores SIGINT for jobs in
+    the background. Outside the main thread, Python allows no signal handlers, so nothing happens.
 
     Args:
-        run: the folder of the run at work, for `Interrupted`.
+        run: the folder of the current run, for `Interrupted`.
 
     Raises:
         Interrupted: a signal came.
@@ -117,5 +116,5 @@ def noted_signals(run: str | None = None) -> Iterator[Signals]:
 
 
 def _heeded(handlers: Mapping[int, object]) -> list[int]:
-    """The signals that are not ignored, nor handled by other than Python."""
+    """The signals that are not ignored and have a handler that Python knows."""
     return [n for n, handler in handlers.items() if handler not in (signal.SIG_IGN, None)]

@@ -1,4 +1,4 @@
-"""Proving that a run repeats: what lies between two checkpoints is trained again and compared."""
+"""Verifying that a run repeats: the steps between two checkpoints are trained again."""
 
 import tempfile
 from collections.abc import Mapping
@@ -22,22 +22,22 @@ from onecycle.training.signals import noted_signals
 from onecycle.writing.numbers import counted
 
 TIMES = frozenset({"seconds", "train_seconds", "eval_seconds", "total_seconds"})
-"""What no two runs have in common."""
+"""Figures that differ between any two runs."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What a replay has shown.
+    """The outcome of a replay.
 
     Attributes:
         run: the run folder.
-        from_step, to_step: optimizer steps done at the two checkpoints; from 0 where the run has
-            one checkpoint.
-        tensors: compared at `to_step`: parameters, buffers, the optimizer's state.
+        from_step, to_step: optimizer steps done at the two checkpoints. With only one checkpoint,
+            the replay starts from 0.
+        tensors: number of tensors compared at `to_step`: parameters, buffers, optimizer state.
         first_step: the first step (0-based) whose rate or loss differs, or that is not logged; None
-            where all are equal.
+            if all are equal.
         first_tensor: the first tensor that differs at `to_step`, in the order of the network.
-        told: in one line, what differs; empty where nothing does.
+        told: what differs, in one line; empty if nothing does.
     """
 
     run: str
@@ -61,13 +61,14 @@ def verify(
     threads: int = 0,
     progress: Progress = IN_NOTEBOOKS,
 ) -> Verification:
-    """Train again from the checkpoint before the newest one to it, and compare to the bit.
+    """Train again from the second-newest checkpoint to the newest, and compare every bit.
 
-    Nothing in the run folder is changed. What is not as the run began is noted, not refused.
+    Nothing in the run folder is changed. What has changed since the run began is reported, not
+    refused.
 
     Args:
         run: its folder; the run may be finished or not.
-        data: where its images are; None: where they were.
+        data: where its images are; None: in the same place as before.
         threads: CPU threads; 0: as many as the run has used.
         progress: listens.
 
@@ -106,7 +107,7 @@ def verify(
 
 
 def _replay(training: Training, newest: Checkpoint, run: RunDir, progress: Progress) -> None:
-    """Train to where `newest` was taken, logging into `run`, exactly as a training does."""
+    """Train to the point of `newest`, exactly as a training does, and log into `run`."""
     progress.start("replaying", newest.step - training.state.step)
     with run.lock(), noted_signals() as signals:
         until = Place(newest.step, closed=not newest.state.get("seen"))
@@ -143,7 +144,7 @@ def _first_figure(saved: Checkpoint, again: Checkpoint) -> str:
 def _differing(
     place: str, logged: Mapping[str, Any] | None, again: Mapping[str, Any] | None
 ) -> str:
-    """The first value of two rows that differs, in words; empty if none does."""
+    """The first difference between two rows, as text; empty if there is none."""
     if logged is None or again is None:
         return f"{place}: is not logged" if logged is None else f"{place}: was not replayed"
     for name in again:

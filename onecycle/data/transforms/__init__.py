@@ -1,8 +1,7 @@
-"""What is done to training images: each transform is a module, and draws from a stream of its own.
+"""The transforms of training images. Each is a module with its own random stream.
 
-What is drawn and what is done are apart: a transform draws a few numbers per image, and applies
-them to a whole batch at once. So a rank can take its slice of the draws, and an audit can count
-what was really done.
+Drawing and applying are separate. A transform draws a few numbers per image, and then applies them
+to a whole batch at once. So a rank can take its slice of the draws.
 """
 
 from onecycle.config import Recipe

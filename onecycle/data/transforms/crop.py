@@ -15,7 +15,7 @@ from onecycle.errors import InputError
 
 @dataclass(frozen=True)
 class Crop(Transform):
-    """A crop of the image's own size out of the image in a border of zeros.
+    """A crop of the image's own size, from the image with a border of zeros.
 
     Every position is equally likely. Zero is the channel mean, once images are normalised.
 
@@ -34,7 +34,7 @@ class Crop(Transform):
 
     @property
     def expected(self) -> Expected:
-        """All positions but the middle one are a shift."""
+        """Every position but the middle one is a shift."""
         return Expected(shifted=1 - 1 / (2 * self.padding + 1) ** 2, farthest=self.padding)
 
     def check(self, height: int, width: int) -> None:

@@ -16,11 +16,11 @@ from onecycle.errors import InputError
 class Cutout(Transform):
     """A square set to zero: the channel mean, once images are normalised.
 
-    The square lies wholly inside the image, so that exactly `side` x `side` pixels are lost; that
-    of the paper may be clipped at the border. Every position is equally likely.
+    The square lies wholly inside the image, so exactly `side` x `side` pixels are lost. In the
+    paper it may be clipped at the border. Every position is equally likely.
 
     Attributes:
-        side: of the square in pixels, from 0 to the shorter side of the image.
+        side: length of the square in pixels, from 0 to the shorter side of the image.
     """
 
     side: int

@@ -33,7 +33,7 @@ class Flip(Transform):
         return Expected(mirrored=self.probability)
 
     def draw(self, count: int, image_shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Bool B 1: mirrored or not."""
+        """Bool B 1: whether the image is mirrored."""
         return shared.uniform(count, shared.FLIP, generator) < self.probability
 
     def apply(self, images_BHWC: Tensor, drawn_B: Tensor) -> Tensor:

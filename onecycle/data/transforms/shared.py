@@ -1,7 +1,7 @@
-"""The stream that the three oldest transforms share, so that runs keep their bits.
+"""The random stream that the three oldest transforms share, so that runs keep their bits.
 
-Five numbers are drawn for each image whichever of the three are on: two for the crop, one for the
-flip, two for the cutout. A new transform has a stream of its own.
+Five numbers are drawn for each image, whichever of the three are on: two for the crop, one for the
+flip, two for the cutout. A new transform has its own stream.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 STREAM = "augment"
 CROP, FLIP, CUTOUT = slice(0, 2), slice(2, 3), slice(3, 5)
-"""Columns of the numbers."""
+"""The columns that each transform uses."""
 
 
 def uniform(count: int, columns: slice, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a transform is.
+"""The contract of a transform.
 
 Shapes: B batch, C channels, H height, W width.
 """
@@ -15,14 +15,14 @@ from onecycle.config import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What a transform leaves in the pixels of images: what the audit should find there.
+    """The effect of a transform on pixels, which the audit should measure.
 
     Attributes:
-        shifted, mirrored: shares of images that are moved, and mirrored left to right.
-        farthest: the largest shift in pixels, down or to the right or against that.
+        shifted, mirrored: shares of images that are shifted, and mirrored left to right.
+        farthest: largest shift in pixels, in any direction.
         blanked: share of images with pixels set to the channel mean.
-        blanked_pixels: of such an image, where none was blank before.
-        altered: share of images whose pixels get other values than these three leave.
+        blanked_pixels: number of such pixels in an image that had none.
+        altered: share of images whose pixels change in any other way.
     """
 
     shifted: float = 0.0
@@ -34,12 +34,12 @@ class Expected:
 
 
 class Transform(ABC):
-    """One thing that is done to training images. Its settings are its fields.
+    """A transform of training images. Its settings are its fields.
 
     Attributes:
         name: what the audit calls it.
-        stream: the random stream that it draws from, which no other draws from. So a transform
-            that is added or left out changes nothing of what happens to images besides.
+        stream: its own random stream. So adding or removing a transform does not change the draws
+            of the others.
     """
 
     name: ClassVar[str]
@@ -57,28 +57,28 @@ class Transform(ABC):
 
     @abstractmethod
     def draw(self, count: int, image_shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """What happens to each of `count` images: a tensor of `count` rows, on the CPU.
+        """What is done to each of `count` images: a tensor with `count` rows, on the CPU.
 
         Args:
-            count: images of the whole batch, of which a rank takes its rows.
+            count: number of images in the global batch. A rank takes its rows.
             image_shape: height and width in pixels.
             generator: of the transform's stream, at the batch's step.
         """
 
     @abstractmethod
     def apply(self, images_BHWC: Tensor, drawn_B: Tensor) -> Tensor:
-        """The images, changed as drawn: a whole batch at once, without calls per image.
+        """The transformed images: a whole batch at once, without calls per image.
 
         Args:
             images_BHWC: float32, normalised, so that 0 is the channel mean.
-            drawn_B: rows of what `draw` gave, on the device of the images.
+            drawn_B: rows from `draw`, on the images' device.
         """
 
     def check(self, height: int, width: int) -> None:  # noqa: B027 - most take any size
-        """Refuse images of a size that the transform can't be applied to.
+        """Refuse images of a size to which the transform can't be applied.
 
         Raises:
-            InputError: naming the setting and the remedy.
+            InputError: names the setting and the remedy.
         """
 
 
