@@ -134,7 +134,7 @@ class RunDir(Reader):
         return self.path / "plots"
 
     def write_plot(self, name: str, content: bytes) -> None:
-        """Write `plots/<name>.png`; the folder is made if it is not there, as in a run from git.
+        """Write `plots/<name>.png`. The folder is made if it is missing, as in a run from git.
 
         Raises:
             InputError: the folder is a link.
@@ -168,28 +168,28 @@ class RunDir(Reader):
             file.write(content)
 
     def set_aside(self, name: str) -> None:
-        """Give a file that can't be read another name, `<name>.damaged`."""
+        """Rename a file that can't be read to `<name>.damaged`."""
         with writing(self.path / name), opened(self.path) as folder:
             folder.rename(name, f"{name}.damaged")
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON file, its keys in the order given.
+        """Write a JSON file, with its keys in the given order.
 
         Raises:
-            TrainingError: a number in it is not finite. JSON has no such numbers, and in what a
-                training reports they mean that it has failed.
+            TrainingError: a number in it is not finite. JSON has no such numbers, and in a
+                training they mean that it has diverged.
         """
         self.write(name, encode_json(value, self.path / name, indent=2))
 
     def write_record(self, record: Recorded) -> None:
-        """Write the file of a record. By result.json a run counts as finished."""
+        """Write the file of a record. A run with a result.json counts as finished."""
         self.write_json(record.FILE, to_json(record))
 
     def save_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Write NumPy arrays into an npz file, compressed unless they are large.
 
-        Equal arrays give equal bytes. Of 10,000 images, the logits of 10,000 classes take a minute
-        and a half to compress, by a tenth.
+        Equal arrays give equal bytes. The logits of 10,000 images and 10,000 classes would take a
+        minute and a half to compress, and shrink by a tenth.
         """
         large = sum(array.nbytes for array in arrays.values()) > COMPRESSED_BYTES
         save = np.savez if large else np.savez_compressed
@@ -203,9 +203,9 @@ class RunDir(Reader):
         self.append(row.FILE, to_json(row))
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
-        """Add a row to a .jsonl file: handed to the system when this returns, in one write.
+        """Add a row to a .jsonl file, in one write.
 
-        `save_checkpoint` has the rows on disk before the checkpoint, against a power cut.
+        `save_checkpoint` flushes the rows to disk before the checkpoint, against a power cut.
 
         Raises:
             TrainingError: a number in it is not finite.
@@ -236,7 +236,7 @@ class RunDir(Reader):
 
     @contextmanager
     def log(self) -> Iterator[Callable[[str], None]]:
-        """A function that writes a line with the time to train.log."""
+        """A function that writes a line and the time to train.log."""
         path = self.path / "train.log"
         with writing(path):
             file = self._opened_log(path.name)
@@ -253,8 +253,8 @@ class RunDir(Reader):
     def lock(self) -> Iterator[None]:
         """Own the folder: a second process is refused while the first one works on it.
 
-        Holding it again through the same object is allowed. Remains of writes that were killed
-        are removed.
+        Locking it again through the same object is allowed. Remains of interrupted writes are
+        removed.
 
         Raises:
             InputError: another process owns it (the message names it), or it can't be locked.
@@ -278,10 +278,10 @@ class RunDir(Reader):
     # ------------------------------------------------------------------------------- checkpoints
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Save as `checkpoints/step-<step>`, and keep of the others the one before it.
+        """Save as `checkpoints/step-<step>`, and keep only the one before it.
 
-        A checkpoint of a later step belongs to a future that is being trained again; it goes too.
-        The logs are flushed to disk and sealed with it.
+        A checkpoint of a later step is removed, because its steps are being trained again. The logs
+        are flushed to disk and sealed with the checkpoint.
         """
         for name, file in self._logs.items():
             with writing(self.path / name):
@@ -300,7 +300,7 @@ class RunDir(Reader):
 
         Args:
             progress: listens.
-            most: bytes that the tensors of one may have, so that none is read that can't be it.
+            most: largest size of a checkpoint's tensors, in bytes.
 
         Raises:
             InputError: all are damaged, or one is a link.
@@ -310,9 +310,9 @@ class RunDir(Reader):
     def newest_checkpoint(
         self, progress: Progress = SILENT, most: int | None = None
     ) -> Checkpoint | None:
-        """The newest undamaged checkpoint, or None where none was saved yet.
+        """The newest undamaged checkpoint; None if none was saved yet.
 
-        A damaged one is reported as a note, and the one before it is taken.
+        A damaged one is reported as a note, and the one before it is used.
 
         Raises:
             InputError: all are damaged, or one is a link.
@@ -322,12 +322,12 @@ class RunDir(Reader):
     def checkpoint_to_go_on_from(
         self, progress: Progress = SILENT, most: int | None = None
     ) -> Checkpoint | None:
-        """The newest checkpoint that is undamaged, as are the logs up to it; None: none was saved.
+        """The newest checkpoint that is undamaged and has undamaged logs; None if none was saved.
 
-        What is damaged is reported as a note, and the checkpoint before is taken.
+        Damage is reported as a note, and the checkpoint before is used.
 
         Raises:
-            InputError: there are checkpoints, and none can be gone on from.
+            InputError: there are checkpoints, but none of them can be used.
         """
         reason = None
         for checkpoint in self.checkpoints(progress, most):

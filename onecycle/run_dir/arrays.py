@@ -23,29 +23,29 @@ from onecycle.run_dir.files import damaged, reading
 from onecycle.run_dir.folder import place_of
 
 MOST_BYTES = 2**33
-"""Bytes of an npz file, at the most: logits of a million images and 2,000 classes."""
+"""Maximum size of an npz file in bytes: logits of a million images and 2,000 classes."""
 
 FREE_BYTES, MOST_RATIO = 2**26, 100
-"""An array above the first of these is refused if it packs better than the second: no logits do."""
+"""An array larger than the first is refused if its compression ratio exceeds the second."""
 
 MOST_ARRAYS_BYTES = 2**26
-"""Bytes of an array of examples.npz, unpacked, at the most."""
+"""Maximum size of an unpacked array of examples.npz, in bytes."""
 
 MOST_CLASSES, LONGEST_SIDE, LONGEST_NAME = 100_000, 256, 65_536
-"""Classes, pixels of an example's longer side, and characters of a name, at the most."""
+"""Maximum number of classes, length of an example's longer side, and length of a name."""
 
 CHUNK = 2**20
-"""Bytes read at a time, so also of an archive's list of contents."""
+"""Bytes read at a time, also from an archive's list of contents."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What an array has to be.
+    """The form that an array must have.
 
     Attributes:
-        kinds: of its type, as `numpy.dtype.kind`: i, u, f, U.
-        dimensions: how many; None: any number up to 6.
-        most: bytes of it, at the most.
+        kinds: allowed values of `numpy.dtype.kind`: i, u, f, U.
+        dimensions: number of dimensions; None: any number up to 6.
+        most: maximum size in bytes.
     """
 
     kinds: str = "biufU"
@@ -89,11 +89,11 @@ LATER = ("wrong_images", "sample_images", "sample_versions", "sample_labels")
 def read_arrays(
     root: Path, name: str, forms: Mapping[str, Form] | None = None
 ) -> dict[str, np.ndarray]:
-    """The arrays of an npz file in a run folder that have these names; None: all of them.
+    """The arrays with these names in an npz file of a run folder; None: all arrays.
 
     Raises:
-        FileNotFoundError: there is none.
-        InputError: it is damaged, an array is not what is wanted, or it is no file of that folder.
+        FileNotFoundError: there is no such file.
+        InputError: it is damaged, an array has another form, or it is not a file in that folder.
     """
     path = root / name
     with reading(path), place_of(root, name) as (folder, last):
@@ -107,7 +107,7 @@ def read_arrays(
 
 
 class _Sparing(io.RawIOBase):
-    """A file of which no large part is read at once, whatever its own lengths say."""
+    """A file that is read in small parts, whatever lengths it claims."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -143,7 +143,7 @@ def _arrays(archive: zipfile.ZipFile, forms: Mapping[str, Form] | None) -> dict[
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, form: Form) -> np.ndarray:
-    """One array; its header is checked before memory is taken for it."""
+    """One array. Its header is checked before memory is allocated."""
     if member.flag_bits & 1 or member.compress_type not in (
         zipfile.ZIP_STORED,
         zipfile.ZIP_DEFLATED,
@@ -163,7 +163,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, form: Form) -> np.
 
 
 def _hold(member: zipfile.ZipInfo, form: Form, shape: tuple[int, ...], kind: np.dtype) -> None:
-    """Hold an array's header to what is wanted, and its size to that of the member."""
+    """Check an array's header against the form, and its size against that of the member."""
     wanted = len(shape) <= 6 if form.dimensions is None else len(shape) == form.dimensions
     if kind.kind not in form.kinds or not wanted or min(shape, default=0) < 0:
         raise ValueError(f"{member.filename} is an array of another kind: {kind}, {shape}")
@@ -175,7 +175,7 @@ def _hold(member: zipfile.ZipInfo, form: Form, shape: tuple[int, ...], kind: np.
 
 
 def _fill(flat: np.ndarray, file: IO[bytes]) -> None:
-    """Read an array's values, and the end of the file, at which its checksum is compared."""
+    """Read an array's values up to the end of the file, where the checksum is verified."""
     place, done = flat.view(np.uint8) if flat.nbytes else np.empty(0, np.uint8), 0
     while done < len(place):
         chunk = file.read(min(CHUNK, len(place) - done))
@@ -199,10 +199,10 @@ def _hold_letters(flat: np.ndarray) -> None:
 def check_predictions(
     path: Path, arrays: Mapping[str, np.ndarray], needed: Collection[str]
 ) -> None:
-    """Hold the arrays of predictions.npz to each other.
+    """Check that the arrays of predictions.npz fit each other.
 
     Raises:
-        InputError: one is missing, a shape does not fit, or a value is not what it can be.
+        InputError: one is missing, a shape does not fit, or a value is impossible.
     """
     _check_present(path, arrays, {"logits", "labels", *needed})
     count, classes = arrays["logits"].shape
@@ -226,10 +226,10 @@ def _check_logits(path: Path, logits_NK: np.ndarray, labels_N: np.ndarray) -> No
 
 
 def check_images(path: Path, arrays: Mapping[str, np.ndarray], images: int) -> None:
-    """Hold the images of examples.npz to their indices, and these to the size of the test split.
+    """Check that the images of examples.npz fit their indices, and these the test split.
 
     Raises:
-        InputError: one is missing, a shape does not fit, or a value is not what it can be.
+        InputError: one is missing, a shape does not fit, or a value is impossible.
     """
     _check_present(path, arrays, ("indices", "images"))
     indices_E, (count, height, width, channels) = arrays["indices"], arrays["images"].shape
@@ -246,10 +246,10 @@ def check_images(path: Path, arrays: Mapping[str, np.ndarray], images: int) -> N
 
 
 def check_examples(path: Path, arrays: Mapping[str, np.ndarray], images: int, classes: int) -> None:
-    """Hold all arrays of examples.npz to each other, and to the test images and their classes.
+    """Check that all arrays of examples.npz fit each other, the test images and the classes.
 
     Raises:
-        InputError: one is missing, a shape does not fit, or a value is not what it can be.
+        InputError: one is missing, a shape does not fit, or a value is impossible.
     """
     _check_present(path, arrays, EXAMPLES.keys() - set(LATER))
     check_images(path, arrays, images)
@@ -273,7 +273,7 @@ def check_examples(path: Path, arrays: Mapping[str, np.ndarray], images: int, cl
 
 
 def _samples_fit(arrays: Mapping[str, np.ndarray], classes: int) -> bool:
-    """Whether the training images kept, if there are any, fit their versions and labels."""
+    """Whether the stored training images, if there are any, fit their versions and labels."""
     found = [arrays[name] for name in LATER[1:] if name in arrays]
     if len(found) < 3:
         return not found
@@ -298,12 +298,12 @@ def _check_present(path: Path, arrays: Mapping[str, np.ndarray], needed: Collect
 
 
 def _within(indices: np.ndarray, count: int) -> bool:
-    """Whether all are in [0, count)."""
+    """Whether all values are in [0, count)."""
     return not len(indices) or bool(0 <= indices.min() <= indices.max() < count)
 
 
 def _are_of(indices: np.ndarray, mapped: np.ndarray) -> bool:
-    """Whether each is one of `mapped`, and no more often than once."""
+    """Whether each value is in `mapped`, and none occurs twice."""
     return len(np.unique(indices)) == len(indices) and bool(np.isin(indices, mapped).all())
 
 

@@ -26,30 +26,30 @@ from typing import (
 from onecycle.writing.names import printable
 
 LONGEST_TEXT = 65_536
-"""Characters of a text, at the most."""
+"""Maximum length of a text, in characters."""
 
 LONGEST_SHOWN = 40
-"""Characters that a message shows of a value."""
+"""Maximum length of a value in a message, in characters."""
 
 LARGEST = 1e100
-"""Of a number, so that its square is finite too; a loss in float32 reaches 1e38."""
+"""Largest number, so that its square is finite too. A loss in float32 reaches 1e38."""
 
 NULLABLE = {"nullable": True}
-"""Metadata of a field that is written as null where it is None, though it has a default."""
+"""Metadata of a field that is written as null if it is None, although it has a default."""
 
 Kind = TypeVar("Kind")
 
 WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
-"""What a message calls a type."""
+"""The name of each type in messages."""
 
 
 class Misfit(ValueError):
-    """A value that is not what its declaration says; the message names its key and says why."""
+    """A value that does not fit its declaration. The message names its key and the reason."""
 
 
 @dataclass(frozen=True)
 class Within:
-    """Bounds of a number, both allowed."""
+    """Bounds of a number, both included."""
 
     low: float
     high: float
@@ -59,7 +59,7 @@ class Within:
 
 
 def to_json(record: Any) -> dict[str, Any]:
-    """A record as a JSON object. What is None and not `NULLABLE` is left out."""
+    """A record as a JSON object. A field that is None is left out unless it is `NULLABLE`."""
     return {
         field.name: _encoded(value)
         for field in fields(record)
@@ -80,18 +80,18 @@ def _encoded(value: Any) -> Any:
 
 
 def from_json(value: Any, kind: type[Kind], place: str = "") -> Kind:
-    """`value` as a `kind`, to which it is held.
+    """Convert `value` to a `kind`, and check it.
 
     Args:
-        value: as the `json` module gives it.
+        value: from the `json` module.
         kind: a type, `list[…]`, `tuple[…]` of a list's items one by one, `dict[str, …]`, a union,
-            `Literal`, `Annotated` with `Within`, a dataclass, or a TypedDict. Keys that these don't
-            declare may hold anything; a dataclass passes them over. Its `upgraded`, if it has one,
-            gets the value first.
-        place: what to call it, e.g. `suggestions.valley.lr`.
+            `Literal`, `Annotated` with `Within`, a dataclass, or a TypedDict. Keys that are not
+            declared may hold anything, and a dataclass ignores them. If it has a method `upgraded`,
+            that converts the value first.
+        place: its name in messages, e.g. `suggestions.valley.lr`.
 
     Raises:
-        Misfit: it is something else, or what a dataclass checks by itself does not hold.
+        Misfit: it is something else, or a dataclass's own check fails.
     """
     return cast(Kind, _decoded(value, kind, place))
 
@@ -121,7 +121,7 @@ def _decoded(value: Any, kind: Any, place: str) -> Any:
 
 
 def _check_plain(value: Any, kind: Any, place: str) -> None:
-    """`float`, `int`, `bool`, `str`, `None` or `Any`; a whole number may stand for a float."""
+    """`float`, `int`, `bool`, `str`, `None` or `Any`. A whole number is allowed as a float."""
     if kind is Any:
         return
     allowed: Any = (int, float) if kind is float else kind
@@ -137,7 +137,7 @@ def _check_plain(value: Any, kind: Any, place: str) -> None:
 
 
 def _is_finite(value: float) -> bool:
-    """Also of whole numbers beyond the range of floats."""
+    """Whether a number is finite, also for whole numbers beyond the range of floats."""
     return -LARGEST < value < LARGEST and math.isfinite(value)
 
 
@@ -149,7 +149,7 @@ def _bounded(value: Any, kind: Any, bounds: Within, place: str) -> Any:
 
 
 def _one_of(value: Any, kinds: tuple[Any, ...], place: str) -> Any:
-    """The value as the kind that fits, else what the first one misses."""
+    """The value as the first kind that fits. If none does, the error of the first."""
     if value is None and types.NoneType in kinds:
         return None
     first = None
@@ -172,7 +172,7 @@ def _sequence(value: Any, origin: Any, kinds: tuple[Any, ...], place: str) -> An
 
 
 def _record(value: Any, kind: Any, place: str) -> Any:
-    """A dataclass, or a TypedDict as it is."""
+    """A dataclass, or a TypedDict unchanged."""
     value = kind.upgraded(value) if hasattr(kind, "upgraded") else value
     if not isinstance(value, dict):
         raise _misfit(value, "an object", place) if place else Misfit("not an object")
@@ -190,7 +190,7 @@ def _record(value: Any, kind: Any, place: str) -> Any:
 
 @lru_cache
 def _declared(kind: Any) -> dict[str, Any]:
-    """The types of a record's fields, whether required or not."""
+    """The types of a record's fields, required or not."""
     hints = get_type_hints(kind, include_extras=True)
     if is_dataclass(kind):
         return {field.name: _given(field, hints[field.name]) for field in fields(kind)}
@@ -199,7 +199,7 @@ def _declared(kind: Any) -> dict[str, Any]:
 
 
 def _given(field: Any, kind: Any) -> Any:
-    """The type of a field where it is there: null stands for nothing that may be left out."""
+    """The type of a field that is present. For an optional field, null is not a value."""
     if field.default is None and field.metadata != NULLABLE and get_args(kind):
         return Union[tuple(part for part in get_args(kind) if part is not types.NoneType)]  # noqa: UP007
     return kind
@@ -221,7 +221,7 @@ def _misfit(value: Any, wanted: str, place: str) -> Misfit:
 
 
 def _shown(value: Any) -> str:
-    """A value in a few words."""
+    """A value as a short text."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, bool) or value is None:

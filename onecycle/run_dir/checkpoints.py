@@ -30,10 +30,10 @@ STATE, TENSORS = "state.json", "tensors.safetensors"
 """The files of a checkpoint. Nothing else in a checkpoint's folder is ever removed."""
 
 REMAINS = re.compile(rf"\.(?P<name>{NAME.pattern}|best)\.(?P<kind>tmp|old)")
-"""What a folder is called while it is written, and what the one before it while it is replaced."""
+"""Names of a folder while it is written, and of the folder that it replaces."""
 
 HEADER_BYTES = 2**24
-"""Bytes of the list of a checkpoint's tensors, at the most: of a hundred thousand of them."""
+"""Maximum size of the list of a checkpoint's tensors in bytes: a hundred thousand tensors."""
 
 CHUNK = 2**20
 
@@ -63,7 +63,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Save into `folder` as `step-<step>`, and keep at most the one before it.
 
     Raises:
-        TrainingError: it can't be written; the checkpoints before it are untouched.
+        TrainingError: it can't be written. Earlier checkpoints are untouched.
         InputError: `folder` is a link.
     """
     with writing(folder), _own(folder) as own:
@@ -77,20 +77,20 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def save_best(folder: Path, checkpoint: Checkpoint) -> None:
-    """Save into `folder` as `best`; raises what `save` does."""
+    """Save into `folder` as `best`. Raises the same errors as `save`."""
     with writing(folder), _own(folder) as own:
         write(own, "best", checkpoint)
 
 
 def undamaged(folder: Path, progress: Progress, most: int | None = None) -> Iterator[Checkpoint]:
-    """The undamaged checkpoints in `folder`, the newest first; nothing where none was saved yet.
+    """The undamaged checkpoints in `folder`, the newest first; none if none was saved yet.
 
-    A damaged one is reported as a note when its turn comes.
+    A damaged one is reported as a note when it is reached.
 
     Args:
         folder: of the checkpoints.
         progress: listens.
-        most: bytes that the tensors of one may have.
+        most: maximum size of a checkpoint's tensors, in bytes.
 
     Raises:
         InputError: all are damaged, or the folder or something in it is a link.
@@ -114,7 +114,7 @@ def write(folder: Folder, name: str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint's folder under a temporary name and rename it.
 
     Raises:
-        TrainingError: it can't be written; what had that name before is untouched.
+        TrainingError: it can't be written. A checkpoint that had its name is untouched.
     """
     temporary, replaced = f".{name}.tmp", f".{name}.old"
     with writing(folder.path / name):
@@ -140,7 +140,7 @@ def read(path: Path, most: int | None = None) -> Checkpoint:
 
     Args:
         path: of its folder.
-        most: bytes that its tensors may have.
+        most: maximum size of its tensors, in bytes.
 
     Raises:
         InputError: it is damaged, or it or something in it is a link.
@@ -182,7 +182,7 @@ def newest_weights(folder: Path) -> tuple[int, str] | None:
 
 
 def _weights_sha256(path: Path, file: BinaryIO, sealed: Sealed) -> str:
-    """As `provenance.tensors_sha256` has it: the raw bytes of all tensors in name order."""
+    """SHA-256 of the raw bytes of all tensors in name order, as in `provenance.tensors_sha256`."""
     whole = hashlib.sha256()
     for chunk in iter(lambda: file.read(CHUNK), b""):
         whole.update(chunk)
@@ -211,7 +211,7 @@ def _weights_sha256(path: Path, file: BinaryIO, sealed: Sealed) -> str:
 
 @contextmanager
 def _content(path: Path, most: int | None) -> Iterator[tuple[Sealed, BinaryIO]]:
-    """What state.json holds, by its checksum, and the file of the tensors."""
+    """The verified content of state.json, and the file of the tensors."""
     with ExitStack() as stack:
         try:
             with reading(path):
@@ -239,7 +239,7 @@ def _sealed(folder: Folder) -> Sealed:
 
 
 def _write_content(folder: Folder, checkpoint: Checkpoint) -> None:
-    """Both files, each flushed to disk."""
+    """Write both files, each flushed to disk."""
     import safetensors.torch
     import torch
 
@@ -262,7 +262,7 @@ def _write_content(folder: Folder, checkpoint: Checkpoint) -> None:
 
 
 def _state_content(sealed: Mapping[str, Any]) -> bytes:
-    """What the checksum of the state is over: one form for equal values."""
+    """The state in the form of its checksum. Equal values give equal bytes."""
     state = {"step": sealed["step"], "state": sealed["state"]}
     state |= {"logs": sealed["logs"]} if "logs" in sealed else {}  # older ones have none
     return json.dumps(state, indent=2, sort_keys=True).encode()
@@ -279,13 +279,13 @@ def _damaged(path: Path, reason: object) -> InputError:
 
 @contextmanager
 def _own(folder: Path) -> Iterator[Folder]:
-    """The folder of the checkpoints, which is the run's own and no link."""
+    """The folder of the checkpoints. It must not be a link."""
     with opened(folder.parent) as run, run.below(folder.name) as own:
         yield own
 
 
 def _names(folder: Path) -> list[str]:
-    """Of the checkpoints, the newest first."""
+    """Names of the checkpoints, the newest first."""
     try:
         with reading(folder), _own(folder) as own:
             return list(_present(own).values())
@@ -296,8 +296,8 @@ def _names(folder: Path) -> list[str]:
 def _present(folder: Folder) -> dict[int, str]:
     """The checkpoints by step, the newest first.
 
-    A folder of such a name that holds other things, and neither file of a checkpoint, is somebody's
-    own. One that is empty is what a kill has left of a removal.
+    A folder with such a name that holds other files, but no file of a checkpoint, belongs to the
+    user. An empty one is the remainder of an interrupted removal.
     """
     found = {int(m[1]): m[0] for name in folder.entries() if (m := NAME.fullmatch(name))}
     return {
@@ -312,7 +312,7 @@ def _is_one(folder: Folder, name: str) -> bool:
 
 
 def _remove(folder: Folder, name: str) -> None:
-    """Remove a checkpoint's folder; what else lies in it stays, and so does the folder then."""
+    """Remove a checkpoint's folder. If it holds other files, they and the folder stay."""
     if folder.kind(name) != stat.S_IFDIR:
         return
     with folder.below(name) as inner:
@@ -325,7 +325,7 @@ def _remove(folder: Folder, name: str) -> None:
 
 
 def _remove_remains(folder: Folder) -> None:
-    """Remove what a killed process left half-written, and restore what it had set aside."""
+    """Remove what a killed process left half-written, and restore what it had renamed."""
     for entry in folder.entries():
         remains = REMAINS.fullmatch(entry)
         if not remains or folder.kind(entry) != stat.S_IFDIR:

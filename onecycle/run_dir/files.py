@@ -15,17 +15,17 @@ JSON_BYTES = 32 * 2**20
 """Maximum size of a run's JSON file, in bytes."""
 
 JSON_DEPTH = 50
-"""Objects and lists within each other in a JSON file, at the most."""
+"""Maximum depth of nested objects and lists in a JSON file."""
 
 JSON_PARTS = 2_000_000
-"""Values of a JSON file, at the most: each takes some hundred bytes of memory."""
+"""Maximum number of values in a JSON file. Each takes some hundred bytes of memory."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is either complete or missing, even after a kill or a power cut.
 
     Raises:
-        TrainingError: it can't be written; what was there before is untouched.
+        TrainingError: it can't be written. An earlier file is untouched.
     """
     with beside(path.parent, path.name) as file:
         file.write(content)
@@ -36,23 +36,23 @@ def beside(root: Path, name: str) -> Iterator[IO[bytes]]:
     """A file that replaces `root / name` if the block succeeds, and is removed otherwise.
 
     Args:
-        root: the user's own folder; links lead to it as they may.
-        name: in it, perhaps within further folders, none of which may be a link.
+        root: the user's own folder. Its path may contain links.
+        name: of the file, perhaps within further folders, none of which may be a link.
     """
     with writing(root / name), place_of(root, name) as (folder, last), folder.beside(last) as file:
         yield file
 
 
 def read(root: Path, name: str, most: int) -> bytes | None:
-    """What the file `root / name` holds, or None where there is none.
+    """The content of the file `root / name`; None if there is none.
 
     Args:
-        root: the user's own folder; links lead to it as they may.
-        name: in it, perhaps within further folders; no link is followed.
-        most: bytes that it may have.
+        root: the user's own folder. Its path may contain links.
+        name: of the file, perhaps within further folders. No link is followed.
+        most: maximum size in bytes.
 
     Raises:
-        InputError: it can't be read, is too large, or is no file of that folder.
+        InputError: it can't be read, is too large, or is not a file in that folder.
     """
     try:
         with reading(root / name), place_of(root, name) as (folder, last):
@@ -63,7 +63,7 @@ def read(root: Path, name: str, most: int) -> bytes | None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Have a failure to read `path` be one line that names it, unless it is not there."""
+    """A context in which a failure to read `path` gives one line, unless it is missing."""
     try:
         yield
     except FileNotFoundError:
@@ -75,7 +75,7 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Have a failure to write `path` be one line that names it and the remedy."""
+    """A context in which a failure to write `path` gives one line with the remedy."""
     try:
         yield
     except OSError as error:
@@ -86,7 +86,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def flush_folder(path: Path) -> None:
-    """Have the names in `path` survive a power cut, where the platform lets one ask for it."""
+    """Flush the names in `path` to disk, if the platform supports it."""
     with opened(path) as folder:
         folder.flush()
 
@@ -112,10 +112,10 @@ def encode_json(value: Mapping[str, Any], path: Path, *, indent: int | None = No
 
 
 def read_json(root: Path, name: str) -> dict[str, Any] | None:
-    """The object in a JSON file, or None where there is no file.
+    """The object in a JSON file; None if there is no file.
 
     Raises:
-        InputError: it is damaged, or no file of that folder.
+        InputError: it is damaged, or not a file in that folder.
     """
     content = read(root, name, JSON_BYTES)
     return None if content is None else decode_json(content, root / name)
@@ -125,7 +125,7 @@ def decode_json(content: bytes, path: Path) -> dict[str, Any]:
     """The JSON object in the file at `path`.
 
     Raises:
-        InputError: it is none, or of more parts than any run has.
+        InputError: it is not a JSON object, or has more parts than any run has.
     """
     if sum(map(content.count, (b",", b"[", b"{"))) > JSON_PARTS or _depth(content) > JSON_DEPTH:
         raise damaged(path, "it has too many parts")
@@ -139,7 +139,7 @@ def decode_json(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def _depth(content: bytes) -> int:
-    """How deep it is at the most; brackets within texts count too."""
+    """An upper bound of the nesting depth. Brackets within texts count too."""
     depth = deepest = 0
     for bracket in re.finditer(rb"[\[\]{}]", content):
         depth += 1 if bracket[0] in b"[{" else -1
@@ -148,7 +148,7 @@ def _depth(content: bytes) -> int:
 
 
 def damaged(path: Path, reason: object) -> InputError:
-    """The line for a file of a run that does not hold what it should."""
+    """The error for a damaged file of a run."""
     return InputError(f"{path}: is damaged ({reason}); restore it, or train again")
 
 
@@ -157,7 +157,7 @@ def _no_number(text: str) -> None:
 
 
 def _first_not_finite(value: object, place: str = "") -> str | None:
-    """Where the first NaN or infinity is, e.g. `curve.loss.3`, or None where there is none."""
+    """The place of the first NaN or infinity, e.g. `curve.loss.3`; None if there is none."""
     if isinstance(value, float):
         return None if math.isfinite(value) else place
     if isinstance(value, Mapping):

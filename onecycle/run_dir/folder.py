@@ -26,7 +26,7 @@ HAS_HANDLES = (
 
 SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 AT_ONCE = getattr(os, "O_NONBLOCK", 0)
-"""Opening a pipe that nobody writes to would wait for ever."""
+"""Without this flag, opening a pipe without a writer would wait forever."""
 
 KINDS = {
     stat.S_IFLNK: "a link",
@@ -38,13 +38,13 @@ KINDS = {
 
 
 class ForeignEntry(InputError):
-    """Something in a run folder is a link, a pipe or the like, which no run has there."""
+    """Something in a run folder is a link, a pipe or the like. A run has none of these there."""
 
 
 class Folder:
-    """One folder, by its path and, where the platform has them, a descriptor of it.
+    """One folder: its path and, if the platform supports it, a descriptor.
 
-    What the system refuses is an OSError. What is not of the kind that is wanted is a ForeignEntry.
+    If the system refuses, that is an OSError. An entry of another kind is a ForeignEntry.
     """
 
     def __init__(self, path: Path, handle: int | None) -> None:
@@ -76,7 +76,7 @@ class Folder:
             return sorted(entry.name for entry in found)
 
     def kind(self, name: str) -> int | None:
-        """What `name` is, as `stat.S_IFMT` has it: S_IFREG, S_IFDIR, …; None: it isn't there."""
+        """The kind of `name`, from `stat.S_IFMT`: S_IFREG, S_IFDIR, …; None if it is missing."""
         try:
             return stat.S_IFMT(self._stat(name).st_mode)
         except FileNotFoundError:
@@ -87,7 +87,7 @@ class Folder:
 
         Args:
             name: of the file.
-            most: bytes that it may have.
+            most: maximum size in bytes.
 
         Raises:
             ForeignEntry: it is a link, a pipe or the like.
@@ -106,7 +106,7 @@ class Folder:
         return file
 
     def read(self, name: str, most: int) -> bytes:
-        """What a file holds; see `open_to_read`."""
+        """The content of a file; see `open_to_read`."""
         with self.open_to_read(name, most) as file:
             size = os.fstat(file.fileno()).st_size
             content = file.read(size + 1)
@@ -115,9 +115,9 @@ class Folder:
         return content
 
     def open_to_append(self, name: str) -> FileIO:
-        """A file, opened for writing at its end; made if there is none.
+        """A file, opened for writing at its end. It is created if it is missing.
 
-        One that other folders have too, by a hard link, is made a file of its own first.
+        If it is a hard link to a file in another folder, it is replaced by a copy first.
         """
         self.hold(name, stat.S_IFREG)
         flags, is_new = os.O_WRONLY | os.O_APPEND | os.O_CREAT | AT_ONCE, self.kind(name) is None
@@ -135,7 +135,7 @@ class Folder:
     def beside(self, name: str) -> Iterator[IO[bytes]]:
         """A file that replaces `name` if the block succeeds, and is removed otherwise.
 
-        An existing entry of that name, even a link, is replaced and not written to.
+        An existing entry with that name, even a link, is replaced. It is never written to.
         """
         temporary = temporary_name(name)
         try:
@@ -161,7 +161,7 @@ class Folder:
         os.mkdir(self._at(name), dir_fd=self._handle)
 
     def rename(self, name: str, new: str) -> None:
-        """Give an entry another name; what has that name is replaced."""
+        """Rename an entry. An entry that has the new name is replaced."""
         os.replace(self._at(name), self._at(new), src_dir_fd=self._handle, dst_dir_fd=self._handle)
 
     def remove(self, name: str) -> None:
@@ -173,7 +173,7 @@ class Folder:
         os.rmdir(self._at(name), dir_fd=self._handle)
 
     def flush(self) -> None:
-        """Have what was renamed survive a power cut, where the platform lets one ask for it."""
+        """Flush renamed entries to disk, if the platform supports it."""
         if self._handle is not None:
             os.fsync(self._handle)
 
@@ -184,16 +184,16 @@ class Folder:
         return os.stat(self._at(name), dir_fd=self._handle, follow_symlinks=False)
 
     def hold(self, name: str, wanted: int) -> None:
-        """Refuse what is there and of another kind than `wanted`, S_IFREG or S_IFDIR.
+        """Refuse an entry that is not of the kind `wanted`: S_IFREG or S_IFDIR.
 
         Raises:
-            ForeignEntry: it is.
+            ForeignEntry: it exists and is of another kind.
         """
         if (found := self.kind(name)) not in (None, wanted):
             raise _not_of_the_run(self.path / name, found, wanted)
 
     def _open(self, name: str, flags: int, wanted: int) -> int:
-        """A descriptor, held to its kind once more: it may have been swapped since."""
+        """A descriptor. Its kind is checked again, because the entry may have been swapped."""
         try:
             handle = os.open(self._at(name), flags | SAFELY, 0o666, dir_fd=self._handle)
         except OSError as error:
@@ -207,7 +207,7 @@ class Folder:
         return handle
 
     def _create(self, name: str) -> int:
-        """A descriptor of a new file; what a killed process left under that name goes."""
+        """A descriptor of a new file. Remains of a killed process with that name are removed."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         try:
             return self._open(name, flags, stat.S_IFREG)
@@ -218,7 +218,7 @@ class Folder:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Folder]:
-    """The folder at `path`, which is the user's own and may lead over links.
+    """The folder at `path`, which is the user's own and may contain links.
 
     Raises:
         OSError: there is none, or it can't be opened.
@@ -235,7 +235,7 @@ def opened(path: Path) -> Iterator[Folder]:
 
 @contextmanager
 def place_of(root: Path, name: str) -> Iterator[tuple[Folder, str]]:
-    """The folder that holds `name`, such as `plots/curves.png`, in `root`, and its own name there.
+    """The folder in `root` that holds `name`, such as `plots/curves.png`, and the name in it.
 
     Raises:
         ForeignEntry: a folder on the way is a link.
@@ -250,7 +250,7 @@ def place_of(root: Path, name: str) -> Iterator[tuple[Folder, str]]:
 
 
 def temporary_name(name: str) -> str:
-    """What a file is called while this process writes it."""
+    """The name of a file while this process writes it."""
     return f".{name}.{os.getpid()}.tmp"
 
 

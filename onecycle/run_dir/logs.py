@@ -1,4 +1,4 @@
-"""Logs of rows: one JSON object a line, appended as the training goes.
+"""Logs of rows: one JSON object per line, appended during the training.
 
 A checkpoint holds a seal of each log: its length at that time, and its checksum. When a run resumes
 from the checkpoint, the seal shows whether the log is unchanged, and where exactly to cut it.
@@ -19,13 +19,13 @@ from onecycle.run_dir.records import Seal
 from onecycle.writing.numbers import counted
 
 NAMES = ("steps.jsonl", "metrics.jsonl")
-"""The logs that go with a checkpoint."""
+"""The logs that a checkpoint seals."""
 
 EMPTY: Seal = {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
-"""The seal of a log that nothing was written to."""
+"""The seal of an empty log."""
 
 MOST_BYTES = 2**30
-"""Bytes of a log, at the most: more than ten million steps."""
+"""Maximum size of a log in bytes: more than ten million steps."""
 
 LINE_BYTES = 2**20
 """Maximum size of a row, in bytes."""
@@ -34,12 +34,12 @@ CHUNK = 2**20
 
 
 def rows(root: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a log with the numbers of their lines, one at a time.
+    """The rows of a log with their line numbers, one at a time.
 
-    There are none where there is no file; a last row that was cut short is left out.
+    A missing file has no rows. A last row that was cut short is left out.
 
     Raises:
-        InputError: a row before the last is damaged, or the log is no file of that folder.
+        InputError: a row before the last is damaged, or the log is not a file in that folder.
     """
     with _opened(root, name) as file:
         number = 0
@@ -52,13 +52,13 @@ def rows(root: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def seal(root: Path, name: str) -> Seal:
-    """The seal of a log as it is now; one that is not there is empty."""
+    """The seal of a log as it is now. A missing log counts as empty."""
     with _opened(root, name) as file:
         return EMPTY if file is None else _seal_of(file, MOST_BYTES)
 
 
 def damage(root: Path, name: str, sealed: Seal) -> str | None:
-    """What is wrong with the part of a log that was sealed; None if it is intact."""
+    """The damage to the sealed part of a log; None if it is intact."""
     with _opened(root, name) as file:
         found = EMPTY if file is None else _seal_of(file, sealed["bytes"])
     if found["bytes"] < sealed["bytes"]:
@@ -81,14 +81,14 @@ def cut(root: Path, name: str, sealed: Seal) -> None:
 
 
 def damaged_row(path: Path, number: int, reason: str = "") -> InputError:
-    """The line for a row of a log that does not hold what it should."""
+    """The error for a damaged row of a log."""
     why = f" ({reason})" if reason else ""
     return InputError(f"{path}: line {number} is damaged{why}; restore the file, or train again")
 
 
 @contextmanager
 def _opened(root: Path, name: str) -> Iterator[BinaryIO | None]:
-    """A log, or None where there is none."""
+    """An open log; None if there is none."""
     try:
         with reading(root / name), place_of(root, name) as (folder, last):
             file = folder.open_to_read(last, MOST_BYTES)
@@ -108,7 +108,7 @@ def _seal_of(file: BinaryIO, most: int) -> Seal:
 
 
 def _chunks(file: BinaryIO, most: int) -> Iterator[bytes]:
-    """What a file holds, up to so many bytes."""
+    """The content of a file in chunks, up to a number of bytes."""
     while most > 0 and (chunk := file.read(min(CHUNK, most))):
         most -= len(chunk)
         yield chunk

@@ -1,4 +1,4 @@
-"""One process at a time owns a run folder, by a lock."""
+"""A lock, so that only one process at a time owns a run folder."""
 
 import os
 import platform
@@ -24,19 +24,19 @@ WHOLE = (
     "recipe.toml", "environment.json", "network.json", "lr_range_test.json", "audit.json",
     "result.json", "predictions.npz", "examples.npz", "report.html", ".owner",
 )  # fmt: skip
-"""Files that are written beside their place and renamed; so are the logs when they are cut back."""
+"""Files that are written under another name and renamed. So are logs when they are cut back."""
 
 PLOT = r"[a-z_]+\.png"
 REMAINS = {
     ".": re.compile(rf"\.({'|'.join(map(re.escape, (*WHOLE, *LOGS)))})\.\d+\.tmp"),
     "plots": re.compile(rf"\.{PLOT}\.\d+\.tmp"),
 }
-"""Of each folder, what files are called while they are written: nothing else is ever removed."""
+"""For each folder, the names of files while they are written. Nothing else is ever removed."""
 
 
 @contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Own a run folder, and remove remains of writes that were killed.
+    """Own a run folder, and remove the remains of interrupted writes.
 
     Raises:
         InputError: another process owns it (the message names it), it can't be locked, or a folder
@@ -83,7 +83,7 @@ def _owner(folder: Path) -> str:
 
 
 def _hold(run: Folder) -> None:
-    """Refuse a run whose folders or logs are elsewhere, before hours of work start."""
+    """Refuse a run whose folders or logs are links, before hours of work start."""
     for name in FOLDERS:
         run.hold(name, stat.S_IFDIR)
         if run.kind(name) is None:  # an empty folder is easily lost on the way
@@ -93,7 +93,7 @@ def _hold(run: Folder) -> None:
 
 
 def _remove_remains(run: Folder) -> None:
-    """Remove what killed processes left of files that they were writing."""
+    """Remove files that killed processes left half-written."""
     for name, pattern in REMAINS.items():
         with run.below(name) as folder:
             for entry in filter(pattern.fullmatch, folder.entries()):

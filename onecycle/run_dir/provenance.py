@@ -21,13 +21,13 @@ PACKAGES = ("onecycle", "torch", "numpy", "pillow", "matplotlib", "safetensors",
 """Packages whose versions environment.json names."""
 
 GIT_SECONDS = 10.0
-"""Longest wait for git, which a network file system or a hook may hold up."""
+"""Longest wait for git in seconds. A network file system or a hook may delay it."""
 
 
 def environment(command: Sequence[str], device: str, precision: str, threads: int) -> Environment:
     """What a result depends on besides the recipe: versions, machine, commit, command line.
 
-    The machine's and the user's names are left out, except where a path holds them.
+    The names of the machine and the user are left out, unless a path contains them.
 
     Args:
         command: the command line; empty when called from Python.
@@ -59,7 +59,7 @@ def environment(command: Sequence[str], device: str, precision: str, threads: in
 
 
 def kernels_used(device: "torch.device", precision: str) -> Kernels:
-    """Whose operations a training's blocks run on."""
+    """The implementation of the operations in a training's blocks."""
     from onecycle import kernels
 
     state = kernels.state(device, precision)
@@ -67,10 +67,10 @@ def kernels_used(device: "torch.device", precision: str) -> Kernels:
 
 
 def git_state(checkout: Path) -> Git | None:
-    """The commit and whether files are changed; None where `checkout` is no git checkout.
+    """The commit, and whether files are changed; None if `checkout` is not a git checkout.
 
-    None also where git is missing, fails or takes too long. A repository that `checkout` merely
-    lies in, such as one around a virtual environment, says nothing and is not asked.
+    Also None if git is missing, fails or takes too long. A repository around `checkout`, such as
+    one that contains a virtual environment, does not count.
     """
     if not (checkout / ".git").exists():
         return None
@@ -83,7 +83,7 @@ def git_state(checkout: Path) -> Git | None:
 
 
 def _git(checkout: Path, *arguments: str) -> str:
-    """What git says about `checkout`, which it leaves as it is."""
+    """Git's output for `checkout`, which is not changed."""
     # Within a hook, variables such as GIT_DIR point git at another repository.
     variables = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run(

@@ -35,7 +35,7 @@ Record = TypeVar("Record", bound=Recorded)
 
 
 class Reader:
-    """What a run folder holds. Each method raises an InputError where its file is damaged."""
+    """The content of a run folder. Each method raises an InputError if its file is damaged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,10 +46,10 @@ class Reader:
         return (self.path / "result.json").is_file()
 
     def read(self, name: str, most: int) -> bytes | None:
-        """What a file of up to `most` bytes holds, or None where there is none.
+        """The content of a file of up to `most` bytes; None if there is none.
 
         Raises:
-            InputError: it is too large, a link or no file.
+            InputError: it is too large, a link or not a file.
         """
         return read(self.path, name, most)
 
@@ -70,7 +70,7 @@ class Reader:
         return from_toml(text, source=str(path))
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """What a JSON file holds, unchecked, or None where there is none.
+        """The unchecked content of a JSON file; None if there is none.
 
         Raises:
             InputError: it is damaged.
@@ -78,7 +78,7 @@ class Reader:
         return read_json(self.path, name)
 
     def environment(self) -> Environment:
-        """What environment.json holds; nothing where there is none.
+        """The content of environment.json; an empty record if there is none.
 
         Raises:
             InputError: it is damaged.
@@ -86,7 +86,7 @@ class Reader:
         return self.record(Environment) or Environment()
 
     def range_test(self) -> RangeTest | None:
-        """What lr_range_test.json holds, or None where no range test was run.
+        """The content of lr_range_test.json; None if no range test was run.
 
         Raises:
             InputError: it is damaged.
@@ -98,7 +98,7 @@ class Reader:
         return found
 
     def measured(self) -> Measured:
-        """What audit.json holds; nothing where there is none.
+        """The content of audit.json; an empty record if there is none.
 
         Raises:
             InputError: it is damaged.
@@ -106,7 +106,7 @@ class Reader:
         return self.record(Measured) or Measured()
 
     def result(self) -> Result | None:
-        """What result.json holds, or None while the run is unfinished.
+        """The content of result.json; None if the run is unfinished.
 
         Raises:
             InputError: it is damaged.
@@ -114,7 +114,7 @@ class Reader:
         return self.record(Result)
 
     def network(self) -> Network | None:
-        """What network.json holds, or None in a run of an older version.
+        """The content of network.json; None in a run of an older version.
 
         Raises:
             InputError: it is damaged.
@@ -122,7 +122,7 @@ class Reader:
         return self.record(Network)
 
     def record(self, kind: type[Record]) -> Record | None:
-        """What the file of a record holds, or None where there is none.
+        """The content of a record's file; None if there is none.
 
         Raises:
             InputError: it is damaged.
@@ -147,10 +147,10 @@ class Reader:
             raise self._missing(name) from None
 
     def predictions(self, *needed: str) -> dict[str, np.ndarray] | None:
-        """The arrays of predictions.npz, or None where there is none yet; see `arrays.PREDICTIONS`.
+        """The arrays of predictions.npz; None if there is none yet. See `arrays.PREDICTIONS`.
 
         Args:
-            needed: arrays that it must have besides `logits` and `labels`.
+            needed: required arrays besides `logits` and `labels`.
 
         Raises:
             InputError: it is damaged.
@@ -163,11 +163,11 @@ class Reader:
         return found
 
     def examples(self, images: int, classes: int) -> dict[str, np.ndarray] | None:
-        """The arrays of examples.npz, or None where there is none yet; see `arrays.EXAMPLES`.
+        """The arrays of examples.npz; None if there is none yet. See `arrays.EXAMPLES`.
 
         Args:
-            images: in the test split.
-            classes: of these.
+            images: number of images in the test split.
+            classes: number of classes.
 
         Raises:
             InputError: it is damaged.
@@ -183,9 +183,9 @@ class Reader:
         return InputError(f"{self.path / name}: is missing; resume the run, or train again")
 
     def example_images(self, images: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Of examples.npz the images alone, uint8 E H W C, and before them their indices.
+        """From examples.npz only the indices and the images, uint8 E H W C.
 
-        None where there is no such file. Raises what `examples` does.
+        None if there is no such file. Raises the same errors as `examples`.
         """
         forms = {name: arrays.EXAMPLES[name] for name in ("indices", "images")}
         try:
@@ -196,9 +196,9 @@ class Reader:
         return found["indices"], found["images"]
 
     def newest_weights(self) -> tuple[int, str] | None:
-        """Step and `weights_sha256` of the newest undamaged checkpoint; None: none was saved yet.
+        """Step and `weights_sha256` of the newest undamaged checkpoint; None if none was saved.
 
-        They are read piece by piece, and take no memory to speak of.
+        The file is read piece by piece, so this takes little memory.
 
         Raises:
             InputError: all are damaged, or one is a link.
@@ -206,9 +206,9 @@ class Reader:
         return checkpoints.newest_weights(self.path / "checkpoints")
 
     def read_rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows of a .jsonl file, unchecked; none where there is no file.
+        """The unchecked rows of a .jsonl file; none if there is no file.
 
-        A last one that was cut short is dropped.
+        A last row that was cut short is dropped.
 
         Raises:
             InputError: a row before the last is damaged.
@@ -240,7 +240,7 @@ class Reader:
 
 
 def _lengths(curve: Band | Curve) -> set[int]:
-    """How many readings each column has."""
+    """The numbers of readings in the columns."""
     columns = ("lr", "loss", "smoothed", "low", "high")
     values = (getattr(curve, name, None) for name in columns)
     return {len(column) for column in values if column is not None}

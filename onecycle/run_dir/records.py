@@ -1,9 +1,9 @@
 """What the JSON files of a run hold: each record is declared once, for writing and for reading.
 
-A field without a default is in every file of its kind. One whose default is None is not: not every
-version wrote it, or not every run has it; it is left out of the file then, unless it is `NULLABLE`.
-Keys that are not declared are passed over when read. `upgraded` brings what an older version wrote
-into today's form, here and nowhere else.
+A field without a default is in every file of its kind. A field with the default None is not: an
+older version did not write it, or not every run has it. It is then left out of the file, unless it
+is `NULLABLE`. Undeclared keys are ignored when read. `upgraded` converts the content of older
+versions to the present form. Nothing else does.
 
 Accuracies are shares in [0, 1], losses are in nats, times in seconds.
 """
@@ -24,21 +24,21 @@ Setting = bool | float | str | None | list[float]
 
 
 class Recorded:
-    """A record that has a file of the run folder to itself, or a row of one."""
+    """A record that is a file of the run folder, or a row of one."""
 
     FILE: ClassVar[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Something that a resumed run's bits depend on and that was not as before.
+    """A change in something that a resumed run's bits depend on.
 
     Attributes:
         what: a recipe's field, or `data_fingerprint`, `torch`, `threads`, `cpu`, `kernels`,
             `device_name`.
-        was: its value in the run until then, as JSON has it.
+        was: its value until then, as in JSON.
         now: its value from then on.
-        step: at which the run went on; in result.json.
+        step: at which the run was resumed; in result.json.
     """
 
     what: str
@@ -58,7 +58,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class TestFigures:
-    """What a network reaches on the test split; class sizes: the smallest and the largest."""
+    """The figures of the test split. Class sizes: the smallest and the largest."""
 
     __test__ = False  # not a test, whatever pytest makes of the name
 
@@ -71,7 +71,7 @@ class TestFigures:
 
     @property
     def uneven(self) -> bool:
-        """Whether the test split's classes differ in size, as far as it is known."""
+        """Whether the test split's classes are known to differ in size."""
         return self.test_class_sizes is not None and len(set(self.test_class_sizes)) > 1
 
 
@@ -117,7 +117,7 @@ class Result(TestFigures, Recorded):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRow(Recorded):
-    """A row of metrics.jsonl; `seconds` are those since the training began."""
+    """A row of metrics.jsonl. `seconds`: since the training began."""
 
     FILE: ClassVar = "metrics.jsonl"
 
@@ -151,16 +151,16 @@ class StepRow(Recorded):
 # ------------------------------------------------------------------------------------ where it ran
 
 Implementation = Literal["compiled", "compiled with convolutions", "pytorch"]
-"""Whose operations a training's blocks ran on; see `kernels.state`."""
+"""The implementation of the operations in a training's blocks; see `kernels.state`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kernels:
-    """Whose operations a training's blocks ran on; equal if the implementation is.
+    """The implementation of a training's operations. Two are equal if `implementation` is.
 
     Attributes:
-        implementation: what the bits depend on.
-        reason: why it is PyTorch's.
+        implementation: the bits depend on it.
+        reason: why PyTorch's own operations were used.
     """
 
     implementation: Implementation
@@ -199,7 +199,7 @@ class Git:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Recorded):
-    """environment.json: where a run began, on what, by which recipe, and where it went on."""
+    """environment.json: where a run began, with which recipe, and where it was resumed."""
 
     FILE: ClassVar = "environment.json"
 
@@ -231,12 +231,12 @@ class Network(Recorded):
 
     Attributes:
         name: in the registry of networks.
-        arguments: that it was built by.
-        classes: their names, in the order of the logits.
+        arguments: with which it was built.
+        classes: names of the classes, in the order of the logits.
         channels: of the images.
-        size: height and width of the images, in pixels; None where it is not known.
-        resize: the rule by which images get that size; see `Recipe.resize`.
-        mean, std: of each channel, by which images are normalised.
+        size: height and width of the images in pixels; None if unknown.
+        resize: how images are brought to that size; see `Recipe.resize`.
+        mean, std: of each channel, for normalising images.
     """
 
     FILE: ClassVar = "network.json"
@@ -258,7 +258,7 @@ class Network(Recorded):
 
     @property
     def side(self) -> int:
-        """Height and width in pixels of square images; 0 where they aren't, or it isn't known."""
+        """Side of square images in pixels; 0 if they are not square, or it is unknown."""
         return self.size[0] if self.size and self.size[0] == self.size[1] else 0
 
 
@@ -267,7 +267,7 @@ class Network(Recorded):
 
 @dataclass(frozen=True, kw_only=True)
 class Suggestion:
-    """What one method reads from the curves: the middle, and the range over repeats."""
+    """A method's suggestion: the median, and the range over repeats."""
 
     lr: Number
     low: Number
@@ -276,7 +276,7 @@ class Suggestion:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """The middle of the range test's curves, as a plot shows it."""
+    """The median of the range test's curves, for the plot."""
 
     lr: list[Number]
     loss: list[float]
@@ -303,7 +303,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A short training; its score is None where it diverged."""
+    """A short training. Its score is None if it diverged."""
 
     lr: Number
     score: Share | None
@@ -311,7 +311,7 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """The short trainings by which a peak rate was proven, and those by which."""
+    """The short trainings that proved a peak rate, and the images that judged them."""
 
     lr_max: Number
     best: Number
@@ -331,7 +331,7 @@ class Rates:
 
 
 BOTH = {"lr_min": "auto", "lr_max": "auto"}
-"""What was asked for in a run of an older version, which did not say."""
+"""The request in a run of an older version, which did not record it."""
 
 Method = Literal["recommended", "safe", "proven", "lr_min"]
 """How a rate was found."""
@@ -339,14 +339,14 @@ Method = Literal["recommended", "safe", "proven", "lr_min"]
 
 @dataclass(frozen=True, kw_only=True)
 class RangeTest(Recorded):
-    """lr_range_test.json: what the range test gave.
+    """lr_range_test.json: the outcome of the range test.
 
     Attributes:
         lr_min, lr_max: the rates that it recommends.
-        asked: the two rates in the recipe, words where they were to be found.
+        asked: the two rates in the recipe: numbers, or `auto` or `proven`.
         chosen: the rates that the training used.
-        by: how each rate was found that was asked for.
-        why: the same in words.
+        by: the method by which each rate was found.
+        why: the same as text.
     """
 
     FILE: ClassVar = "lr_range_test.json"
@@ -369,7 +369,7 @@ class RangeTest(Recorded):
 
     @classmethod
     def upgraded(cls, value: Any) -> Any:
-        """At first it was said in words alone how each rate was found."""
+        """The first versions gave the method for each rate only as text."""
         if not isinstance(value, dict) or "by" in value or not isinstance(value.get("why"), str):
             return value
         methods = {"lr_max": "proven" if value.get("proof") else "recommended", "lr_min": "lr_min"}
@@ -413,7 +413,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
-    """The network layer by layer, as it was built."""
+    """The layers of the network."""
 
     layers: list[Layer]
     parameters: Count
@@ -423,7 +423,7 @@ class Layers:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured(Recorded):
-    """audit.json: what was measured for the audit; `applied`: see `applied.Applied`."""
+    """audit.json: measurements for the audit. `applied`: see `engine.transform_check`."""
 
     FILE: ClassVar = "audit.json"
 
@@ -438,14 +438,14 @@ class Measured(Recorded):
 
 
 class Seal(TypedDict):
-    """A log as it was at a checkpoint: its length, and the checksum of its content in hex."""
+    """A log at the time of a checkpoint: its length, and the checksum of its content in hex."""
 
     bytes: Count
     sha256: str
 
 
 class TrainingState(TypedDict, total=False):
-    """Where a training stood; see `state.State`."""
+    """The state of a training; see `engine.state.State`."""
 
     step: Count
     loss_sum: float
@@ -461,7 +461,7 @@ class TrainingState(TypedDict, total=False):
 
 
 class TensorPlace(TypedDict):
-    """Where a tensor lies in a safetensors file, from the end of the list of tensors."""
+    """The place of a tensor in a safetensors file, counted from the end of the header."""
 
     dtype: str
     shape: list[Count]

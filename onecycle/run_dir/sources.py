@@ -1,4 +1,4 @@
-"""Where a run's images are: the path as given, and the absolute path that it meant then."""
+"""The place of a run's images: the path as given, and its absolute path at that time."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def images_of(run: "RunDir", recipe: Recipe, given: str | None = None) -> str:
-    """The name or path of the run's images, from whatever folder they are asked for.
+    """The name or path of the run's images, whatever the current folder is.
 
-    That is `given`, if it is. Else the absolute path where they were when the run began or went on
-    last, so that another folder of the same name is not taken for them. Else, if they are not
-    there any more, or if recipe.toml names another path since, the path in recipe.toml.
+    That is `given`, if there is one. Otherwise it is the absolute path at which they were when the
+    run last worked, so that another folder with the same name is not mistaken for it. If they are
+    no longer there, or recipe.toml names another path by now, it is the path in recipe.toml.
 
     Raises:
-        InputError: neither path is there.
+        InputError: neither path exists.
     """
     if given is not None:
         return given

@@ -124,7 +124,7 @@ def short(training: Training) -> Training:
 
 
 def probe(training: Training, plan: Plan, stop: Signals, progress: Progress) -> float | None:
-    """Train by `plan` from the beginning. Returns the score on `val`; None for a loss not finite."""
+    """Train by `plan` from the beginning. The score on `val`; None if the loss is not finite."""
     trial = fresh(training)
     trial.model.train()
     for index in range(plan.total_steps):
