@@ -93,7 +93,7 @@ def _answered(words: tuple[str, ...], started: float) -> int:
 
 
 def _advice(stop: Interrupted) -> str:
-    """What to do with the run that was stopped; nothing where there is none yet."""
+    """How to continue the stopped run; empty if there is no run yet."""
     if stop.run is None:
         return ""
     run = shlex.quote(stop.run)

@@ -44,7 +44,7 @@ class Call:
 
     Attributes:
         given: the operands and the recipe's fields that the user gave.
-        options: the flags that are no part of a recipe.
+        options: the flags that are not fields of a recipe.
         command_line: the whole of it, for the record.
         started: `time.perf_counter()` when the command began.
     """
@@ -103,7 +103,7 @@ class Call:
 
 
 def write(text: str) -> None:
-    """Print the text on standard output, as it is."""
+    """Print the text unchanged on standard output."""
     with heard():
         sys.stdout.write(text)
 
@@ -128,7 +128,7 @@ def call_of(given: Given, command_line: tuple[str, ...], started: float) -> Call
     """The call that the user's words make.
 
     Raises:
-        InputError: an option that is no part of a recipe has a value that it can't have.
+        InputError: an option has an invalid value.
     """
     options = {name: value for name, value in given.values.items() if name in settings(Options)}
     changes = {name: value for name, value in given.values.items() if name not in options}

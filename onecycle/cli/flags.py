@@ -122,7 +122,7 @@ def _truth(name: str, negated: bool, attached: str | None, waiting: deque[str]) 
 
 
 def _texts(setting: Setting, waiting: deque[str]) -> list[str]:
-    """The words that belong to a flag: one, or as many numbers as follow where it takes a list."""
+    """The words that belong to a flag: one, or for a list all numbers that follow."""
     if not waiting or _is_flag(waiting[0]):
         raise InputError(f"{setting.flag}: has no value; give {_wanted(setting)}")
     texts = [waiting.popleft()]

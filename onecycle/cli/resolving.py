@@ -49,7 +49,7 @@ def _from_file(config: str, base: Recipe, *, located: bool) -> Recipe:
 
 
 def _located(run: Path, recipe: Recipe) -> str:
-    """Where the run's images are: as its recipe has it, if that is the same from here."""
+    """The place of the run's images: the recipe's path, if it leads to them from here."""
     from onecycle.run_dir import RunDir
     from onecycle.run_dir.sources import images_of
 

@@ -18,8 +18,8 @@ from onecycle.errors import InputError
 
 Decides = Literal["training", "network", "images", "statistics", "rates", "chance", "record"]
 """What a setting decides: how the network is trained; which arguments it is built with; which
-images there are; how their channels are normalised; which rates a range test finds; what is drawn
-at random; what is recorded."""
+images there are; how their channels are normalised; which rates a range test finds; random
+draws; only the record."""
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 """The types of settings, and what a message calls them."""
@@ -174,8 +174,8 @@ def setting(default: Value, **declared: Any) -> Value:
 
     Args:
         default: its value where none is given.
-        declared: `help`, `group` and what else `Setting` says; what is wrong in them is an error of
-            `settings`, and so of the import.
+        declared: `help`, `group` and other attributes of `Setting`. A mistake in them is an error
+            of `settings`, and so of the import.
     """
     return dataclasses.field(default=default, metadata={"setting": declared})
 

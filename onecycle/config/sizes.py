@@ -7,7 +7,7 @@ docs/recipes.md, "Small sets", and `benchmarks/small_folder.py`.
 from onecycle.config import Recipe, override
 
 LARGEST_BATCH, SMALLEST_BATCH = 512, 8
-"""Images per step that `auto` chooses at the most, and at the least where there are as many."""
+"""Largest and smallest batch that `auto` chooses; smaller only if there are fewer images."""
 
 BATCHES_IN_EPOCH = 6
 """A batch is chosen so small that an epoch has this many of them."""
