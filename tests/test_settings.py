@@ -119,7 +119,7 @@ def test_a_field_is_a_condition_of_resuming_and_a_difference_of_runs(tmp_path: P
     compared = json.loads(done.stdout[done.stdout.index("\n{") :])
     told = [group["differences"] for group in compared["groups"]]
     assert told == [{"ema_every": "7"}, {"ema_every": "8"}]
-    assert "of the run as it began: ema_every was 7 and is now 8. " in done.stderr
+    assert ": ema_every was 7 and is now 8. " in done.stderr
     assert done.returncode == 2
 
 
