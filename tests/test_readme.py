@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from trained import Forks
 
 from onecycle.data import shapes
 
@@ -104,10 +105,16 @@ def test_every_snippet_is_of_a_kind_that_is_run() -> None:
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if not line.startswith("make ")])
-def test_command(command: str, workplace: Path) -> None:
+def test_command(command: str, workplace: Path, forks: Forks) -> None:
+    """In a process of its own. Without shell syntax, it need not import everything again."""
     assert command.startswith("onecycle "), f"no rule says how to run: {command}"
     run = next((workplace / "runs").iterdir())
-    sh(reduced(re.sub(r"\bRUN\b", str(run), command)), workplace)
+    line = reduced(re.sub(r"\bRUN\b", str(run), command))
+    if set(line) & set("|&;<>$`*?~#"):
+        sh(line, workplace)
+        return
+    done = forks.run(line.removeprefix("onecycle "), code="", cwd=workplace)
+    assert done.code == 0, f"{line}\n{done.out}\n{done.err}"
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("make ")])

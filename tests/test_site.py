@@ -15,6 +15,7 @@ import onecycle
 from onecycle.config.declaring import settings
 
 pytest.importorskip("mkdocs", reason="mkdocs is not installed; get it with: make docs")
+pytestmark = pytest.mark.faults  # slow, and `make docs` itself checks the links
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

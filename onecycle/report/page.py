@@ -55,7 +55,6 @@ def content(files: Evidence) -> dict[str, Any]:
         "style": STYLE,
         "script": SCRIPT,
         "script_hash": f"sha256-{digest}",
-        "charts": charts(files),
         "plots": embedded_plots(files.run),
         "described": DESCRIBED,
         "card": card(files),
@@ -67,4 +66,5 @@ def content(files: Evidence) -> dict[str, Any]:
         **matrix(files),
         **many(files),
         **galleries(files),
+        "charts": charts(files),  # last, because it takes longest: damaged files are refused first
     }
