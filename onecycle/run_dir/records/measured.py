@@ -1,0 +1,61 @@
+"""The record of the audit: audit.json."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from onecycle.run_dir.checking import Within
+from onecycle.run_dir.records.base import Count, Recorded, Setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicate:
+    """Two equal images, by their names."""
+
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicates:
+    """Equal images of two splits."""
+
+    images: Count
+    conflicting_labels: Count
+    examples: list[Duplicate]
+    of: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer of the network; see `models.summary`."""
+
+    name: str
+    kind: str
+    output_shape: list[Count]
+    parameters: Count
+    macs: Count
+    receptive_field: Annotated[int, Within(0, 10**6)]
+    jump: Annotated[int, Within(0, 10**6)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """The layers of the network."""
+
+    layers: list[Layer]
+    parameters: Count
+    macs: Count
+    image_shape: tuple[Count, Count, Count]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(Recorded):
+    """audit.json: measurements for the audit. `applied`: see `engine.transform_check`."""
+
+    FILE: ClassVar = "audit.json"
+
+    initial_weights_repeat: bool | None = None
+    applied: dict[str, Count] | None = None
+    optimizer: dict[str, Setting] | None = None
+    duplicates: dict[str, Duplicates] | None = None
+    network: Layers | None = None
