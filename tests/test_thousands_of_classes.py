@@ -142,8 +142,10 @@ import json, sys, time, torch
 from onecycle import training
 from onecycle.audit import audit, failures
 from onecycle.config import override
+from onecycle.recipes import RECIPES
 from onecycle.report import write_report
 from onecycle.run_dir import RunDir
+from onecycle.runtime import peak_memory_bytes
 
 data, runs = sys.argv[1:]
 recipe = override(RECIPES["demo"].recipe, data=data, epochs=1, peak_epoch=0.5, width=0.0625)
