@@ -455,7 +455,7 @@ os.dup2(follower, 2)
 sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
 threading.Thread(target=drain, daemon=True).start()
 import onecycle.cli.terminal
-onecycle.cli.terminal.LIVE_INTERVAL = 0.0
+onecycle.cli.terminal.TerminalProgress.interval = 0.0
 os.environ.pop("COLUMNS", None)
 os.environ["TERM"] = "xterm-256color"
 """

@@ -21,7 +21,7 @@ recipe = onecycle.override(
 SCRIPTED = """
 from time import sleep
 from onecycle.progress import IN_NOTEBOOKS, notebook
-notebook.INTERVAL = 0.0
+notebook.NotebookProgress.interval = 0.0
 IN_NOTEBOOKS.start("reading", 3, "images")
 IN_NOTEBOOKS.advance(2)
 IN_NOTEBOOKS.note("halfway")

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from onecycle.progress import Progress
 from onecycle.progress.stage import (
+    LiveProgress,
     Stage,
     amount,
     duration,
@@ -25,9 +26,6 @@ from onecycle.writing.numbers import counted
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
-
-LIVE_INTERVAL = 0.25
-"""Seconds between two drawings of the live line."""
 
 PLAIN_INTERVAL = 30.0
 """Seconds between two plain lines of one stage."""
@@ -123,16 +121,16 @@ class PlainProgress(Progress):
         self._written = perf_counter()
 
 
-class TerminalProgress(Progress):
+class TerminalProgress(LiveProgress):
     """A live line that shows how far the work is, and a table that grows by a row per epoch."""
+
+    interval = 0.25
 
     def __init__(self, console: "Console") -> None:
         from rich.live import Live
 
+        super().__init__()
         self._console = console
-        self._stages: list[Stage] = []
-        self._drawn = 0.0
-        self._has_header = False
         self._live = Live(
             console=console,
             get_renderable=self._line,
@@ -142,18 +140,6 @@ class TerminalProgress(Progress):
         )
         self._live.start()
         self._live.refresh()
-
-    def start(self, title: str, total: int, unit: str = "steps") -> None:
-        self._stages.append(Stage(title, total, unit))
-        self._draw(perf_counter())
-
-    def advance(self, count: int = 1, **figures: float) -> None:
-        if not self._stages:
-            return
-        now = perf_counter()
-        self._stages[-1].advance(now, count, figures)
-        if now - self._drawn >= LIVE_INTERVAL:
-            self._draw(now)
 
     def epoch(self, row: Mapping[str, float]) -> None:
         if not self._has_header:

@@ -10,10 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from onecycle.progress.listener import SILENT, Progress
-from onecycle.progress.stage import Stage, duration, header, live_line, table_row
-
-INTERVAL = 0.5
-"""Seconds between two drawings."""
+from onecycle.progress.stage import LiveProgress, duration, header, live_line, table_row
 
 WORTH_A_LINE = 1.0
 """Seconds that a stage must last to leave a line when it is done."""
@@ -22,27 +19,15 @@ COLUMNS = 100
 """Columns of the live line."""
 
 
-class NotebookProgress(Progress):
+class NotebookProgress(LiveProgress):
     """The text of one cell: a line for each note and epoch, and below them a live line."""
 
+    interval = 0.5
+
     def __init__(self) -> None:
+        super().__init__()
         self._lines: list[str] = []
-        self._stages: list[Stage] = []
-        self._has_header = False
-        self._drawn = 0.0
         self._handle: Any = None
-
-    def start(self, title: str, total: int, unit: str = "steps") -> None:
-        self._stages.append(Stage(title, total, unit))
-        self._draw(perf_counter())
-
-    def advance(self, count: int = 1, **figures: float) -> None:
-        if not self._stages:
-            return
-        now = perf_counter()
-        self._stages[-1].advance(now, count, figures)
-        if now - self._drawn >= INTERVAL:
-            self._draw(now)
 
     def epoch(self, row: Mapping[str, float]) -> None:
         if not self._has_header:

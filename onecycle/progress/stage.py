@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from onecycle.progress.listener import Progress
 from onecycle.writing.numbers import amount, counted, duration, percent
 
 if TYPE_CHECKING:
@@ -88,6 +89,34 @@ class Stage:
         if (left := self.seconds_left(now)) is not None:
             texts["left"] = f"{duration(left)} left"
         return {name: text for name, text in texts.items() if text}
+
+
+class LiveProgress(Progress):
+    """A listener with a live line about the innermost stage of the work. Subclasses draw it."""
+
+    interval: float
+    """Seconds between two drawings of the live line, at least."""
+
+    def __init__(self) -> None:
+        self._stages: list[Stage] = []
+        self._has_header = False
+        self._drawn = 0.0
+
+    def start(self, title: str, total: int, unit: str = "steps") -> None:
+        self._stages.append(Stage(title, total, unit))
+        self._draw(perf_counter())
+
+    def advance(self, count: int = 1, **figures: float) -> None:
+        if not self._stages:
+            return
+        now = perf_counter()
+        self._stages[-1].advance(now, count, figures)
+        if now - self._drawn >= self.interval:
+            self._draw(now)
+
+    def _draw(self, now: float) -> None:
+        """Draw the live line at the time `now`, and note the time in `_drawn`."""
+        raise NotImplementedError
 
 
 def live_line(stage: Stage, now: float, width: int, bars: str = "━─") -> "Text":
