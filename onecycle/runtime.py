@@ -180,12 +180,30 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak memory so far, in bytes: the GPU's, or on the CPU this process's."""
+    """Peak memory so far, in bytes: the GPU's, or on the CPU this process's. 0: not known."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    return _peak_of_linux() or _peak_of_unix()
+
+
+def _peak_of_linux() -> int:
+    """Peak memory of this program in bytes; 0 if Linux does not give it.
+
+    getrusage would include the peak of the program that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    lines = (line.split() for line in status.splitlines())
+    return next((int(words[1]) * 1024 for words in lines if words[:1] == ["VmHWM:"]), 0)
+
+
+def _peak_of_unix() -> int:
+    """Peak memory of this process in bytes; 0 on Windows."""
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024

@@ -3,6 +3,8 @@
 import platform
 import random
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +108,13 @@ def test_memory_is_kept_within_the_context_and_returned_after_it():
 def test_what_is_sent_to_the_cpu_is_not_copied():
     here = torch.ones(3)
     assert runtime.sent(here, torch.device("cpu")) is here
+
+
+PEAK = "from onecycle.runtime import *; print(peak_memory_bytes(torch.device('cpu')))"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="getrusage counts the parent on Linux")
+def test_peak_memory_is_not_that_of_the_program_that_started_this_one():
+    large = np.ones(2**28)  # 2 GiB
+    found = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, check=True)
+    assert 2**26 < int(found.stdout) < large.nbytes
