@@ -24,6 +24,16 @@ This avoids a second copy of all logits; for 10,000 images and classes it would 
 BATCH_SIZE = 500
 """Images per forward pass. It is fixed, so that an evaluation repeats to the last bit."""
 
+MOST_LOGITS = 2**23
+"""A temperature is fitted on at most this many logits, of images evenly spread over the set.
+
+It is a single number: 840 images of 10,000 classes determine it within one percent, and all images
+would take minutes.
+"""
+
+TEMPERATURES = (0.05, 20.0)
+"""Lower and upper bound of a fitted temperature."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -139,6 +149,31 @@ def _log_softmax(logits_BK: np.ndarray) -> np.ndarray:
     shifted = logits_BK.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def fitted_temperature(evaluation: Evaluation) -> float:
+    """The divisor of the logits with the lowest mean cross-entropy, within [0.05, 20].
+
+    Above 1 the network is overconfident. Predicted classes and accuracy don't change. Fit it on
+    other images than those it is judged on. With more than `MOST_LOGITS` logits, only every
+    second, third, … image is used. From Guo et al., "On Calibration of Modern Neural Networks",
+    2017 (arXiv:1706.04599).
+    """
+    from scipy.optimize import minimize_scalar
+
+    every = -(-evaluation.logits_NK.size // MOST_LOGITS) or 1
+    logits_NK = evaluation.logits_NK[::every].astype(np.float64)
+    logits_NK -= logits_NK.max(axis=1, keepdims=True)
+    own_N = logits_NK[np.arange(len(logits_NK)), evaluation.labels_N[::every]]
+
+    def mean_loss(log_temperature: float) -> float:
+        scale = np.exp(-log_temperature)
+        return float((np.log(np.exp(scale * logits_NK).sum(axis=1)) - scale * own_N).mean())
+
+    found = minimize_scalar(
+        mean_loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-4}
+    )
+    return float(np.exp(found.x))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @torch.no_grad()

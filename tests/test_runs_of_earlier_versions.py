@@ -9,10 +9,10 @@ import pytest
 from onecycle import compare, evaluate_run
 from onecycle.audit import audit
 from onecycle.cli import main
+from onecycle.inference.network import load_network
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import from_json
 from onecycle.run_dir.records import Difference, Environment, Kernels, RangeTest
-from onecycle.training.network import load_network
 
 LEFT = Path(__file__).parent / "data" / "runs-of-0.1.0"
 PLOTS = "lr_range_test one_cycle augmented_samples curves confusion misclassified".split()

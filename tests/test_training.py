@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 import onecycle
 from onecycle import schedule, training
@@ -19,7 +20,9 @@ from onecycle.cli import main
 from onecycle.config import Recipe, override, read_recipe
 from onecycle.data import load_splits
 from onecycle.errors import InputError, Interrupted, TrainingError
+from onecycle.inference.network import CHECKPOINTS, load_network
 from onecycle.progress import Progress
+from onecycle.run_dir import RunDir
 
 TINY = Recipe(
     recipe="tiny", data="shapes", image_size=16, train_limit=200, test_limit=60, width=0.125,
@@ -240,7 +243,34 @@ def test_validation_is_cut_from_train_and_keeps_the_best(tmp_path):
     assert all({"val_loss", "val_accuracy"} <= row.keys() for row in metrics)
     assert run.result["train_images"] == 160
     assert run.result["val_accuracy"] == metrics[-1]["val_accuracy"]
-    assert (run.path / "checkpoints" / "best" / "tensors.safetensors").exists()
+    best = max(metrics, key=lambda row: (row["val_accuracy"], -row["epoch"]))
+    found = training.evaluate_run(run.path, checkpoint="best")
+    assert (found["checkpoint"], found["step"]) == ("best", best["step"])
+    assert found["test_loss"] == best["test_loss"]
+    last = training.evaluate_run(run.path)
+    assert (last["checkpoint"], last["test_loss"]) == ("last", metrics[-1]["test_loss"])
+    with pytest.raises(InputError, match="unknown checkpoint 'bets'; did you mean 'best'"):
+        training.evaluate_run(run.path, checkpoint="bets")
+
+
+def test_temperatures_are_those_that_fit_the_validation_split_best(tmp_path):
+    run = training.train(override(TINY, val_fraction=0.2, epochs=1), runs=tmp_path, report=False)
+    arrays = np.load(run.path / "predictions.npz")
+    logits, labels = torch.tensor(arrays["val_logits"]).double(), arrays["val_labels"]
+    for checkpoint in CHECKPOINTS:  # of a single epoch, both are the same network
+        temperature = load_network(RunDir.open(run.path), checkpoint=checkpoint).temperature
+        assert temperature is not None
+        losses = [
+            F.cross_entropy(logits / (temperature * factor), torch.tensor(labels)).item()
+            for factor in (0.99, 1, 1.01)
+        ]
+        assert min(losses) == losses[1]
+
+
+def test_a_run_without_validation_has_no_best_checkpoint_and_no_temperature(given):
+    assert load_network(RunDir.open(given.path)).temperature is None
+    with pytest.raises(InputError, match="no checkpoint 'best', which needs a validation split"):
+        training.evaluate_run(given.path, checkpoint="best")
 
 
 def test_a_given_rate_is_kept_and_the_other_one_found(tmp_path):

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.lr_finder_regret.problems import CLASSES, Problem, network
-from onecycle import optim, training
+from onecycle import optim, runtime, training
 from onecycle.config import override
 from onecycle.engine import loop
 from onecycle.engine.state import State, Training
-from onecycle.training.preparation import placed
 
 LOW_SHARE = 100.0
 """A cycle rises from its peak rate over this, and falls back to it."""
@@ -79,7 +78,7 @@ class Bench:
             seed=seed,
             epochs=epochs or self.problem.epochs,
         )
-        model = placed(network(self.problem, seed), self._job.device)
+        model = runtime.placed(network(self.problem, seed), self._job.device)
         return replace(
             self._job,
             recipe=recipe,

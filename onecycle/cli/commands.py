@@ -156,6 +156,7 @@ def evaluate(call: Call) -> None:
             data=call.given.values.get("data"),
             ignore_unknown_classes=call.options.ignore_unknown_classes,
             predictions=predictions,
+            checkpoint=call.options.checkpoint,
             threads=call.options.threads,
             progress=progress,
         )
@@ -273,7 +274,15 @@ COMMANDS = {
             "data": "Other labelled images: a built-in set, or a path. Classes are matched by "
             "name. If the set has splits, only its test split is used."
         },
-        ("predictions", "ignore_unknown_classes", "threads", "mirror", "quiet", "json"),
+        (
+            "checkpoint",
+            "predictions",
+            "ignore_unknown_classes",
+            "threads",
+            "mirror",
+            "quiet",
+            "json",
+        ),
         _place_of_images,
         examples=(
             "evaluate runs/demo-20260131-120000-1a2b",

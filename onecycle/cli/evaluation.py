@@ -25,7 +25,8 @@ MOST_WORST, MOST_TAKEN_FOR = 20, 3
 def evaluated(result: Mapping[str, Any]) -> None:
     """The figures of an evaluation, of each class, and which are taken for which."""
     figures = from_json(result, TestFigures)
-    pairs = {
+    pairs = {"checkpoint": _named(result)} if result.get("checkpoint") == "best" else {}
+    pairs |= {
         "test accuracy": f"{percent(figures.test_accuracy)} of "
         f"{counted(figures.test_images, 'image')}",
         **balanced(figures),
@@ -43,6 +44,10 @@ def evaluated(result: Mapping[str, Any]) -> None:
     if "per_class" in result:
         print_text("")
         _print_per_class(result)
+
+
+def _named(result: Mapping[str, Any]) -> str:
+    return f"{result['checkpoint']}, of step {result['step']:,}"
 
 
 def _print_per_class(result: Mapping[str, Any]) -> None:

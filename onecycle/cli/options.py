@@ -1,7 +1,7 @@
 """The flags that are not settings of a recipe, declared in the same way."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from onecycle.config.declaring import setting, settings
 
@@ -51,6 +51,8 @@ class Options:
         help="Only replay the steps between two checkpoints, and compare every bit.")
     allow_differences: bool = _option(False,
         help="Go on even if recipe, data, torch, threads or CPU differ; the run lists what did.")
+    checkpoint: Literal["last", "best"] = _option("last",
+        help="Weights to use: of the last step, or of the epoch with the best validation accuracy.")
     predictions: str = _option("", metavar="FILE", path=True,
         help="File for the prediction of each image: a table (.csv) or arrays (.npz).")
     ignore_unknown_classes: bool = _option(False,

@@ -18,7 +18,7 @@ from onecycle.config import Recipe
 from onecycle.engine.plan import AtStep, Place, Plan
 from onecycle.engine.state import Training
 from onecycle.errors import Interrupted, TrainingError
-from onecycle.evaluate import Evaluation
+from onecycle.evaluate import Evaluation, fitted_temperature
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
@@ -214,7 +214,7 @@ def close_epoch(
     run.append_row(row)
     if val and training.score(val) > state.best_val_accuracy:
         state.best_val_accuracy = training.score(val)
-        run.save_best(training.checkpoint())
+        run.save_best(training.checkpoint(), temperature=fitted_temperature(val))
     run.save_checkpoint(training.checkpoint())
     progress.epoch(to_json(row))
 

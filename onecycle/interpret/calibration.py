@@ -8,22 +8,11 @@ Shapes: N images, K classes, M bins.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
-from onecycle.evaluate import Evaluation
+from onecycle.evaluate import Evaluation, fitted_temperature
 
 BINS = 15
 """Equally wide bins of confidence, as in Guo et al."""
-
-MOST_LOGITS = 2**23
-"""A temperature is fitted on at most this many logits, of images evenly spread over the set.
-
-It is a single number: 840 images of 10,000 classes determine it within one percent, and all images
-would take minutes.
-"""
-
-TEMPERATURES = (0.05, 20.0)
-"""Lower and upper bound of a fitted temperature."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +61,10 @@ def expected_calibration_error(evaluation: Evaluation, bins: int = BINS) -> floa
     return reliability(evaluation, bins).error
 
 
-def fitted_temperature(evaluation: Evaluation) -> float:
-    """The divisor of the logits with the lowest mean cross-entropy, within [0.05, 20].
-
-    Above 1 the network is overconfident. Predicted classes and accuracy don't change. Fit it on
-    other images than those it is judged on. With more than `MOST_LOGITS` logits, only every
-    second, third, … image is used.
-    """
-    every = -(-evaluation.logits_NK.size // MOST_LOGITS) or 1
-    logits_NK = evaluation.logits_NK[::every].astype(np.float64)
-    logits_NK -= logits_NK.max(axis=1, keepdims=True)
-    own_N = logits_NK[np.arange(len(logits_NK)), evaluation.labels_N[::every]]
-
-    def mean_loss(log_temperature: float) -> float:
-        scale = np.exp(-log_temperature)
-        return float((np.log(np.exp(scale * logits_NK).sum(axis=1)) - scale * own_N).mean())
-
-    found = minimize_scalar(
-        mean_loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-4}
-    )
-    return float(np.exp(found.x))  # pyright: ignore[reportAttributeAccessIssue]
+__all__ = [
+    "BINS",
+    "Reliability",
+    "expected_calibration_error",
+    "fitted_temperature",
+    "reliability",
+]

@@ -289,9 +289,18 @@ class RunDir(Reader):
         seals = {name: logs.seal(self.path, name) for name in logs.NAMES}
         checkpoints.save(self.path / "checkpoints", replace(checkpoint, logs=seals))
 
-    def save_best(self, checkpoint: Checkpoint) -> None:
-        """Save as `checkpoints/best`."""
-        checkpoints.save_best(self.path / "checkpoints", checkpoint)
+    def save_best(self, checkpoint: Checkpoint, **figures: float) -> None:
+        """Save as `checkpoints/best`, with figures of the validation split in its state."""
+        state = checkpoint.state | figures
+        checkpoints.save_best(self.path / "checkpoints", replace(checkpoint, state=state))
+
+    def best_checkpoint(self) -> Checkpoint | None:
+        """The checkpoint `best`; None if there is none.
+
+        Raises:
+            InputError: it is damaged, or a link.
+        """
+        return checkpoints.best(self.path / "checkpoints")
 
     def checkpoints(
         self, progress: Progress = SILENT, most: int | None = None

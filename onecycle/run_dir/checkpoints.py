@@ -82,6 +82,21 @@ def save_best(folder: Path, checkpoint: Checkpoint) -> None:
         write(own, "best", checkpoint)
 
 
+def best(folder: Path) -> Checkpoint | None:
+    """The checkpoint `best` in `folder`; None if there is none.
+
+    Raises:
+        InputError: it is damaged, or the folder or something in it is a link.
+    """
+    try:
+        with reading(folder), _own(folder) as own:
+            if own.kind("best") is None:
+                return None
+    except FileNotFoundError:
+        return None
+    return read(folder / "best")
+
+
 def undamaged(folder: Path, progress: Progress, most: int | None = None) -> Iterator[Checkpoint]:
     """The undamaged checkpoints in `folder`, the newest first; none if none was saved yet.
 

@@ -18,13 +18,14 @@ from onecycle.engine.plan import Plan
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
+from onecycle.inference import network
 from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
 from onecycle.progress import IN_NOTEBOOKS, Logged, Progress
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.records import Result
-from onecycle.training import network, reproducibility
+from onecycle.training import reproducibility
 from onecycle.training.cautions import note_drift, note_few_images, note_few_steps, note_sizes
 from onecycle.training.evaluating import evaluate_run
 from onecycle.training.measurements import note_failures, note_start, write_audit

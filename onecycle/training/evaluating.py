@@ -14,15 +14,21 @@ from onecycle.data import BUILT_IN, ImageSet, Splits, cifar, load_all, splits_of
 from onecycle.data.folder.messages import quoted
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
+from onecycle.inference.network import (
+    LAST,
+    TrainedNetwork,
+    described,
+    described_by,
+    load_network,
+    present_device,
+)
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.records import Network
 from onecycle.run_dir.sources import images_of
 from onecycle.training.labels import by_name, known_to
-from onecycle.training.network import TrainedNetwork, described, described_by, load_network
 from onecycle.training.predictions import check_place, write_predictions
-from onecycle.training.preparation import placed
 from onecycle.training.results import class_figures, test_figures
 from onecycle.writing.numbers import counted
 
@@ -53,6 +59,7 @@ def evaluate_run(
     data: str | None = None,
     ignore_unknown_classes: bool = False,
     predictions: str | Path | None = None,
+    checkpoint: str = LAST,
     threads: int = 0,
     progress: Progress = IN_NOTEBOOKS,
 ) -> dict[str, Any]:
@@ -68,6 +75,7 @@ def evaluate_run(
         data: the other images: a built-in set or a path.
         ignore_unknown_classes: leave out images whose class the run doesn't know.
         predictions: a .csv or .npz file to which the prediction for each image is written.
+        checkpoint: `last`, or `best`: that of the epoch with the highest validation accuracy.
         threads: CPU threads; 0: PyTorch's choice.
         progress: listens.
 
@@ -88,9 +96,9 @@ def evaluate_run(
     folder = RunDir.open(run)
     recipe = folder.read_recipe()
     runtime.set_threads(threads)
-    recipe = override(recipe, device=_present(recipe.device, progress))
+    recipe = override(recipe, device=present_device(recipe.device, progress))
     about = described(folder) or _described_by_data(folder, recipe, progress)
-    network = load_network(folder, about, progress)
+    network = load_network(folder, about, progress, checkpoint)
     if data is None or (data == recipe.data and data in BUILT_IN):
         splits = _own_splits(folder, recipe, progress)
         given = _Images(splits.test, recipe.data, splits.fingerprint)
@@ -102,6 +110,8 @@ def evaluate_run(
         write_predictions(place, given.images, plain)
     return {
         "run": str(folder.path),
+        "checkpoint": checkpoint,
+        "step": network.step,
         "data": given.data,
         "data_fingerprint": given.fingerprint,
         **to_json(test_figures(plain, mirrored)),
@@ -241,7 +251,7 @@ def _evaluated(
 ) -> tuple[Evaluation, Evaluation | None]:
     """The evaluation of the images, and of their mirror images if the recipe asks for it."""
     device = runtime.resolve_device(recipe.device)
-    model = placed(network.model, device, compiled=recipe.compile)
+    model = runtime.placed(network.model, device, compiled=recipe.compile)
 
     def evaluation(mirrored: bool) -> Evaluation:
         logits_NK = predict(
@@ -256,13 +266,3 @@ def _evaluated(
         return Evaluation(logits_NK, images.labels_N)
 
     return evaluation(False), evaluation(True) if recipe.tta else None
-
-
-def _present(device: str, progress: Progress) -> str:
-    """`device` if this machine has it, otherwise `auto`, so that a copied run can be evaluated."""
-    try:
-        runtime.resolve_device(device)
-    except InputError:
-        progress.note(f"device: the run's '{device}' is not available; using auto")
-        return "auto"
-    return device

@@ -66,7 +66,7 @@ def assembled(
         initialized_by: seed of the weights, if it is not the recipe's.
     """
     model = build(recipe, train.image_shape[2], len(train.classes), seed=initialized_by)
-    model = placed(model, device, compiled=recipe.compile)
+    model = runtime.placed(model, device, compiled=recipe.compile)
     batches = Batches(
         train=train,
         batch_size=int(recipe.batch_size),
@@ -104,18 +104,6 @@ def build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = Non
         seed=recipe.seed if seed is None else seed,
         **models.arguments(recipe),
     )
-
-
-def placed(model: nn.Module, device: torch.device, *, compiled: bool = False) -> nn.Module:
-    """The model on the device, its weights in channels_last order.
-
-    `compiled`: torch.compile runs its forward and backward pass, on a GPU as CUDA graphs, which
-    launch a step's hundreds of kernels at once. The names of the weights do not change.
-    """
-    model = model.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if compiled:
-        model.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
-    return model
 
 
 def note_missing_kernels(device: torch.device, precision: str, progress: Progress) -> None:

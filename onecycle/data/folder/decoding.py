@@ -44,6 +44,9 @@ LARGE = 2**24
 
 Resize = Literal["crop", "squash"]
 
+Size = int | tuple[int, int]
+"""The side of a square, or height and width, in pixels; 0: an image's own size."""
+
 Source = str | os.PathLike[str] | IO[bytes]
 """A path, or an open file."""
 
@@ -60,6 +63,9 @@ _TURNS = {
 }
 """The transposition that undoes each value of EXIF's Orientation."""
 
+_SIDEWAYS = {_TURNS[value] for value in (5, 6, 7, 8)}
+"""The transpositions that swap height and width."""
+
 _HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")}
 
 _ORIENTATION = 0x0112
@@ -74,14 +80,14 @@ class Unreadable(Exception):
     """An image that can't be used; the message is the reason in a few printable words."""
 
 
-def pixels(path: Source, side: int = 0, resize: Resize = "crop") -> np.ndarray:
+def pixels(path: Source, size: Size = 0, resize: Resize = "crop") -> np.ndarray:
     """The image in a file.
 
     Args:
         path: the file, in one of `FORMATS`, or a file open for reading.
-        side: height and width to resize it to (bilinear, with antialiasing); 0: its own.
-        resize: if it is not square: `crop` scales the short side to `side` and keeps the middle;
-            `squash` scales both sides to it.
+        size: to which it is resized (bilinear, with antialiasing).
+        resize: if it has another shape: `crop` scales it until it covers `size`, and keeps the
+            middle; `squash` scales both sides.
 
     Returns:
         uint8, `H W 1` if the file's mode is grey, else `H W 3`.
@@ -91,16 +97,28 @@ def pixels(path: Source, side: int = 0, resize: Resize = "crop") -> np.ndarray:
     """
     first = None
     try:
-        if _size(path) <= LARGE:
-            return _decoded(path, side, resize)
+        if _bytes(path) <= LARGE:
+            return _decoded(path, size, resize)
     except TooLarge:
         raise
     except Unreadable as error:
         first = error
-    return _without_metadata(path, side, resize, first)
+    return _without_metadata(path, size, resize, first)
 
 
-def _size(file: Source) -> int:
+def pixels_of(image: Image.Image, size: Size = 0, resize: Resize = "crop") -> np.ndarray:
+    """The pixels of an opened image, by the rules of `pixels`.
+
+    Raises:
+        Unreadable: it is damaged, or too large.
+    """
+    with _failures_as_unreadable():
+        _check_size(image.size)
+        image.load()
+        return _prepared(image, image.size, size, resize)
+
+
+def _bytes(file: Source) -> int:
     """Bytes of a file, if it has a path; 0 otherwise."""
     try:
         return os.stat(file).st_size if isinstance(file, str | os.PathLike) else 0
@@ -109,7 +127,7 @@ def _size(file: Source) -> int:
 
 
 def _without_metadata(
-    source: Source, side: int, resize: Resize, first: Unreadable | None
+    source: Source, size: Size, resize: Resize, first: Unreadable | None
 ) -> np.ndarray:
     """The image in a file whose metadata may be unreadable or very large.
 
@@ -120,14 +138,14 @@ def _without_metadata(
         for orientation in (True, False):
             try:
                 if rest := essentials.opened(file, orientation=orientation):
-                    return _decoded(rest, side, resize)
+                    return _decoded(rest, size, resize)
             except Unreadable as error:
                 first = error
     if isinstance(first, _Unknown):
         raise Unreadable(_in_words(_what_else(source) or str(first)))
     if first:
         raise first
-    return _decoded(source, side, resize)
+    return _decoded(source, size, resize)
 
 
 def _what_else(source: Source) -> str:
@@ -152,20 +170,30 @@ def _opened(source: Source) -> Iterator[IO[bytes]]:
         yield source
 
 
-def _decoded(source: Source, side: int, resize: Resize) -> np.ndarray:
+def _decoded(source: Source, size: Size, resize: Resize) -> np.ndarray:
     """The image in a file, read by Pillow as a whole."""
     with _failures_as_unreadable(), Image.open(source, formats=FORMATS) as image:
         _check_size(image.size)
-        drafted = image.draft(None, (DRAFT * side, DRAFT * side)) if side else None
+        longest = max(size) if isinstance(size, tuple) else size
+        drafted = image.draft(None, (DRAFT * longest, DRAFT * longest)) if size else None
         with _mute() if image.format == "TIFF" else nullcontext():
             image.load()
         _check_size(image.size)  # an icon's frame may be larger than the header says
         # If a JPEG is decoded at a fraction, its last row and column may be incomplete.
-        width, height = drafted[1][2:] if drafted else image.size
-        resized = _resized(_plain(image), (width, height), side, resize)
-        turn = _TURNS.get(_orientation(image))
-        resized = resized.transpose(turn) if turn is not None else resized
-        return np.asarray(resized).reshape(resized.height, resized.width, -1)
+        return _prepared(image, drafted[1][2:] if drafted else image.size, size, resize)
+
+
+def _prepared(
+    image: Image.Image, own: tuple[float, float], size: Size, resize: Resize
+) -> np.ndarray:
+    """The pixels of an image, upright and resized. `own`: its width and height."""
+    turn = _TURNS.get(_orientation(image))
+    height, width = size if isinstance(size, tuple) else (size, size)
+    if turn in _SIDEWAYS:
+        height, width = width, height
+    resized = _resized(_plain(image), own, (width, height), resize)
+    resized = resized.transpose(turn) if turn is not None else resized
+    return np.asarray(resized).reshape(resized.height, resized.width, -1)
 
 
 class _Unknown(Unreadable):
@@ -299,14 +327,16 @@ def _eight_bits(image: Image.Image, scale: float) -> Image.Image:
 
 
 def _resized(
-    image: Image.Image, size: tuple[float, float], side: int, resize: Resize
+    image: Image.Image, own: tuple[float, float], size: tuple[int, int], resize: Resize
 ) -> Image.Image:
-    """The whole image or its middle square at `side` pixels; unchanged if `side` is 0."""
-    if side == 0 or image.size == (side, side):
+    """The whole image, or its middle, at `size`, a width and a height; unchanged if that is 0."""
+    if size == (0, 0) or image.size == size:
         return image
-    width, height = size
-    short = min(width, height)
-    left, top = ((width - short) / 2, (height - short) / 2) if resize == "crop" else (0, 0)
+    width, height = own
+    left = top = 0.0
+    if resize == "crop":  # products first: for a square they are exact
+        left = max(0.0, (width - height * size[0] / size[1]) / 2)
+        top = max(0.0, (height - width * size[1] / size[0]) / 2)
     # As if the whole were scaled and then cropped: pixels around the box count at its edges.
     box = (left, top, width - left, height - top)
-    return image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    return image.resize(size, Image.Resampling.BILINEAR, box=box)

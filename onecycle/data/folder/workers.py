@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from onecycle.data.folder.decoding import Resize, Unreadable, pixels, quiet
+from onecycle.data.folder.decoding import Resize, Size, Unreadable, pixels, quiet
 
 CHUNK = 64
 """Most files that a worker decodes at a time."""
@@ -46,14 +46,14 @@ class Job:
         target: the .npy file to write the pixels to.
         offset: position of the first image in it.
         shape: (H, W, C) of an image.
-        side, resize: as for `decoding.pixels`.
+        size, resize: as for `decoding.pixels`.
     """
 
     root: str
     target: str
     offset: int
     shape: tuple[int, int, int]
-    side: int
+    size: Size
     resize: Resize
 
 
@@ -111,7 +111,7 @@ def do(job: Job, start: int, names: Sequence[str]) -> Answer:
     with quiet():
         for image_HWC, name in zip(images_NHWC, names, strict=True):
             try:
-                found_HWC = pixels(os.path.join(job.root, name), job.side, job.resize)
+                found_HWC = pixels(os.path.join(job.root, name), job.size, job.resize)
             except Unreadable as error:
                 answer.bad.append((name, str(error)))
                 continue

@@ -1,7 +1,8 @@
 """Records of a checkpoint: its state, and the list of its tensors."""
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from onecycle.run_dir.checking import Within
 from onecycle.run_dir.records.base import Count, Seconds
 from onecycle.run_dir.records.measured import Measured
 
@@ -14,7 +15,10 @@ class Seal(TypedDict):
 
 
 class TrainingState(TypedDict, total=False):
-    """The state of a training; see `engine.state.State`."""
+    """The state of a training; see `engine.state.State`.
+
+    `temperature`, only in the checkpoint `best`: fitted on the validation split.
+    """
 
     step: Count
     loss_sum: float
@@ -26,6 +30,7 @@ class TrainingState(TypedDict, total=False):
     best_test_accuracy: float
     best_epoch: Count
     best_val_accuracy: float
+    temperature: Annotated[float, Within(0.01, 100)]
     audit: Measured
 
 

@@ -4,14 +4,22 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from onecycle import models
+from onecycle import models, runtime
 from onecycle.config import Recipe, override
+from onecycle.config.names import unknown_name
 from onecycle.engine.state import Training, load_model
 from onecycle.errors import InputError
+from onecycle.evaluate import Evaluation, fitted_temperature
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import RunDir
+from onecycle.run_dir.checking import Misfit, from_json
+from onecycle.run_dir.checkpoints import Checkpoint
 from onecycle.run_dir.files import damaged
-from onecycle.run_dir.records import Network
+from onecycle.run_dir.records import Network, TrainingState
+
+LAST, BEST = "last", "best"
+CHECKPOINTS = (LAST, BEST)
+"""Checkpoints to choose from: the newest, or that of the highest validation accuracy."""
 
 
 @dataclass(frozen=True)
@@ -19,18 +27,24 @@ class TrainedNetwork:
     """A run's network as it was trained.
 
     Attributes:
-        model: on the CPU, with the weights of the newest checkpoint.
+        model: on the CPU, with the weights of the checkpoint.
         about: its name and classes, and how its images are prepared.
         step: number of optimizer steps of its training.
+        temperature: divisor of the logits that was fitted on the run's validation split; None if
+            there is none, or the run is unfinished.
     """
 
     model: nn.Module
     about: Network
     step: int
+    temperature: float | None = None
 
 
 def load_network(
-    run: RunDir, about: Network | None = None, progress: Progress = SILENT
+    run: RunDir,
+    about: Network | None = None,
+    progress: Progress = SILENT,
+    checkpoint: str = LAST,
 ) -> TrainedNetwork:
     """The network of a run, finished or not.
 
@@ -38,28 +52,71 @@ def load_network(
         run: its folder.
         about: description of the network, if the folder has none (see `described`).
         progress: is notified of damaged checkpoints.
+        checkpoint: one of `CHECKPOINTS`.
 
     Raises:
-        InputError: there is no checkpoint yet, or it is of another network; the folder does not
+        InputError: there is no such checkpoint, or it is of another network; the folder does not
             describe the network; or a file in it is damaged.
     """
     about = about or described(run)
     if about is None:
         raise InputError(f"{run.path / Network.FILE}: is missing; restore it, or train again")
     model = _built(run, about)
-    checkpoint = run.newest_checkpoint(progress)
-    if checkpoint is None:
-        raise InputError(
-            f"{run.path}: has no checkpoint yet; go on with: onecycle resume {run.path}"
-        )
+    saved = _checkpoint(run, checkpoint, progress)
     try:
-        load_model(model, checkpoint.tensors)
+        load_model(model, saved.tensors)
     except InputError:
         raise InputError(
-            f"{run.path}: the checkpoint of step {checkpoint.step} is not of the network that "
+            f"{run.path}: the checkpoint of step {saved.step} is not of the network that "
             "recipe.toml and network.json describe; restore them"
         ) from None
-    return TrainedNetwork(model, about, checkpoint.step)
+    temperature = _of_best(run, saved) if checkpoint == BEST else _temperature(run)
+    return TrainedNetwork(model, about, saved.step, temperature)
+
+
+def _checkpoint(run: RunDir, name: str, progress: Progress) -> Checkpoint:
+    """The checkpoint called `name`.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    if name not in CHECKPOINTS:
+        raise InputError(unknown_name("checkpoint", name, CHECKPOINTS))
+    if name == LAST:
+        found = run.newest_checkpoint(progress)
+        if found is None:
+            raise InputError(
+                f"{run.path}: has no checkpoint yet; go on with: onecycle resume {run.path}"
+            )
+        return found
+    found = run.best_checkpoint()
+    if found is None:
+        raise InputError(
+            f"{run.path}: has no checkpoint 'best', which needs a validation split; use 'last', "
+            "or train with --val-fraction"
+        )
+    return found
+
+
+def _of_best(run: RunDir, best: Checkpoint) -> float | None:
+    """The temperature that was saved with the checkpoint `best`; older versions saved none.
+
+    Raises:
+        InputError: its state is damaged.
+    """
+    try:
+        from_json(best.state, TrainingState)
+    except Misfit as misfit:
+        raise damaged(run.path / "checkpoints" / BEST, misfit) from None
+    return best.state.get("temperature")
+
+
+def _temperature(run: RunDir) -> float | None:
+    """The temperature that fits the logits of the validation split, if the run has saved any."""
+    found = run.predictions() or {}
+    if "val_logits" not in found or not len(found["val_logits"]):
+        return None
+    return fitted_temperature(Evaluation(found["val_logits"], found["val_labels"]))
 
 
 def record(run: RunDir, training: Training) -> None:
@@ -87,6 +144,16 @@ def described(run: RunDir) -> Network | None:
     side = recipe.image_size
     size = (side, side) if side else None
     return described_by(recipe, found["classes"].tolist(), size, recipe.mean, recipe.std)
+
+
+def present_device(device: str, progress: Progress) -> str:
+    """`device` if this machine has it, otherwise `auto`, so that a copied run can be used."""
+    try:
+        runtime.resolve_device(device)
+    except InputError:
+        progress.note(f"device: the run's '{device}' is not available; using auto")
+        return "auto"
+    return device
 
 
 def described_by(

@@ -1,0 +1,1 @@
+"""Using a trained network: load it, and classify new images."""
