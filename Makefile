@@ -71,6 +71,7 @@ wheel: | $(BIN)/pip ## build the wheel
 
 clean: ## remove all that these commands made, except the runs
 	rm -rf build dist site *.egg-info .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	rm -rf examples/browser/node_modules
 	@for venv in "$(VENV)" "$(BENCH_VENV)"; do \
 	  if [ -f "$$venv/pyvenv.cfg" ]; then echo "rm -rf $$venv"; rm -rf "$$venv"; fi; done
 

@@ -34,6 +34,10 @@ def running_browser() -> Iterator[Any]:
         running.close()
 
 
+OWN = "data:", "blob:"
+"""How addresses begin of what a page holds or has made itself."""
+
+
 class Visits:
     """Opens pages in windows of their own, and hears what they ask for and say.
 
@@ -55,7 +59,7 @@ class Visits:
         page = context.new_page()
         page.on("console", lambda message: self.heard.append(message.text))
         page.on("pageerror", lambda error: self.heard.append(str(error)))
-        page.on("request", lambda r: r.url.startswith("data:") or self.heard.append(r.url))
+        page.on("request", lambda r: r.url.startswith(OWN) or self.heard.append(r.url))
         page.goto(self._address)
         return page
 
@@ -73,10 +77,10 @@ def page_width(page: Any) -> int:
     return page.evaluate("document.documentElement.scrollWidth")
 
 
-def wait_until(page: Any, expression: str) -> None:
+def wait_until(page: Any, expression: str, seconds: float = 2) -> None:
     """Until JavaScript's `expression` is true. Playwright's own way evaluates it within the page,
     whose policy forbids that."""
-    for _ in range(100):
+    for _ in range(round(seconds / 0.02)):
         if page.evaluate(expression):
             return
         page.wait_for_timeout(20)
