@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onecycle.errors import InputError, Interrupted, TrainingError
     from onecycle.evaluate import Evaluation, predict
     from onecycle.experiments import Comparison, compare
+    from onecycle.exporting import Exported, export
     from onecycle.interpret import grad_cam, most_confidently_wrong
     from onecycle.lr_finder import LRCurve, LRFinding, lr_range_test, suggest
     from onecycle.models import build
@@ -39,6 +40,7 @@ _HOME = {
     "Comparison": "experiments",
     "DataDescription": "data.describe",
     "Evaluation": "evaluate",
+    "Exported": "exporting",
     "ImageSet": "data.image_set",
     "InputError": "errors",
     "Interrupted": "errors",
@@ -57,6 +59,7 @@ _HOME = {
     "describe": "training",
     "describe_data": "data.describe",
     "evaluate_run": "training",
+    "export": "exporting",
     "find_lr": "training",
     "from_toml": "config",
     "grad_cam": "interpret",
@@ -83,6 +86,7 @@ __all__ = [
     "Comparison",
     "DataDescription",
     "Evaluation",
+    "Exported",
     "ImageSet",
     "InputError",
     "Interrupted",
@@ -100,6 +104,7 @@ __all__ = [
     "describe",
     "describe_data",
     "evaluate_run",
+    "export",
     "find_lr",
     "from_toml",
     "grad_cam",

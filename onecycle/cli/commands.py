@@ -8,6 +8,7 @@ from onecycle.cli.call import Call, write
 from onecycle.cli.command import Command
 from onecycle.cli.compare import compare
 from onecycle.cli.data import data
+from onecycle.cli.export import export
 from onecycle.cli.resolving import resolved
 from onecycle.config import Recipe, to_toml
 from onecycle.config.declaring import Setting
@@ -288,6 +289,30 @@ COMMANDS = {
             "evaluate runs/demo-20260131-120000-1a2b",
             "evaluate runs/demo-20260131-120000-1a2b --data photos",
         ),
+    ),
+    "export": Command(
+        export,
+        "write a run's network in a form that other programs run",
+        "RUN",
+        _RUN
+        | {
+            "format": "onnx (default), pt2 (the file of torch.export), or safetensors (a folder "
+            "with a model card).",
+            "output": "File or folder to write, instead of RUN/export/...",
+            "data": "Where the run's images are, if they have moved.",
+        },
+        (
+            "format",
+            "int8",
+            "allow_drop",
+            "output",
+            "checkpoint",
+            "threads",
+            "mirror",
+            "quiet",
+            "json",
+        ),
+        _place_of_images,
     ),
     "report": Command(
         report,

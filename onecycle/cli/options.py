@@ -55,6 +55,14 @@ class Options:
         help="Weights to use: of the last step, or of the epoch with the best validation accuracy.")
     predictions: str = _option("", metavar="FILE", path=True,
         help="File for the prediction of each image: a table (.csv) or arrays (.npz).")
+    format: str = _option("", metavar="FORMAT",
+        help="Format of what is written.")
+    int8: bool = _option(False,
+        help="Weights and activations in 8 bits (onnx only).")
+    allow_drop: float = _option(1.0, unit="points", ge=0, le=100,
+        help="Largest drop in test accuracy by --int8.")
+    output: str = _option("", metavar="PATH", path=True,
+        help="Where to write.")
     ignore_unknown_classes: bool = _option(False,
         help="Leave out images whose class the run doesn't know, and count them.")
     quiet: bool = _option(False,

@@ -100,7 +100,7 @@ def evaluate_run(
     about = described(folder) or _described_by_data(folder, recipe, progress)
     network = load_network(folder, about, progress, checkpoint)
     if data is None or (data == recipe.data and data in BUILT_IN):
-        splits = _own_splits(folder, recipe, progress)
+        splits = own_splits(folder, recipe, progress)
         given = _Images(splits.test, recipe.data, splits.fingerprint)
     else:
         given = _other(folder, recipe, about, data, ignore_unknown_classes, progress)
@@ -123,13 +123,13 @@ def evaluate_run(
 # ------------------------------------------------------------------------------------------ images
 
 
-def _own_splits(run: RunDir, recipe: Recipe, progress: Progress) -> Splits:
-    """The run's own images.
+def own_splits(run: RunDir, recipe: Recipe, progress: Progress, data: str | None = None) -> Splits:
+    """The run's own images; `data` says where they are, if they have moved.
 
     Raises:
         InputError: they are not the images that the run began with.
     """
-    source = images_of(run, recipe)
+    source = images_of(run, recipe, data)
     splits = splits_of(override(recipe, data=source), progress)
     was = run.environment().data_fingerprint
     if was and was != splits.fingerprint:
@@ -147,7 +147,7 @@ def _described_by_data(run: RunDir, recipe: Recipe, progress: Progress) -> Netwo
     Raises:
         InputError: the images are missing, or not those that the run began with.
     """
-    train = _own_splits(run, recipe, progress).train
+    train = own_splits(run, recipe, progress).train
     mean, std = train.channel_statistics()
     mean = mean if recipe.mean == "auto" else recipe.mean
     std = std if recipe.std == "auto" else recipe.std

@@ -1,0 +1,104 @@
+"""A network written as plain PyTorch: a class with its layers, and a forward pass line by line.
+
+It is generated from the layers that a trace passes through, so every network whose layers are
+PyTorch's own can be written.
+"""
+
+import inspect
+import re
+
+from torch import Tensor, fx, nn
+
+from onecycle.errors import TrainingError
+from onecycle.exporting.deployed import Deployable
+
+SOURCE = '''"""The network {name} in plain PyTorch, written by onecycle {version}.
+
+It takes uint8 images N H W C, and gives logits and probabilities N K.
+"""
+
+import torch
+from torch import nn
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+{layers}
+
+{forward}
+'''
+
+
+def written(deployable: Deployable) -> tuple[str, dict[str, Tensor]]:
+    """The source of a module with a class `Network`, and its tensors by name.
+
+    Raises:
+        TrainingError: the network has a layer of its own, or can't be traced.
+    """
+    flat, graph = _flattened(deployable.network)
+    layers = [_layer(name, module) for name, module in flat.named_children()]
+    layers += [
+        f'self.register_buffer("{name}", torch.empty({tuple(buffer.shape)}))'
+        for name, buffer in flat.named_buffers(recurse=False)
+    ]
+    source = SOURCE.format(
+        name=deployable.about.name,
+        version=deployable.facts.onecycle_version,
+        layers="\n".join(f"        {line}" for line in layers),
+        forward="\n".join(f"    {line}".rstrip() for line in _forward(graph)),
+    )
+    return source, {name: tensor.contiguous() for name, tensor in flat.state_dict().items()}
+
+
+class _Tracer(fx.Tracer):
+    """Keeps what is computed from buffers as it is written."""
+
+    proxy_buffer_attributes = True
+
+
+def _flattened(network: nn.Module) -> tuple[nn.Module, fx.Graph]:
+    """The layers that a trace passes through, side by side, and the trace, which calls them so."""
+    try:
+        graph = _Tracer().trace(network)
+    except Exception as error:  # a network may do anything with the values in its forward pass
+        raise TrainingError(
+            f"export: the network can't be traced ({error}); use --format onnx"
+        ) from None
+    flat = nn.Module()
+    for node in graph.nodes:
+        target = str(node.target)
+        if node.op == "call_module":
+            node.target = target.removeprefix("network.").replace(".", "_")
+            flat.add_module(node.target, network.get_submodule(target))
+        elif node.op == "get_attr":
+            flat.register_buffer(target, network.get_buffer(target))
+    return flat, graph
+
+
+def _layer(name: str, layer: nn.Module) -> str:
+    """The line that makes a layer, with the arguments that are not the default ones.
+
+    `repr` would name all of them, also those that another version of PyTorch does not have.
+
+    Raises:
+        TrainingError: it is not one of PyTorch's own, or does not keep its arguments.
+    """
+    kind = type(layer)
+    if getattr(nn, kind.__name__, None) is not kind:
+        raise TrainingError(f"export: layer '{name}' is not PyTorch's own; use --format onnx")
+    words = []
+    for argument, declared in inspect.signature(kind).parameters.items():
+        if argument in ("device", "dtype"):
+            continue
+        value = getattr(layer, argument)
+        value = value is not None if argument == "bias" else value
+        if value != declared.default and value != (declared.default,) * 2:
+            words.append(f"{argument}={value!r}")
+    return f"self.{name} = nn.{kind.__name__}({', '.join(words)})"
+
+
+def _forward(graph: fx.Graph) -> list[str]:
+    """The lines of the forward pass, without those that only free memory."""
+    lines = graph.python_code("self").src.strip().splitlines()
+    return [re.sub(r";  [\w = ]+ = None$", "", line) for line in lines]
