@@ -14,14 +14,14 @@ from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
 
 
-def write(run: RunDir) -> None:
-    """Draw all plots that a run's files have the numbers for into its `plots` folder.
+def write(run: RunDir) -> list[str]:
+    """Draw all plots that a run's files have the numbers for, and return their names.
 
     Raises:
         InputError: a file of the run is damaged.
         TrainingError: a plot can't be written.
     """
-    _write(run, PLOTS)
+    return _write(run, PLOTS)
 
 
 def write_missing(run: RunDir) -> list[str]:

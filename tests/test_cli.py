@@ -267,6 +267,7 @@ MISTAKES = {
     "train demo --threads x": "--threads: 'x' is not a whole number",
     "train demo --threads -1": "--threads: -1 is out of range; give a number at least 0 and ",
     "train demo --threads 9999999999": "--threads: 9999999999 is out of range; ",
+    "train demo --log tensorbord": "unknown --log 'tensorbord'; did you mean 'tensorboard'?",
     "train demo --quiet=x": "--quiet: 'x' is not true or false; ",
     "train demo.toml": "recipe: 'demo.toml' is a file; give it with --config",
     "train demo --config nowhere.toml": "nowhere.toml: can't be read: No such file",

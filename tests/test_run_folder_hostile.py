@@ -102,6 +102,7 @@ WORK: dict[str, Callable[[RunDir], object]] = {
         ("checkpoints/step-0000002/tensors.safetensors", "go on"),
         ("checkpoints/step-0000002/state.json", "hash"),
         *(("plots", work) for work in ("lock", "plot")),
+        ("tensorboard", "lock"),
         *(("steps.jsonl", work) for work in ("lock", "append", "cut back", "rows", "save")),
         *(("train.log", work) for work in ("lock", "log")),
         (".lock", "lock"),

@@ -82,6 +82,7 @@ def train(call: Call, recipe: Recipe) -> None:
             runs=call.options.runs,
             threads=call.options.threads,
             report=not call.options.no_report,
+            log=call.options.log,
             command=call.command_line,
             started=call.started,
             progress=progress,
@@ -102,6 +103,7 @@ def resume(call: Call) -> None:
             data=call.given.values.get("data"),
             threads=call.options.threads,
             report=not call.options.no_report,
+            log=call.options.log,
             allow_differences=call.options.allow_differences,
             progress=progress,
         )
@@ -245,7 +247,17 @@ COMMANDS = {
         "find the rates, train, and write a run folder",
         "RECIPE",
         _RECIPE,
-        ("config", "runs", "threads", "no_report", "mirror", "quiet", "print_config", "json"),
+        (
+            "config",
+            "runs",
+            "threads",
+            "no_report",
+            "log",
+            "mirror",
+            "quiet",
+            "print_config",
+            "json",
+        ),
         _all,
         examples=(
             "train demo",
@@ -263,7 +275,7 @@ COMMANDS = {
             "threads": "CPU threads; 0: as many as the run used.",
             "data": "Where the run's images are, if they have moved.",
         },
-        ("verify", "allow_differences", "threads", "no_report", "mirror", "quiet", "json"),
+        ("verify", "allow_differences", "threads", "no_report", "log", "mirror", "quiet", "json"),
         _place_of_images,
     ),
     "evaluate": Command(

@@ -29,6 +29,8 @@ class Options:
         help="Addresses to fetch CIFAR from instead of the usual ones, separated by commas.")
     no_report: bool = _option(False,
         help="Draw no plots and write no report.html at the end; `onecycle report` does so later.")
+    log: Literal["none", "tensorboard"] = _option("none",
+        help="Log elsewhere too: TensorBoard's event files, in the run folder, as it trains.")
     plot: str = _option("", metavar="FILE", path=True,
         help="PNG file for the plot of the range test.")
     contact_sheet: str = _option("", metavar="FILE", path=True,

@@ -276,7 +276,9 @@ class Readings:
                 f"the loss became non-finite at step {step} (lr {lr:.3g}); try a lower lr_max"
                 f"{', a lower l1' if self._training.recipe.l1 else ''} or precision fp32"
             )
-        self._run.append_row(StepRow(step=step, lr=lr, momentum=pending.momentum, loss=loss))
+        row = StepRow(step=step, lr=lr, momentum=pending.momentum, loss=loss)
+        self._run.append_row(row)
+        self._progress.step(to_json(row))
 
     def _report(self, pending: Reading, loss: float, correct: int) -> None:
         state = self._training.state

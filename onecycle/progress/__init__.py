@@ -3,7 +3,7 @@
 `onecycle.cli.terminal` has the listeners for a terminal.
 """
 
-from onecycle.progress.listener import SILENT, Logged, Progress
+from onecycle.progress.listener import SILENT, Log, Progress, Together
 from onecycle.progress.notebook import IN_NOTEBOOKS
 
-__all__ = ["IN_NOTEBOOKS", "SILENT", "Logged", "Progress"]
+__all__ = ["IN_NOTEBOOKS", "SILENT", "Log", "Progress", "Together"]

@@ -9,6 +9,7 @@ holds the folder's own path, so a run can be moved or copied.
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -26,7 +27,7 @@ from onecycle.run_dir import checkpoints, logs
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.checkpoints import CHECKPOINTS_KEPT, Checkpoint
 from onecycle.run_dir.files import beside, encode_json, flush_folder, write_atomically, writing
-from onecycle.run_dir.folder import ForeignEntry, opened
+from onecycle.run_dir.folder import ForeignEntry, opened, place_of
 from onecycle.run_dir.ownership import owned
 from onecycle.run_dir.provenance import environment, package_versions
 from onecycle.run_dir.reader import Reader
@@ -133,15 +134,25 @@ class RunDir(Reader):
         """The folder of the plots."""
         return self.path / "plots"
 
+    def folder(self, name: str) -> Path:
+        """The path of a folder in the run. It is made if it is missing.
+
+        Raises:
+            InputError: it is a link or a file.
+        """
+        with writing(self.path / name), opened(self.path) as run:
+            run.hold(name, stat.S_IFDIR)
+            if run.kind(name) is None:
+                run.make(name)
+        return self.path / name
+
     def write_plot(self, name: str, content: bytes) -> None:
         """Write `plots/<name>.png`. The folder is made if it is missing, as in a run from git.
 
         Raises:
             InputError: the folder is a link.
         """
-        with writing(self.plots), opened(self.path) as folder:
-            if folder.kind("plots") is None:
-                folder.make("plots")
+        self.folder("plots")
         self.write(f"plots/{name}.png", content)
 
     def write_recipe(self, recipe: Recipe) -> None:
@@ -214,13 +225,18 @@ class RunDir(Reader):
         line = encode_json(row, path) + b"\n"
         with writing(path):
             if name not in self._logs:
-                self._logs[name] = self._opened_log(name)
+                self._logs[name] = self.open_to_append(name)
             if self._logs[name].write(line) != len(line):
                 raise OSError("no space left for the whole row")
 
-    def _opened_log(self, name: str) -> FileIO:
-        with opened(self.path) as folder:
-            return folder.open_to_append(name)
+    def open_to_append(self, name: str) -> FileIO:
+        """A file, opened for writing at its end. It is created if it is missing.
+
+        Raises:
+            InputError: it is a link, or a folder on the way to it is one.
+        """
+        with place_of(self.path, name) as (folder, last):
+            return folder.open_to_append(last)
 
     def cut_back(self, checkpoint: Checkpoint | None) -> None:
         """Drop what was logged after `checkpoint` (None: all), so that no step appears twice.
@@ -239,7 +255,7 @@ class RunDir(Reader):
         """A function that writes a line and the time to train.log."""
         path = self.path / "train.log"
         with writing(path):
-            file = self._opened_log(path.name)
+            file = self.open_to_append(path.name)
 
         def write(line: str) -> None:
             stamp = datetime.now().astimezone().isoformat(timespec="seconds")

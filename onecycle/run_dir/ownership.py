@@ -15,7 +15,10 @@ from onecycle.run_dir.files import read, write_atomically
 from onecycle.run_dir.folder import Folder, opened
 
 FOLDERS = ("checkpoints", "plots")
-"""Folders in a run folder."""
+"""Folders in every run folder."""
+
+FURTHER_FOLDERS = ("tensorboard",)
+"""Folders in a run folder that was asked for them."""
 
 LOGS = ("steps.jsonl", "metrics.jsonl", "train.log")
 """Files that are appended to."""
@@ -88,6 +91,8 @@ def _hold(run: Folder) -> None:
         run.hold(name, stat.S_IFDIR)
         if run.kind(name) is None:  # an empty folder is easily lost on the way
             run.make(name)
+    for name in FURTHER_FOLDERS:
+        run.hold(name, stat.S_IFDIR)
     for name in LOGS:
         run.hold(name, stat.S_IFREG)
 

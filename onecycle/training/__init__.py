@@ -3,15 +3,17 @@
 import shlex
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from onecycle import examples, runtime
 from onecycle.config import Recipe
+from onecycle.config.names import unknown_name
 from onecycle.data import Splits, splits_of
 from onecycle.engine import loop
 from onecycle.engine.plan import Plan
@@ -21,7 +23,7 @@ from onecycle.evaluate import Evaluation
 from onecycle.inference import network
 from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
-from onecycle.progress import IN_NOTEBOOKS, Logged, Progress
+from onecycle.progress import IN_NOTEBOOKS, SILENT, Log, Progress, Together
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.records import Result
@@ -36,6 +38,12 @@ from onecycle.training.results import summary_of, validation, weights_sha256
 from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import Signals, noted_signals
 from onecycle.training.verifying import Verification, verify
+
+LogName = Literal["none", "tensorboard"]
+"""Where a run is logged besides its own folder."""
+
+Listening = Callable[[RunDir], AbstractContextManager[Progress]]
+"""Opens a listener on a run, and closes it at the end."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ def train(
     runs: str | Path = "runs",
     threads: int = 0,
     report: bool = True,
+    log: LogName = "none",
     command: Sequence[str] = (),
     started: float | None = None,
     progress: Progress = IN_NOTEBOOKS,
@@ -86,6 +95,8 @@ def train(
         runs: folder in which the run's own folder is made.
         threads: CPU threads; 0: PyTorch's choice.
         report: draw the plots and write report.html. If not, `onecycle report` can do so later.
+        log: where to log besides the run folder: `tensorboard` (extra `onecycle[tensorboard]`)
+            writes event files into the run's folder `tensorboard`.
         command: the command line, for environment.json.
         started: `time.perf_counter()` when the command began, for `total_seconds`.
         progress: listens.
@@ -96,6 +107,7 @@ def train(
         Interrupted: SIGINT, SIGTERM or SIGHUP came. The work is saved, and `resume` continues it.
     """
     started = time.perf_counter() if started is None else started
+    listening = _listening(log)
     RunDir.check_place(runs, recipe)
     training, splits = prepare(recipe, threads=threads, progress=progress)
     training.started = started
@@ -103,7 +115,7 @@ def train(
     run.write_recipe(training.recipe)
     network.record(run, training)
     reproducibility.record(run, training, splits, command)
-    return _carry_out(training, splits, run, progress, report, asked=recipe)
+    return _carry_out(training, splits, run, progress, report, listening, asked=recipe)
 
 
 def resume(
@@ -112,6 +124,7 @@ def resume(
     data: str | None = None,
     threads: int = 0,
     report: bool = True,
+    log: LogName = "none",
     allow_differences: bool = False,
     progress: Progress = IN_NOTEBOOKS,
 ) -> Run:
@@ -126,6 +139,7 @@ def resume(
         data: where its images are, if they have moved. recipe.toml does not change.
         threads: CPU threads; 0: as many as the run has used so far.
         report: draw the plots and write report.html. If not, `onecycle report` can do so later.
+        log: as in `train`. The curves begin with the run, even if it was begun without.
         allow_differences: continue despite differences. environment.json and result.json list them.
         progress: listens.
 
@@ -135,6 +149,7 @@ def resume(
         TrainingError, Interrupted: as in `train`.
     """
     started = time.perf_counter()
+    listening = _listening(log)
     folder = RunDir.open(run)
     result = folder.result()
     if result:
@@ -151,7 +166,7 @@ def resume(
         set_aside_if_damaged(folder)
         reproducibility.record_resumption(folder, training, splits, allowed)
         folder.cut_back(checkpoint)
-        return _carry_out(training, splits, folder, progress, report)
+        return _carry_out(training, splits, folder, progress, report, listening)
 
 
 def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = IN_NOTEBOOKS) -> LRFinding:
@@ -189,6 +204,7 @@ def _carry_out(
     run: RunDir,
     progress: Progress,
     report: bool,
+    listening: Listening,
     asked: Recipe | None = None,
 ) -> Run:
     """Find the rates if necessary, fit, evaluate, save; then draw pictures and report, if wanted.
@@ -199,10 +215,11 @@ def _carry_out(
     with (
         run.lock(),
         run.log() as write,
+        listening(run) as elsewhere,
         noted_signals(str(run.path)) as stop,
         runtime.reused_memory(),
     ):
-        progress = Logged(progress, write)
+        progress = Together(Log(write), elsewhere, progress)
         progress.note(f"run folder: {run.path}")
         if training.state.step == 0:
             note_sizes(asked or training.recipe, training, progress)
@@ -249,6 +266,22 @@ def _save(
     run.write_record(result)  # last: its presence means that the training is finished
     progress.finish()
     return result
+
+
+def _listening(log: str) -> Listening:
+    """How `log` listens to a run. What it needs is imported now, before anything is written.
+
+    Raises:
+        InputError: there is no such log.
+        ModuleNotFoundError: its extra is not installed.
+    """
+    if log == "none":
+        return lambda run: nullcontext(SILENT)
+    if log == "tensorboard":
+        from onecycle.training.tensorboard import tensorboard
+
+        return tensorboard
+    raise InputError(unknown_name("log", log, get_args(LogName)))
 
 
 def _drawing() -> Callable[[RunDir, Signals, Progress], None]:

@@ -10,7 +10,8 @@ from onecycle.training.signals import Signals
 def draw(run: RunDir, stop: Signals, progress: Progress) -> None:
     """Draw all plots and write report.html. A signal can end it between two files."""
     progress.start("drawing plots and report", 1, "stage")
-    pictures.write(run)
+    for name in pictures.write(run):
+        progress.picture(run.plots / f"{name}.png")
     stop.heed()
     write_report(run)
     progress.finish()
