@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onecycle.evaluate import Evaluation, predict
     from onecycle.experiments import Comparison, compare
     from onecycle.exporting import Exported, export
+    from onecycle.inference import Classifier, Predictions, load
     from onecycle.interpret import grad_cam, most_confidently_wrong
     from onecycle.lr_finder import LRCurve, LRFinding, lr_range_test, suggest
     from onecycle.models import build
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Classifier": "inference",
     "Comparison": "experiments",
     "DataDescription": "data.describe",
     "Evaluation": "evaluate",
@@ -47,6 +49,7 @@ _HOME = {
     "LRCurve": "lr_finder",
     "LRFinding": "lr_finder",
     "OneCycle": "schedule",
+    "Predictions": "inference",
     "Progress": "progress",
     "RECIPES": "recipes",
     "Recipe": "config",
@@ -63,6 +66,7 @@ _HOME = {
     "find_lr": "training",
     "from_toml": "config",
     "grad_cam": "interpret",
+    "load": "inference",
     "load_splits": "data",
     "lr_range_test": "lr_finder",
     "most_confidently_wrong": "interpret",
@@ -83,6 +87,7 @@ _HOME = {
 
 __all__ = [
     "RECIPES",
+    "Classifier",
     "Comparison",
     "DataDescription",
     "Evaluation",
@@ -93,6 +98,7 @@ __all__ = [
     "LRCurve",
     "LRFinding",
     "OneCycle",
+    "Predictions",
     "Progress",
     "Recipe",
     "Run",
@@ -108,6 +114,7 @@ __all__ = [
     "find_lr",
     "from_toml",
     "grad_cam",
+    "load",
     "load_splits",
     "lr_range_test",
     "most_confidently_wrong",

@@ -203,7 +203,7 @@ def predict(
     model.eval()
     try:
         logits = [
-            _forward(model, images, indices_B, device, precision, mirrored)
+            forward(model, images, indices_B, device, precision, mirrored=mirrored)
             for indices_B in np.array_split(
                 np.arange(len(image_set)), range(BATCH_SIZE, len(image_set), BATCH_SIZE)
             )
@@ -213,14 +213,17 @@ def predict(
     return torch.cat(logits).cpu().numpy()
 
 
-def _forward(
+@torch.no_grad()
+def forward(
     model: nn.Module,
     images: Images,
     indices_B: np.ndarray,
     device: torch.device,
     precision: str,
-    mirrored: bool,
+    *,
+    mirrored: bool = False,
 ) -> Tensor:
+    """The model's logits on the images at `indices_B`, float32 B K on its device, in one pass."""
     batch_BHWC = images.normalised(indices_B)
     if mirrored:
         batch_BHWC = batch_BHWC.flip(2)

@@ -532,10 +532,10 @@ def stuck(process, question):
     os.write(1, " ".join(str(worker.pid) for worker in pool).encode() + bytes([10]))  # one piece
     time.sleep(600)
 pool = []
-start = workers._Workers._start
+start = workers.Workers._start
 def noted(self):
     pool.append(start(self)); return pool[-1]
-workers._Workers._start = noted
+workers.Workers._start = noted
 workers._exchange = stuck
 """
     text = SCRIPT.format(root=str(split_folder), cache=str(cache), more=more)

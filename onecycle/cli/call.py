@@ -108,6 +108,13 @@ def write(text: str) -> None:
         sys.stdout.write(text)
 
 
+def write_rows(text: str) -> None:
+    """Print rows at once, in UTF-8 whatever the locale; a file name as its bytes."""
+    with heard():
+        _write_bytes(text.encode("utf-8", "surrogateescape"))
+        sys.stdout.flush()
+
+
 def write_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object on standard output, in UTF-8 whatever the locale.
 
@@ -116,12 +123,15 @@ def write_json(value: Mapping[str, Any]) -> None:
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     names = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
-    output = names.encode("utf-8", "backslashreplace")
+    _write_bytes(names.encode("utf-8", "backslashreplace"))
+
+
+def _write_bytes(output: bytes) -> None:
     sys.stdout.flush()
     if hasattr(sys.stdout, "buffer"):
         sys.stdout.buffer.write(output)
     else:  # a text stream that someone put in its place
-        sys.stdout.write(output.decode("utf-8"))
+        sys.stdout.write(output.decode("utf-8", "surrogateescape"))
 
 
 def call_of(given: Given, command_line: tuple[str, ...], started: float) -> Call:

@@ -9,6 +9,7 @@ from onecycle.cli.command import Command
 from onecycle.cli.compare import compare
 from onecycle.cli.data import data
 from onecycle.cli.export import export
+from onecycle.cli.predict import predict
 from onecycle.cli.resolving import resolved
 from onecycle.config import Recipe, to_toml
 from onecycle.config.declaring import Setting
@@ -217,7 +218,7 @@ COMMANDS = {
     ),
     "summary": Command(
         on_a_recipe(summary),
-        "show the network's layers: shape, parameters, receptive field",
+        "show the network's layers, parameters, receptive fields",
         "RECIPE",
         _RECIPE,
         ("config", "print_config", "json"),
@@ -268,7 +269,7 @@ COMMANDS = {
     ),
     "resume": Command(
         resume,
-        "go on with a stopped run, or check that a run can be repeated",
+        "go on with a stopped run, or verify that a run repeats",
         "RUN",
         _RUN
         | {
@@ -280,7 +281,7 @@ COMMANDS = {
     ),
     "evaluate": Command(
         evaluate,
-        "measure a run's network on its test split, or on other data",
+        "measure a run's network on its test split or other data",
         "RUN",
         _RUN
         | {
@@ -326,6 +327,35 @@ COMMANDS = {
         ),
         _place_of_images,
     ),
+    "predict": Command(
+        predict,
+        "classify images with a trained network",
+        "RUN PATH...",
+        {
+            "RUN PATH...": "Folder of a finished run, or an exported ONNX file; then images, "
+            "folders, tables (.csv) with a column path, or - for a list of paths on standard "
+            "input.",
+            "format": "table (default), csv, json, or jsonl, an object on each line; also by the "
+            "ending of --output.",
+            "output": "File for the rows, instead of standard output.",
+        },
+        (
+            "topk",
+            "format",
+            "output",
+            "probabilities",
+            "logits",
+            "checkpoint",
+            "threads",
+            "quiet",
+            "json",
+        ),
+        many=True,
+        examples=(
+            "predict runs/demo-20260131-120000-1a2b photos",
+            "predict model.onnx photos --output predictions.csv",
+        ),
+    ),
     "report": Command(
         report,
         "write a run's report again, and draw missing plots",
@@ -335,7 +365,7 @@ COMMANDS = {
     ),
     "compare": Command(
         compare,
-        "show which recipe is better, and whether that may be chance",
+        "show which recipe is better, and whether it may be chance",
         "RUN...",
         {
             "RUN...": "Folders of runs, or folders with runs in them; runs that differ only in "

@@ -55,6 +55,12 @@ class Options:
         help="Go on even if recipe, data, torch, threads or CPU differ; the run lists what did.")
     checkpoint: Literal["last", "best"] = _option("last",
         help="Weights to use: of the last step, or of the epoch with the best validation accuracy.")
+    topk: int = _option(5, ge=1, unit="classes",
+        help="Number of the most probable classes in each row.")
+    probabilities: Literal["auto", "calibrated", "raw"] = _option("auto",
+        help="Calibrated on the run's validation split, or raw; auto: calibrated if there is one.")
+    logits: bool = _option(False,
+        help="Add the logits of all classes to each row.")
     predictions: str = _option("", metavar="FILE", path=True,
         help="File for the prediction of each image: a table (.csv) or arrays (.npz).")
     format: str = _option("", metavar="FORMAT",

@@ -93,7 +93,7 @@ class PlainProgress(Progress):
     def start(self, title: str, total: int, unit: str = "steps") -> None:
         self._stages.append(Stage(title, total, unit))
         size = amount(total) if unit == "bytes" else counted(total, unit.removesuffix("s"))
-        self._line(f"{title}: {size}")
+        self._line(f"{title}: {size}" if total else title)
 
     def advance(self, count: int = 1, **figures: float) -> None:
         if not self._stages:

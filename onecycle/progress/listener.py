@@ -13,7 +13,10 @@ class Progress:
     """
 
     def start(self, title: str, total: int, unit: str = "steps") -> None:
-        """A stage of `total` units of work begins, e.g. `("training", 2352, "steps")`."""
+        """A stage of `total` units of work begins, e.g. `("training", 2352, "steps")`.
+
+        `total` is 0 if it is not known.
+        """
 
     def advance(self, count: int = 1, **figures: float) -> None:
         """`count` more units are done. `figures` are the newest readings.

@@ -50,6 +50,8 @@ class Stage:
         """How much is done, e.g. `700/2,352 steps`."""
         if self.unit == "bytes":
             return f"{amount(self.done)} of {amount(self.total)}"
+        if not self.total:  # not known
+            return counted(self.done, self.unit.removesuffix("s"))
         return f"{self.done:,}/{counted(self.total, self.unit.removesuffix('s'))}"
 
     def rate(self, now: float) -> float | None:
@@ -61,7 +63,7 @@ class Stage:
 
     def seconds_left(self, now: float) -> float | None:
         """At the speed so far; None if not known yet."""
-        rate = self.rate(now)
+        rate = self.rate(now) if self.total else None
         return None if rate is None else max(0, self.total - self.done) / rate
 
     @property
@@ -134,8 +136,8 @@ def live_line(stage: Stage, now: float, width: int, bars: str = "━─") -> "Te
     spare = room - sum(len(text) + 2 for text in texts.values()) - 1
     bar = min(BAR_WIDTH, spare // 5 * 5)  # in steps, so that it does not twitch with every digit
     line = Text(stage.title, style="bold", no_wrap=True)
-    if bar > 0:
-        filled = round(bar * min(1.0, stage.done / stage.total)) if stage.total else 0
+    if bar > 0 and stage.total:
+        filled = round(bar * min(1.0, stage.done / stage.total))
         line.append(" ").append(bars[0] * filled, style="cyan not bold")
         line.append(bars[1] * (bar - filled), style="dim not bold")
     for text in texts.values():

@@ -118,6 +118,13 @@ def pixels_of(image: Image.Image, size: Size = 0, resize: Resize = "crop") -> np
         return _prepared(image, image.size, size, resize)
 
 
+def grey(image_HWC: np.ndarray) -> np.ndarray:
+    """The image with one channel, uint8 `H W 1`: its luma by ITU-R 601-2, as Pillow has it."""
+    if image_HWC.shape[2] == 1:
+        return image_HWC
+    return np.asarray(Image.fromarray(image_HWC).convert("L"))[..., None]
+
+
 def _bytes(file: Source) -> int:
     """Bytes of a file, if it has a path; 0 otherwise."""
     try:

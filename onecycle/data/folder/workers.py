@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from queue import SimpleQueue
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from onecycle.data.folder.decoding import Resize, Size, Unreadable, pixels, quiet
+from onecycle.data.folder.decoding import Resize, Size, Unreadable, grey, pixels, quiet
 
 CHUNK = 64
 """Most files that a worker decodes at a time."""
@@ -47,6 +47,7 @@ class Job:
         offset: position of the first image in it.
         shape: (H, W, C) of an image.
         size, resize: as for `decoding.pixels`.
+        to_grey: whether an image in colour becomes grey if `shape` has one channel.
     """
 
     root: str
@@ -55,6 +56,7 @@ class Job:
     shape: tuple[int, int, int]
     size: Size
     resize: Resize
+    to_grey: bool = False
 
 
 @dataclass
@@ -95,7 +97,7 @@ def decode_all(job: Job, names: Sequence[str], total_bytes: int) -> Iterator[tup
     ]
     count = min(cores(), len(chunks))
     if count > 1 and (len(names) >= WORTH_FILES or total_bytes >= WORTH_BYTES):
-        with _Workers(count, job) as workers:
+        with Workers(count, job) as workers:
             if workers.started:
                 for (_, part), answer in zip(chunks, workers.map(chunks), strict=True):
                     yield len(part), answer
@@ -115,6 +117,8 @@ def do(job: Job, start: int, names: Sequence[str]) -> Answer:
             except Unreadable as error:
                 answer.bad.append((name, str(error)))
                 continue
+            if job.to_grey and job.shape[2] == 1:
+                found_HWC = grey(found_HWC)
             height, width, channels = found_HWC.shape
             if (height, width) != job.shape[:2]:
                 answer.odd.append((name, width, height))
@@ -140,7 +144,8 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # output that a library prints must not count as an answer
     given = json.loads(sys.stdin.readline())
-    job = Job(**given | {"shape": tuple(given["shape"])})
+    lists = {name: tuple(each) for name, each in given.items() if isinstance(each, list)}
+    job = Job(**given | lists)
     answers.write("ready\n")
     answers.flush()
     for line in sys.stdin:
@@ -148,7 +153,7 @@ def serve() -> None:
         answers.flush()
 
 
-class _Workers:
+class Workers:
     """Worker processes, each fed by a thread; they are stopped when the block ends."""
 
     def __init__(self, count: int, job: Job) -> None:
@@ -163,7 +168,7 @@ class _Workers:
                 self._idle.put(process)
         self.started = self._idle.qsize() == count
 
-    def __enter__(self) -> "_Workers":
+    def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -178,6 +183,10 @@ class _Workers:
     def map(self, chunks: Sequence[tuple[int, list[str]]]) -> Iterator[Answer]:
         """The answers, in order."""
         return self._threads.map(lambda chunk: self._ask(*chunk), chunks)
+
+    def submit(self, start: int, names: list[str]) -> Future[Answer]:
+        """The answer for a chunk, as soon as a worker has decoded it."""
+        return self._threads.submit(self._ask, start, names)
 
     def _ask(self, start: int, names: list[str]) -> Answer:
         process = self._idle.get()

@@ -1,0 +1,169 @@
+"""`onecycle predict`: classify images, and write a row for each."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onecycle.cli.call import Call, write, write_rows
+from onecycle.config.names import unknown_name
+from onecycle.errors import InputError, TrainingError
+from onecycle.progress import SILENT, Progress
+from onecycle.writing.numbers import counted
+
+if TYPE_CHECKING:
+    from onecycle.inference import Classifier
+    from onecycle.inference.formats import Format
+    from onecycle.inference.sources import Source
+
+
+def predict(call: Call) -> None:
+    """Classify images. JSON: see docs/predict.md.
+
+    Raises:
+        TrainingError: an image can't be read; all others have been classified.
+    """
+    model, paths = _operands(call)
+    output, kind = call.place("output"), _format(call)
+    on_screen = output is None and sys.stdout.isatty()
+    with call.progress() as progress:
+        from onecycle import runtime
+        from onecycle.inference import load
+
+        runtime.set_threads(call.options.threads)
+        sources, total = _sources(paths, progress)
+        classifier = load(model, checkpoint=call.options.checkpoint, progress=progress)
+        started = time.perf_counter()
+        # Rows on a terminal are progress enough, and a live line would run through them.
+        shown = SILENT if on_screen else progress
+        with runtime.reused_memory(), _writer(output) as put:
+            form = _made(call, kind, classifier, model)
+            count, unreadable = _classify(classifier, sources, total, form, put, shown)
+        seconds = time.perf_counter() - started
+        progress.note(f"{counted(count, 'image')} in {seconds:.3g} s, {count / seconds:,.0f} "
+                      "images/s")  # fmt: skip
+    if output and not call.options.quiet:
+        write(f"{output}\n")
+    if unreadable:
+        images = counted(unreadable, "image")
+        raise TrainingError(f"{images} of {count:,} can't be read; the rows say why")
+
+
+def _operands(call: Call) -> tuple[str, tuple[str, ...]]:
+    """The model, and the paths of the images.
+
+    Raises:
+        InputError: no path is given, or standard input and others.
+    """
+    model, *paths = call.given.operands
+    if not paths:
+        raise InputError("predict: needs PATH... after the run; see onecycle predict --help")
+    if "-" in paths and len(paths) > 1:
+        raise InputError("-: the list on standard input stands alone; leave out the other paths")
+    return model, tuple(paths)
+
+
+ENDINGS = {"": "table", ".txt": "table", ".csv": "csv", ".json": "json", ".jsonl": "jsonl"}
+"""The format of a file by the ending of its name."""
+
+
+def _format(call: Call) -> str:
+    """The format: as given, else by the ending of the output file, else a table.
+
+    Raises:
+        InputError: it is unknown, `--json` contradicts it, or the ending is unknown.
+    """
+    options = call.options
+    asked = options.format or ("json" if options.json else "")
+    if options.json and asked != "json":
+        raise InputError(f"--json: can't be combined with --format {asked}; give one")
+    if asked:
+        if asked not in ENDINGS.values():
+            raise InputError(unknown_name("format", asked, set(ENDINGS.values())))
+        return asked
+    ending = Path(options.output).suffix.lower()
+    if ending not in ENDINGS:
+        raise InputError(
+            f"--output: '{options.output}' has an unknown ending; name a .csv, .json, .jsonl or "
+            ".txt file, or give --format"
+        )
+    return ENDINGS[ending]
+
+
+def _sources(
+    paths: tuple[str, ...], progress: Progress
+) -> "tuple[Iterable[Source | None], int | None]":
+    """The images, and their number; None if it is not known, as on standard input."""
+    from onecycle.inference import sources
+
+    if paths == (sources.STANDARD_INPUT,):
+        return sources.on_standard_input(), None
+    found = sources.listed(paths, progress)
+    return found, len(found)
+
+
+def _made(call: Call, kind: str, classifier: "Classifier", model: str) -> "Format":
+    """The format that writes the rows.
+
+    Raises:
+        InputError: calibrated probabilities are asked for, but there is no temperature.
+    """
+    from onecycle.inference.formats import FORMATS, Wanted
+
+    asked = call.options.probabilities
+    if asked == "calibrated" and classifier.temperature is None:
+        raise InputError(
+            f"--probabilities: {model} has no validation split to calibrate them by; choose raw, "
+            "or train with --val-fraction"
+        )
+    if asked == "raw":
+        classifier.temperature = None
+    about: dict[str, Any] = {
+        "model": model,
+        "checkpoint": call.options.checkpoint,
+        "probabilities": "raw" if classifier.temperature is None else "calibrated",
+        "temperature": classifier.temperature or 1.0,
+    }
+    topk = min(call.options.topk, len(classifier.classes))
+    wanted = Wanted(classifier.classes, topk, call.options.logits, about)
+    return FORMATS[kind](wanted)
+
+
+@contextmanager
+def _writer(output: Path | None) -> "Iterator[Callable[[str], object]]":
+    """What writes text to standard output, or to a file that is whole or missing afterwards."""
+    if output is None:
+        yield write_rows
+        return
+    from onecycle.run_dir.files import beside
+
+    with beside(output.parent, output.name) as file:
+        yield lambda text: file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def _classify(
+    classifier: "Classifier",
+    sources: "Iterable[Source | None]",
+    total: int | None,
+    form: "Format",
+    put: Callable[[str], object],
+    progress: Progress,
+) -> tuple[int, int]:
+    """Write a row for each image. The number of images, and of unreadable ones."""
+    from onecycle.inference.formats import rows
+    from onecycle.inference.preprocessing import FEW
+    from onecycle.inference.stream import classified
+
+    count = unreadable = 0
+    progress.start("classifying", total or 0, "images")
+    put(form.start())
+    for batch in classified(classifier, sources, few=total is not None and total <= FEW):
+        put("".join(form.row(row) for row in rows(batch, form.wanted)))
+        count += len(batch.sources)
+        unreadable += len(batch.bad)
+        progress.advance(len(batch.sources), images=len(batch.sources))
+    put(form.end())
+    progress.finish()
+    return count, unreadable
