@@ -35,6 +35,7 @@ FACTS = {
     "data": "Images",
     "data_fingerprint": "Fingerprint of the images",
     "checkpoint": "Checkpoint",
+    "weights": "Weights",
     "temperature": "Temperature",
     "weights_sha256": "SHA-256 of the weights",
     "onecycle_version": "onecycle",

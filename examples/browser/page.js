@@ -33,7 +33,9 @@ async function loaded() {
   return { ort, session: await ort.InferenceSession.create(bytes) };
 }
 
-const network = loaded();
+const network = loaded().catch((error) => {
+  throw new Error(`The model can't be loaded in this browser: ${error.message}`);
+});
 
 /** The probability of each class, in the order of the classes. */
 async function probabilities(input) {
@@ -203,17 +205,20 @@ function showModel() {
   }
 }
 
-/** The results as a table; a text that a spreadsheet would take for a formula gets an apostrophe. */
+/**
+ * The results as a table, with the columns of `onecycle predict --format csv`. A text that a
+ * spreadsheet would take for a formula gets an apostrophe.
+ */
 function table() {
-  const columns = Math.min(TOP, model.classes.length);
-  const head = ["image"];
-  for (let k = 1; k <= columns; k++) head.push(`class_${k}`, `probability_${k}`);
+  const places = Array.from({ length: Math.min(TOP, model.classes.length) }, (_, k) => k);
+  const end = (place) => (place ? `_${place + 1}` : "");
+  const head = places.flatMap((place) => [`predicted${end(place)}`, `confidence${end(place)}`]);
   const rows = results.map(({ name, ranked, error }) => {
-    const cells = ranked.flatMap((one) => [text(one.name), one.share]);
-    while (cells.length < 2 * columns) cells.push("");
+    const cells = ranked.flatMap((one) => [text(one.name), one.share.toFixed(6)]);
+    while (cells.length < head.length) cells.push("");
     return [text(name), ...cells, text(error)];
   });
-  return [[...head, "error"], ...rows].map((row) => row.map(cell).join(",") + "\n").join("");
+  return [["path", ...head, "error"], ...rows].map((row) => row.map(cell).join(",") + "\n").join("");
 }
 
 const text = (value) => (/^[=+@-]/.test(value) ? "'" : "") + printable(value);
@@ -242,11 +247,6 @@ $("files").addEventListener("change", () => {
   add($("files").files);
   $("files").value = ""; // choosing the same photo again is a change
 });
-$("files").addEventListener("keydown", (event) => {
-  if (event.key !== "Enter") return; // the space bar does this in every browser, Enter not in all
-  event.preventDefault();
-  $("files").click();
-});
 $("save").addEventListener("click", save);
 $("clear").addEventListener("click", clear);
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
@@ -263,5 +263,5 @@ showModel();
 network.then(showProgress, (error) => {
   $("status").setAttribute("role", "alert");
   $("status").className = "warning";
-  $("status").textContent = `The model can't be loaded in this browser: ${error.message}`;
+  $("status").textContent = error.message;
 });
