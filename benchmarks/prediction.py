@@ -42,7 +42,14 @@ SINGLE = 1000
 
 OURS, LOOP, ONE = "onecycle predict", "DataLoader, 2 workers", "one by one"
 DECODING = "decoding alone"
-CONTENDERS = (OURS, LOOP, ONE, DECODING)
+PLAIN = {"ONECYCLE_KERNELS": "off"}
+ENVIRONMENT = {
+    OURS: {"OMP_WAIT_POLICY": "PASSIVE"},  # the command sets it
+    LOOP: PLAIN,
+    ONE: PLAIN,
+    DECODING: {},
+}
+"""Of each contender's processes."""
 
 
 def main() -> None:
@@ -93,11 +100,11 @@ def train(root: Path, width: float) -> Path:
 def compare(name: str, run: Path, images: Path, turns: int) -> None:
     size = sum(path.stat().st_size for path in images.iterdir()) / len(list(images.iterdir()))
     print(f"\n{name}: {len(list(images.iterdir())):,} files of {size / 1000:.1f} kB, {turns} turns")
-    speeds: dict[str, list[float]] = {who: [] for who in CONTENDERS}
+    speeds: dict[str, list[float]] = {who: [] for who in ENVIRONMENT}
     for _ in range(turns):
-        for who in CONTENDERS:
+        for who in ENVIRONMENT:
             words = [sys.executable, "-m", "benchmarks.prediction", "--child", who]
-            environment = os.environ | ({"ONECYCLE_KERNELS": "off"} if who in (LOOP, ONE) else {})
+            environment = os.environ | ENVIRONMENT[who]
             found = subprocess.run(
                 [*words, str(run), str(images)], env=environment, capture_output=True, check=True
             )

@@ -1,5 +1,6 @@
 """`onecycle predict`: classify images, and write a row for each."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,8 @@ def predict(call: Call) -> None:
     """
     model, paths = _operands(call)
     output, kind = call.place("output"), _format(call)
+    # Threads that spin while they wait would take the cores from the processes that decode.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     on_screen = output is None and sys.stdout.isatty()
     with call.progress() as progress:
         from onecycle import runtime

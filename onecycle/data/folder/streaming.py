@@ -5,8 +5,9 @@ Shapes: N images, H height, W width, C channels.
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,11 +84,38 @@ def decoded(paths: Iterable[str | None], form: Form, *, few: bool) -> Iterator[C
         return
     with TemporaryDirectory(prefix="onecycle-") as folder:
         ring = _Ring(Path(folder) / "pixels", form)
-        with Workers(cores(), ring.job) as workers:
-            if workers.started:
-                yield from ring.filled(chunks, workers)
+        with _starting(ring.job) as starting:
+            yield from _in_threads(_until(chunks, starting.done), form)
+            if starting.result().started:
+                yield from ring.filled(chunks, starting.result())
             else:
                 yield from _in_threads(chunks, form)
+
+
+@contextmanager
+def _starting(job: Job) -> Iterator[Future[Workers]]:
+    """Workers that start in the meantime, and are stopped when the block ends."""
+    with ThreadPoolExecutor(1) as aside:
+        starting = aside.submit(Workers, cores(), job)
+        try:
+            yield starting
+        finally:
+            with starting.result():
+                pass
+
+
+def _until(
+    chunks: Iterator[list[str] | None], done: Callable[[], bool]
+) -> Iterator[list[str] | None]:
+    """The chunks that are asked for before something is done."""
+    while not done():
+        chunk = next(chunks, _END)
+        if chunk is _END:
+            return
+        yield chunk
+
+
+_END: list[str] = []
 
 
 def _chunks(paths: Iterable[str | None], most: int) -> Iterator[list[str] | None]:
