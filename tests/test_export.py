@@ -14,6 +14,7 @@ import torch
 from markdown_it import MarkdownIt
 from PIL import Image
 from test_evaluating import CLASSES, SMALL, make_images
+from torch import nn
 
 import onecycle
 from onecycle import exporting, training
@@ -23,7 +24,7 @@ from onecycle.data.folder.decoding import pixels
 from onecycle.errors import InputError, TrainingError
 from onecycle.exporting import FORMATS, Agreement, card, int8
 from onecycle.exporting.answers import Answers, of_program
-from onecycle.exporting.deployed import Deployable
+from onecycle.exporting.deployed import Deployable, DeployedNetwork
 from onecycle.exporting.format import Format
 from onecycle.exporting.int8 import Measurement
 from onecycle.inference.network import load_network
@@ -287,6 +288,111 @@ def test_a_drop_in_accuracy_is_refused_unless_it_is_allowed(
     onecycle.export(trained.path, int8=True, allow_drop=2, output=tmp_path / "a.onnx")
 
 
+def test_the_examples_of_the_documentation_run(
+    trained: training.Run,
+    file: exporting.Exported,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As they stand: both print the same class and probability of a photo."""
+    text = (Path(__file__).parents[1] / "docs" / "deploy.md").read_text("utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    shutil.copy(file.path, tmp_path / "model.onnx")
+    onecycle.export(trained.path, format="pt2", output=tmp_path / "model.pt2")
+    odd = np.random.default_rng(5).integers(0, 255, (50, 33, 3), dtype=np.uint8)
+    Image.fromarray(odd).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    for example in examples:
+        exec(example, {})
+    one, other = capsys.readouterr().out.splitlines()
+    assert one == other
+    assert re.fullmatch(r"(ant|bee|cat) \d+\.\d%", one)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("resize", ["crop", "squash"])
+def test_grey_images_are_exported_in_every_format(
+    resize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split, seed in (("train", 1), ("test", 2)):
+        make_images(tmp_path / "grey" / split, seed, dict.fromkeys(CLASSES, 9), mode="L")
+    recipe = override(SMALL, data=str(tmp_path / "grey"), resize=resize, tta=False)
+    run = training.train(recipe, runs=tmp_path / "runs", report=False)
+    images = np.stack(
+        [np.asarray(Image.open(p)) for p in sorted((tmp_path / "grey/test").glob("*/*.png"))]
+    )[..., None]
+    for name, form in FORMATS.items():
+        made = onecycle.export(run.path, format=name)
+        logits = form.answers(made.path, images).logits_NK
+        np.testing.assert_allclose(logits, run.evaluation.logits_NK, rtol=1e-4, atol=1e-5)
+        assert (made.facts.channels, made.facts.resize) == (1, resize)
+    photo = np.random.default_rng(5).integers(0, 255, (33, 50), dtype=np.uint8)
+    Image.fromarray(photo).save(made.path / "photo.jpg")
+    (code,) = re.findall(r"```python\n(.*?)```", (made.path / "README.md").read_text(), re.DOTALL)
+    wanted = FORMATS["onnx"].answers(
+        run.path / "export" / "model.onnx",
+        pixels(made.path / "photo.jpg", 16, resize)[None, ..., :1],
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}print(logits[0].tolist())"],
+        cwd=made.path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[1])
+    np.testing.assert_allclose(found, wanted.logits_NK[0], rtol=1e-4, atol=1e-5)
+
+
+class Other(nn.Module):
+    """Layers with other arguments, one that is used twice, and a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.Conv2d(3, 8, (3, 1), stride=(2, 1), padding=(1, 0), groups=1, dilation=1),
+            nn.GroupNorm(2, 8, eps=1e-3),
+            nn.LeakyReLU(0.2),
+        )
+        self.twice = nn.Conv2d(8, 8, 1, bias=False)
+        self.norm = nn.LayerNorm(8)
+        self.scale = nn.Parameter(torch.full((8,), 1.5))
+        self.register_buffer("order", torch.tensor([1, 0, 2]))
+        self.end = nn.Linear(8, 3)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        maps = self.twice(torch.relu(self.twice(self.inner(batch))))
+        features = self.norm(nn.functional.adaptive_avg_pool2d(maps, 1).flatten(1)) * self.scale
+        return self.end(features)[:, self.order]
+
+
+@pytest.mark.faults
+def test_other_networks_are_written_as_plain_pytorch(
+    run: Path, photos: Path, quick: Quick, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    onecycle.export(run, format="quick")
+    network = DeployedNetwork(Other(), [0.4, 0.5, 0.6], [0.2, 0.3, 0.4], 1.7).eval()
+    form = FORMATS["safetensors"]
+    form.write(replace(quick.deployable, network=network), tmp_path)
+    found, wanted = (
+        form.answers(tmp_path, images_of(photos)),
+        of_program(network, images_of(photos)),
+    )
+    np.testing.assert_allclose(found.logits_NK, wanted.logits_NK, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.probabilities_NK, wanted.probabilities_NK, atol=1e-6)
+
+
+def test_a_layer_that_is_not_of_pytorch_is_one_line(
+    run: Path, quick: Quick, tmp_path: Path
+) -> None:
+    class Own(nn.Linear):
+        __module__ = "torch.nn.own"  # a trace stops there
+
+    onecycle.export(run, format="quick")
+    network = DeployedNetwork(nn.Sequential(nn.Flatten(), Own(768, 3)), [0] * 3, [1] * 3, 1.0)
+    with pytest.raises(TrainingError, match="layer '1' can't be written; use --format onnx"):
+        FORMATS["safetensors"].write(replace(quick.deployable, network=network), tmp_path)
+
+
 # --------------------------------------------------------------------------------------- the check
 
 
@@ -418,18 +524,20 @@ def test_a_mistake_is_one_line_that_names_the_remedy(
     assert f"{run}: is unfinished; go on with: onecycle resume {run}" in told(str(run))
 
 
-def test_moved_images_are_named_with_data(run: Path, tmp_path: Path, photos: Path) -> None:
+def test_moved_images_are_named_with_data(
+    run: Path, tmp_path: Path, photos: Path, quick: Quick
+) -> None:
     moved = shutil.copytree(photos, tmp_path / "moved")
     text = (run / "environment.json").read_text("utf-8")
     (run / "environment.json").write_text(text.replace(str(photos), "/gone"), "utf-8")
     recipe = (run / "recipe.toml").read_text("utf-8")
     (run / "recipe.toml").write_text(recipe.replace(str(photos), "/gone"), "utf-8")
     with pytest.raises(InputError, match="say where they are with --data"):
-        onecycle.export(run, format="pt2")
+        onecycle.export(run, format="quick")
+    onecycle.export(run, format="quick", data=str(moved))
     (moved / "test" / "ant" / "0.png").unlink()
     with pytest.raises(InputError, match="does not hold the images that the run was trained"):
-        onecycle.export(run, format="pt2", data=str(moved))
-    make_images(moved / "test", 2, {"ant": 1})
+        onecycle.export(run, format="quick", data=str(moved))
 
 
 def test_the_command_says_what_it_did(

@@ -4,7 +4,7 @@ Shapes: N images, K classes.
 """
 
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -112,13 +112,14 @@ def checked(name: str, form: Format, deployable: Deployable, path: Path, test: I
             f"largest difference in probability is {agreement.largest_difference:.2g}, and "
             f"{others:,} have another class; nothing was written"
         )
+    extra = {each: import_module(each).__version__ for each in form.modules}
     return Check(
         format=name,
         files={},
         network=agreement,
         run=_with_run(found, deployable, picked),
         run_precision=deployable.environment.precision or deployable.result.precision,
-        versions=package_versions() | {each: version(each) for each in form.modules},
+        versions=package_versions() | extra,
         cpu=runtime.cpu_model(),
         threads=torch.get_num_threads(),
     )

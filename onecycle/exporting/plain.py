@@ -5,6 +5,7 @@ PyTorch's own can be written.
 """
 
 import inspect
+import operator
 import re
 
 from torch import Tensor, fx, nn
@@ -37,11 +38,8 @@ def written(deployable: Deployable) -> tuple[str, dict[str, Tensor]]:
         TrainingError: the network has a layer of its own, or can't be traced.
     """
     flat, graph = _flattened(deployable.network)
-    layers = [_layer(name, module) for name, module in flat.named_children()]
-    layers += [
-        f'self.register_buffer("{name}", torch.empty({tuple(buffer.shape)}))'
-        for name, buffer in flat.named_buffers(recurse=False)
-    ]
+    layers = [_layer(name, layer) for name, layer in flat.named_children()]
+    layers += [_buffer(name, tensor) for name, tensor in flat.named_buffers(recurse=False)]
     source = SOURCE.format(
         name=deployable.about.name,
         version=deployable.facts.onecycle_version,
@@ -67,16 +65,24 @@ def _flattened(network: nn.Module) -> tuple[nn.Module, fx.Graph]:
         ) from None
     flat = nn.Module()
     for node in graph.nodes:
-        target = str(node.target)
+        if node.op not in ("call_module", "get_attr"):
+            continue
+        part = operator.attrgetter(node.target)(network)
+        node.target = node.target.removeprefix("network.").replace(".", "_")
         if node.op == "call_module":
-            node.target = target.removeprefix("network.").replace(".", "_")
-            flat.add_module(node.target, network.get_submodule(target))
-        elif node.op == "get_attr":
-            flat.register_buffer(target, network.get_buffer(target))
+            flat.add_module(node.target, part)
+        else:
+            flat.register_buffer(node.target, part.detach())
     return flat, graph
 
 
-def _layer(name: str, layer: nn.Module) -> str:
+def _buffer(name: str, tensor: Tensor) -> str:
+    """The line that makes room for a tensor which is not a layer's."""
+    shape = ", ".join(map(str, (*tensor.shape, f"dtype={tensor.dtype}")))
+    return f'self.register_buffer("{name}", torch.empty({shape}))'
+
+
+def _layer(called: str, layer: nn.Module) -> str:
     """The line that makes a layer, with the arguments that are not the default ones.
 
     `repr` would name all of them, also those that another version of PyTorch does not have.
@@ -85,17 +91,17 @@ def _layer(name: str, layer: nn.Module) -> str:
         TrainingError: it is not one of PyTorch's own, or does not keep its arguments.
     """
     kind = type(layer)
-    if getattr(nn, kind.__name__, None) is not kind:
-        raise TrainingError(f"export: layer '{name}' is not PyTorch's own; use --format onnx")
+    parameters = inspect.signature(kind).parameters
+    names = [name for name in parameters if name not in ("args", "device", "dtype", "kwargs")]
+    if getattr(nn, kind.__name__, None) is not kind or not all(hasattr(layer, n) for n in names):
+        raise TrainingError(f"export: layer '{called}' can't be written; use --format onnx")
     words = []
-    for argument, declared in inspect.signature(kind).parameters.items():
-        if argument in ("device", "dtype"):
-            continue
-        value = getattr(layer, argument)
-        value = value is not None if argument == "bias" else value
-        if value != declared.default and value != (declared.default,) * 2:
-            words.append(f"{argument}={value!r}")
-    return f"self.{name} = nn.{kind.__name__}({', '.join(words)})"
+    for name in names:
+        value, default = getattr(layer, name), parameters[name].default
+        value = value is not None if name == "bias" else value
+        if value not in (default, (default, default)):
+            words.append(f"{name}={value!r}")
+    return f"self.{called} = nn.{kind.__name__}({', '.join(words)})"
 
 
 def _forward(graph: fx.Graph) -> list[str]:
