@@ -65,12 +65,6 @@ def file(trained: training.Run) -> exporting.Exported:
     return onecycle.export(trained.path)
 
 
-@pytest.fixture(scope="module")
-def folder(trained: training.Run) -> Path:
-    """The run as safetensors."""
-    return onecycle.export(trained.path, format="safetensors").path
-
-
 class Quick:
     """A format that is written and run in no time; `off` is added to its probabilities."""
 
@@ -186,22 +180,25 @@ def test_the_check_is_written_beside_the_file(
 
 
 def test_the_lines_of_the_card_run_where_onecycle_is_not_installed(
-    folder: Path, trained: training.Run, photos: Path, tmp_path: Path
+    trained: training.Run, quick: Quick, tmp_path: Path
 ) -> None:
     """They need nothing but the folder's own files, and give the probabilities of the run."""
-    shutil.copytree(folder, tmp_path / "model")
+    onecycle.export(trained.path, format="quick", output=tmp_path / "a.quick")
+    model = tmp_path / "model"
+    model.mkdir()
+    FORMATS["safetensors"].write(quick.deployable, model)
     odd = np.random.default_rng(5).integers(0, 255, (33, 50, 3), dtype=np.uint8)
-    Image.fromarray(odd).save(tmp_path / "model" / "photo.jpg")
-    text = (folder / "README.md").read_text("utf-8")
+    Image.fromarray(odd).save(model / "photo.jpg")
+    text = (model / "README.md").read_text("utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     assert len(code.splitlines()) == 11, "ten that load and run it, and one that prints"
     more = "import json\nprint(json.dumps([logits[0].tolist(), probabilities[0].tolist()]))"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\nsys.modules['onecycle'] = None\n{code}{more}"],
-        cwd=tmp_path / "model", capture_output=True, text=True, check=True, timeout=60,
+        cwd=model, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     printed, numbers = done.stdout.splitlines()
-    image = torch.tensor(pixels(tmp_path / "model" / "photo.jpg", 16))[None]
+    image = torch.tensor(pixels(model / "photo.jpg", 16))[None]
     network = load_network(RunDir.open(trained.path))
     mean, std = torch.tensor(network.about.mean), torch.tensor(network.about.std)
     with torch.no_grad():
