@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 from PIL import Image
 from small_folders import CLASSES, Recorder, drawn, make_table, paint
 
@@ -456,6 +458,93 @@ def test_runs_that_can_not_predict_are_refused_in_one_line(
     code, out, err = predict(image, "--probabilities", "calibrated", model=grey_run)
     assert (code, out) == (2, "")
     assert "has no validation split to calibrate them by; choose raw" in err
+
+
+# -------------------------------------------------------------------------------------------- ONNX
+
+METADATA = {
+    "onecycle": "1", "classes": json.dumps(CLASSES), "image_size": "[12, 10]", "channels": "3",
+    "mean": "[0.5, 0.5, 0.5]", "std": "[0.25, 0.25, 0.25]", "resize": "squash",
+    "temperature": "2.5",
+}  # fmt: skip
+
+
+def mean_colours(path: Path, metadata: dict[str, str]) -> Path:
+    """A network whose logits are the mean colours of an image, in [0, 1]."""
+    shape = ["N", 12, 10, 3]
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
+        helper.make_node("Div", ["means", "most"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "means",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+            helper.make_tensor("most", TensorProto.FLOAT, [], [255.0]),
+        ],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    return path
+
+
+def test_an_onnx_file_predicts_what_its_network_computes(predict, tmp_path):
+    model = mean_colours(tmp_path / "m.onnx", METADATA)
+    path = paint(tmp_path / "a.png", 4, (40, 30))
+    _, out, _ = predict(path, "--json", "--logits", model=model)
+    with Image.open(path) as image:
+        small_HWC = np.asarray(image.resize((10, 12), Image.Resampling.BILINEAR)) / 255
+    (row,) = json.loads(out)["images"]
+    assert row["logits"] == pytest.approx(small_HWC.mean(axis=(0, 1)).tolist(), rel=1e-5)
+    expected = (torch.tensor(row["logits"]).double() / 2.5).softmax(0)
+    assert row["confidence"] == pytest.approx(expected.max().item())
+    classifier = onecycle.load(model)
+    again = pickle.loads(pickle.dumps(classifier))
+    assert np.array_equal(again.predict(path).logits_NK, classifier.predict(path).logits_NK)
+    with pytest.raises(InputError, match="an ONNX file holds no nn.Module; load the run"):
+        _ = classifier.network
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"classes": '["a"]'}, "was not written by onecycle export"),
+        ({"classes": '["a", "b", "c", "d"]'}, "its network is not of the form that its metadata"),
+        ({"classes": "none"}, "was not written by onecycle export"),
+        ({"image_size": "[1, 10000000]"}, "was not written by onecycle export"),
+        ({"image_size": "[24, 10]"}, "its network is not of the form that its metadata give"),
+        ({"std": "[0.5, 0.5]"}, "was not written by onecycle export"),
+        ({"temperature": "0"}, "was not written by onecycle export"),
+        ({"temperature": '"x"'}, "was not written by onecycle export"),
+        ({"resize": "stretch"}, "was not written by onecycle export"),
+    ],
+)
+def test_an_onnx_file_from_elsewhere_is_refused_in_one_line(changes, said, predict, tmp_path):
+    model = mean_colours(tmp_path / "m.onnx", METADATA | changes)
+    code, out, err = predict(paint(tmp_path / "a.png"), model=model)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_what_is_no_onnx_file_is_refused_in_one_line(predict, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    code, out, err = predict(paint(tmp_path / "a.png"), model=tmp_path / "m.onnx")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "m.onnx: can't be run by onnxruntime" in err
+
+
+def test_a_missing_onnxruntime_is_named_with_its_extra(predict, tmp_path, monkeypatch):
+    model = mean_colours(tmp_path / "m.onnx", METADATA)
+    monkeypatch.delitem(sys.modules, "onecycle.inference.onnx_file", raising=False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    code, out, err = predict(paint(tmp_path / "a.png"), model=model)
+    assert (code, out) == (2, "")
+    assert "onnxruntime is not installed; get it with: pip install 'onecycle[export]'" in err
 
 
 # -------------------------------------------------------------------------------------- rectangles

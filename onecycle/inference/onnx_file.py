@@ -31,9 +31,26 @@ class OnnxClassifier(Classifier):
         self._session = _session(path)
         about, temperature = _described(path, self._session)
         super().__init__(about, str(path), temperature)
+        self._check_shapes()
 
     def _logits(self, images_BHWC: np.ndarray) -> np.ndarray:
         return np.asarray(self._session.run([LOGITS], {INPUT: images_BHWC})[0])
+
+    def _check_shapes(self) -> None:
+        """Check that the network takes and gives what the metadata say.
+
+        Raises:
+            InputError: it does not.
+        """
+        takes = {each.name: (each.type, *each.shape[1:]) for each in self._session.get_inputs()}
+        gives = {each.name: (each.type, *each.shape[1:]) for each in self._session.get_outputs()}
+        form = self.preprocess.form.shape
+        fits = gives.get(LOGITS) == ("tensor(float)", len(self.classes))
+        if not fits or takes != {INPUT: ("tensor(uint8)", *form)}:
+            raise InputError(
+                f"{self._path}: its network is not of the form that its metadata give; export the "
+                "run again"
+            )
 
     def __reduce__(self) -> tuple[type["OnnxClassifier"], tuple[Path]]:
         return OnnxClassifier, (self._path.absolute(),)
@@ -66,6 +83,8 @@ def _described(path: Path, session: onnxruntime.InferenceSession) -> tuple[Netwo
         }
         values["size"] = values.pop("image_size")
         temperature = float(values.pop("temperature"))
+        if not 0.01 <= temperature <= 100:
+            raise ValueError("a temperature")
         name = {"name": "onnx", "arguments": {}, "resize": found["resize"]}
         about = from_json(values | name, Network)
     except (KeyError, ValueError, TypeError, Misfit) as error:
