@@ -157,8 +157,11 @@ def fitted_temperature(evaluation: Evaluation) -> float:
     Above 1 the network is overconfident. Predicted classes and accuracy don't change. Fit it on
     other images than those it is judged on. With more than `MOST_LOGITS` logits, only every
     second, third, … image is used. From Guo et al., "On Calibration of Modern Neural Networks",
-    2017 (arXiv:1706.04599).
+    2017 (arXiv:1706.04599). It is 1 if no image is classified wrongly: then the cross-entropy falls
+    with the temperature without end, which says nothing about other images.
     """
+    if evaluation.accuracy == 1:
+        return 1.0
     from scipy.optimize import minimize_scalar
 
     every = -(-evaluation.logits_NK.size // MOST_LOGITS) or 1

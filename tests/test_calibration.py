@@ -57,6 +57,12 @@ def test_the_temperature_undoes_a_factor_on_the_logits(factor):
     assert fitted_temperature(evaluation) == pytest.approx(factor, rel=0.03)
 
 
+def test_images_without_a_mistake_say_nothing_about_the_temperature():
+    """The lower the temperature, the lower their loss: the fit would end at its bound."""
+    logits = np.random.default_rng(0).normal(0, 2, (50, 3)).astype(np.float32)
+    assert fitted_temperature(Evaluation(logits, logits.argmax(axis=1))) == 1
+
+
 @given(seed=st.integers(0, 99), confidence=st.sampled_from([0.0, 0.5, 0.9]))
 def test_likely_label_errors_are_those_of_the_rule(seed, confidence):
     evaluation = random_evaluation(60, 3, 4.0, seed)
