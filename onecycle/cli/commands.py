@@ -338,6 +338,7 @@ COMMANDS = {
             "format": "table (default), csv, json, or jsonl, an object on each line; also by the "
             "ending of --output.",
             "output": "File for the rows, instead of standard output.",
+            "contact_sheet": "PNG file for a picture of the least confident images of each class.",
         },
         (
             "topk",
@@ -345,6 +346,10 @@ COMMANDS = {
             "output",
             "probabilities",
             "logits",
+            "copy_to",
+            "link",
+            "contact_sheet",
+            "grad_cam",
             "checkpoint",
             "threads",
             "quiet",

@@ -61,6 +61,12 @@ class Options:
         help="Calibrated on the run's validation split, or raw; auto: calibrated if there is one.")
     logits: bool = _option(False,
         help="Add the logits of all classes to each row.")
+    copy_to: str = _option("", metavar="DIR", path=True,
+        help="Folder for copies of the images, in one folder per predicted class.")
+    link: bool = _option(False,
+        help="With --copy-to: make symbolic links instead of copies.")
+    grad_cam: str = _option("", metavar="DIR", path=True,
+        help="Folder for a picture of each image with what speaks for the predicted class.")
     predictions: str = _option("", metavar="FILE", path=True,
         help="File for the prediction of each image: a table (.csv) or arrays (.npz).")
     format: str = _option("", metavar="FORMAT",

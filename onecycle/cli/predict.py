@@ -3,12 +3,13 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onecycle.cli.call import Call, write, write_rows
+from onecycle.config.declaring import spelled
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError, TrainingError
 from onecycle.progress import SILENT, Progress
@@ -16,8 +17,10 @@ from onecycle.writing.numbers import counted
 
 if TYPE_CHECKING:
     from onecycle.inference import Classifier
+    from onecycle.inference.destination import Destination
     from onecycle.inference.formats import Format
     from onecycle.inference.sources import Source
+    from onecycle.inference.takers import Taker
 
 
 def predict(call: Call) -> None:
@@ -38,12 +41,13 @@ def predict(call: Call) -> None:
         runtime.set_threads(call.options.threads)
         sources, total = _sources(paths, progress)
         classifier = load(model, checkpoint=call.options.checkpoint, progress=progress)
+        takers = _takers(call, paths, classifier)
         started = time.perf_counter()
         # Rows on a terminal are progress enough, and a live line would run through them.
         shown = SILENT if on_screen else progress
         with runtime.reused_memory(), _writer(output) as put:
             form = _made(call, kind, classifier, model)
-            count, unreadable = _classify(classifier, sources, total, form, put, shown)
+            count, unreadable = _classify(classifier, sources, total, form, takers, put, shown)
         seconds = time.perf_counter() - started
         progress.note(f"{counted(count, 'image')} in {seconds:.3g} s, {count / seconds:,.0f} "
                       "images/s")  # fmt: skip
@@ -134,6 +138,53 @@ def _made(call: Call, kind: str, classifier: "Classifier", model: str) -> "Forma
     return FORMATS[kind](wanted)
 
 
+def _takers(call: Call, paths: tuple[str, ...], classifier: "Classifier") -> "list[Taker]":
+    """Those that the flags ask for.
+
+    Raises:
+        InputError: a folder or file can't be used, or a flag needs another one, or a run.
+    """
+    options, takers = call.options, []
+    if options.link and not options.copy_to:
+        raise InputError("--link: needs --copy-to DIR; give both")
+    if options.copy_to:
+        from onecycle.inference.copies import Copies
+
+        folder = _destination(call, "copy_to", paths)
+        takers.append(Copies(folder, classifier.classes, link=options.link))
+    if options.grad_cam:
+        from onecycle.inference.overlays import Overlays
+
+        takers.append(Overlays(_destination(call, "grad_cam", paths), classifier))
+    if sheet := call.place("contact_sheet"):
+        from onecycle.inference.sheet import Sheet
+
+        takers.append(Sheet(sheet, classifier.preprocess))
+    return takers
+
+
+def _destination(call: Call, option: str, paths: tuple[str, ...]) -> "Destination":
+    """The folder that an option names.
+
+    Raises:
+        InputError: it is a file, its parent folder is missing, or it is in one of the `paths`.
+    """
+    from onecycle.inference.destination import Destination
+
+    name, flag = getattr(call.options, option), spelled(option)
+    if os.path.lexists(name) and not os.path.isdir(name):
+        raise InputError(f"{flag}: '{name}' is a file; name a folder")
+    if not Path(name).parent.is_dir():
+        raise InputError(f"{flag}: there is no folder '{Path(name).parent}'; make it first")
+    for path in paths:
+        if os.path.isdir(path) and Destination(Path(path)).contains(name):
+            raise InputError(
+                f"{flag}: '{name}' is in '{path}', so the next prediction would read it too; name "
+                "a folder elsewhere"
+            )
+    return Destination(Path(name))
+
+
 @contextmanager
 def _writer(output: Path | None) -> "Iterator[Callable[[str], object]]":
     """What writes text to standard output, or to a file that is whole or missing afterwards."""
@@ -151,6 +202,7 @@ def _classify(
     sources: "Iterable[Source | None]",
     total: int | None,
     form: "Format",
+    takers: "Sequence[Taker]",
     put: Callable[[str], object],
     progress: Progress,
 ) -> tuple[int, int]:
@@ -163,10 +215,13 @@ def _classify(
     progress.start("classifying", total or 0, "images")
     put(form.start())
     for batch in classified(classifier, sources, few=total is not None and total <= FEW):
-        put("".join(form.row(row) for row in rows(batch, form.wanted)))
+        written = {taker.column: files for taker in takers if (files := taker.take(batch))}
+        put("".join(form.row(row) for row in rows(batch, form.wanted, written)))
         count += len(batch.sources)
         unreadable += len(batch.bad)
         progress.advance(len(batch.sources), images=len(batch.sources))
+    for taker in takers:
+        taker.finish()
     put(form.end())
     progress.finish()
     return count, unreadable

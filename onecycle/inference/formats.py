@@ -3,8 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,24 +41,37 @@ class Row:
         top: the most probable classes with their probabilities, in falling order.
         logits: of all classes, in their order, if wanted.
         error: why the file can't be read; empty if it can.
+        written: files that were made of it, by their columns.
     """
 
     path: str
     top: tuple[tuple[str, float], ...] = ()
     logits: tuple[float, ...] = ()
     error: str = ""
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
-def rows(batch: Batch, wanted: Wanted) -> Iterator[Row]:
-    """A row for each file of a batch, in order."""
+def rows(
+    batch: Batch, wanted: Wanted, written: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[Row]:
+    """A row for each file of a batch, in order.
+
+    Args:
+        batch: the files with their predictions.
+        wanted: what each row has.
+        written: for each column the files made of the readable images; empty where there is none.
+    """
     predictions: Predictions = batch.predictions
     found = zip(predictions.top(wanted.topk), predictions.logits_NK, strict=True)
+    files = {column: iter(paths) for column, paths in (written or {}).items()}
     for place, source in enumerate(batch.sources):
         if place in batch.bad:
             yield Row(source.name, error=batch.bad[place])
             continue
         top, logits_K = next(found)
-        yield Row(source.name, tuple(top), tuple(logits_K.tolist()) if wanted.logits else ())
+        logits = tuple(logits_K.tolist()) if wanted.logits else ()
+        made = {column: path for column, paths in files.items() if (path := next(paths))}
+        yield Row(source.name, tuple(top), logits, written=made)
 
 
 class Format:
@@ -163,6 +176,7 @@ def _object(row: Row) -> dict[str, Any]:
         "predicted": name,
         "confidence": share,
         "top": [{"class": name, "probability": share} for name, share in row.top],
+        **row.written,
     }
     if row.logits:
         found["logits"] = [float(_shortest(value)) for value in row.logits]

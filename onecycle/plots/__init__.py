@@ -9,13 +9,15 @@ from onecycle.plots import _matplotlib as _matplotlib  # isort: skip - before al
 from matplotlib.figure import Figure
 
 from onecycle.plots.compared import compared
-from onecycle.plots.images import augmented_samples, contact_sheet, misclassified
+from onecycle.plots.explained import explained
+from onecycle.plots.images import augmented_samples, misclassified
 from onecycle.plots.learning import curves
 from onecycle.plots.matrix import confusion
 from onecycle.plots.range_test import lr_range_test
 from onecycle.plots.rankings import rankings
 from onecycle.plots.schedule import one_cycle
 from onecycle.plots.seeds import seeds
+from onecycle.plots.sheets import contact_sheet, predicted_sheet
 from onecycle.plots.style import png, save, svg
 
 __all__ = [
@@ -25,10 +27,12 @@ __all__ = [
     "confusion",
     "contact_sheet",
     "curves",
+    "explained",
     "lr_range_test",
     "misclassified",
     "one_cycle",
     "png",
+    "predicted_sheet",
     "rankings",
     "save",
     "seeds",

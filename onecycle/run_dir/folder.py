@@ -78,7 +78,7 @@ class Folder:
     def kind(self, name: str) -> int | None:
         """The kind of `name`, from `stat.S_IFMT`: S_IFREG, S_IFDIR, …; None if it is missing."""
         try:
-            return stat.S_IFMT(self._stat(name).st_mode)
+            return stat.S_IFMT(self.status(name).st_mode)
         except FileNotFoundError:
             return None
 
@@ -149,6 +149,34 @@ class Folder:
                 self.remove(temporary)
         self.flush()
 
+    @contextmanager
+    def adding(self, name: str) -> Iterator[IO[bytes]]:
+        """A new file, which gets its name when the block has succeeded. It is not flushed to disk.
+
+        Raises:
+            FileExistsError: there is an entry of this name. It stays as it is.
+        """
+        temporary = temporary_name("added")
+        try:
+            with os.fdopen(self._create(temporary), "wb") as file:
+                yield file
+            self._name(temporary, name)
+        finally:
+            with suppress(FileNotFoundError):
+                self.remove(temporary)
+
+    def link(self, name: str, target: str) -> None:
+        """Make a symbolic link.
+
+        Raises:
+            FileExistsError: there is an entry of this name.
+        """
+        os.symlink(target, self._at(name), dir_fd=self._handle)
+
+    def target(self, name: str) -> str:
+        """What a symbolic link leads to."""
+        return os.readlink(self._at(name), dir_fd=self._handle)
+
     def write(self, name: str, content: bytes) -> None:
         """Write a new file and flush it to disk."""
         with os.fdopen(self._create(name), "wb") as file:
@@ -163,6 +191,18 @@ class Folder:
     def rename(self, name: str, new: str) -> None:
         """Rename an entry. An entry that has the new name is replaced."""
         os.replace(self._at(name), self._at(new), src_dir_fd=self._handle, dst_dir_fd=self._handle)
+
+    def _name(self, temporary: str, name: str) -> None:
+        """Give a file its final name, unless that is taken."""
+        own, new, handle = self._at(temporary), self._at(name), self._handle
+        try:
+            os.link(own, new, src_dir_fd=handle, dst_dir_fd=handle)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if self.kind(name) is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
+            self.rename(temporary, name)
 
     def remove(self, name: str) -> None:
         """Remove a file, or a link itself."""
@@ -180,7 +220,8 @@ class Folder:
     def _at(self, name: str) -> str:
         return name if self._handle is not None else str(self.path / name)
 
-    def _stat(self, name: str) -> os.stat_result:
+    def status(self, name: str) -> os.stat_result:
+        """The entry's own status; that of a link, not of what it leads to."""
         return os.stat(self._at(name), dir_fd=self._handle, follow_symlinks=False)
 
     def hold(self, name: str, wanted: int) -> None:
