@@ -1,6 +1,8 @@
 """Exports answer as the run's network does, in the programs that they are for."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -491,6 +493,30 @@ def test_a_wrong_place_is_one_line(
 ) -> None:
     with pytest.raises(InputError, match=message):
         onecycle.export(run, format="quick", output=tmp_path / output)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_full_disk_leaves_what_was_there_before(
+    is_folder: bool, earlier: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    quick = Quick(is_folder=is_folder)
+    monkeypatch.setitem(FORMATS, "quick", quick.format)
+    place = tmp_path / "out" / quick.format.name
+    place.parent.mkdir()
+    if earlier:
+        onecycle.export(run, format="quick", output=place)
+    before = {path: path.is_file() and path.read_bytes() for path in place.parent.rglob("*")}
+    quick.text = b"others"
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingError, match="can't be written: No space left on device"):
+        onecycle.export(run, format="quick", output=place)
+    assert before == {
+        path: path.is_file() and path.read_bytes() for path in place.parent.rglob("*")
+    }
 
 
 # ------------------------------------------------------------------------------------ the mistakes

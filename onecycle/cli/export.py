@@ -41,13 +41,15 @@ def _show(run: str, made: "Exported") -> None:
     size = amount(sum(file.stat().st_size for file in files))
     low, high = (percent(share) for share in facts.test_accuracy_interval)
     accuracy, images = percent(facts.test_accuracy), counted(facts.test_images, "image")
+    form = "float32 " if check.quantized else ""  # that form is compared
     pairs = {
         "written": f"{path} ({size})",
         "test accuracy": f"{accuracy} of {images} (95 % interval {low} to {high})",
-        "against PyTorch": _told(check.network),
+        f"{form}against PyTorch": _told(check.network),
     }
     if check.run:
-        pairs["against the run"] = f"{_told(check.run)}; the run computed in {check.run_precision}"
+        told = f"{_told(check.run)}; the run computed in {check.run_precision}"
+        pairs[f"{form}against the run"] = told
     if check.quantized:
         pairs |= _rows(check.quantized)
     print_pairs(f"{run} as {check.format}", pairs)

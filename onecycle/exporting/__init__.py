@@ -5,6 +5,7 @@ Shapes: N images, H height, W width, C channels, K classes.
 
 import importlib
 import json
+import shlex
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,5 +138,6 @@ def _finished(run: RunDir) -> Result:
     """
     result = run.result()
     if result is None:
-        raise InputError(f"{run.path}: is unfinished; go on with: onecycle resume {run.path}")
+        words = shlex.quote(str(run.path))
+        raise InputError(f"{run.path}: is unfinished; go on with: onecycle resume {words}")
     return result
