@@ -15,7 +15,14 @@ ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 MARKDOWN = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "tests/*.md", ".github/*.md")
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "benchmarks/*.md",
+        "examples/*.md",
+        "tests/*.md",
+        ".github/*.md",
+    )
     for path in ROOT.glob(pattern)
 )
 LONGEST = 120

@@ -13,8 +13,8 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "onecycle"
 FILES = """*.md docs/*.md docs/images/* docs/theme/*.css docs/theme/*.js docs/theme/*.svg
-benchmarks/*.md benchmarks/images/**/*.png notebooks/**/*.ipynb tests/README.md LICENSE
-CITATION.cff""".split()
+benchmarks/*.md benchmarks/images/**/*.png notebooks/**/*.ipynb examples/*.md tests/README.md
+LICENSE CITATION.cff""".split()
 """Patterns of the repository's files on the site. A link to any other is an error of the build."""
 
 

@@ -32,6 +32,9 @@ from onecycle.writing.numbers import counted
 SAMPLED = 16
 """Images examined to guess whether all are grey."""
 
+USUAL_SIDE = 64
+"""Pixels: the size that is suggested for images of different sizes, unless some are smaller."""
+
 KEPT = ("images.npy", "about.json")
 """The files of a decoded set."""
 
@@ -186,9 +189,10 @@ def _decode_as(
 def _refuse_odd(
     first: str, shape: tuple[int, int, int], name: str, width: int, height: int
 ) -> None:
+    side = min(USUAL_SIDE, *shape[:2], width, height)
     raise InputError(
         f"data: images differ in size: {quoted(first)} is {shape[1]}x{shape[0]}, {quoted(name)} is "
-        f"{width}x{height}; give --image-size"
+        f"{width}x{height}; give --image-size, such as --image-size {side}"
     )
 
 
