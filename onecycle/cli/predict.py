@@ -223,5 +223,4 @@ def _classify(
     for taker in takers:
         taker.finish()
     put(form.end())
-    progress.finish()
     return count, unreadable
