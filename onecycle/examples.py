@@ -61,9 +61,9 @@ def gather(training: Training, evaluation: Evaluation) -> dict[str, np.ndarray]:
 
     Returns:
         `indices` (int64 E, rising) and `images` (uint8 E T T C) of the images kept; `losses`:
-        the misclassified ones of greatest loss in that order, `wrong` the first of these, `labels`:
-        likely label errors; `cam_indices` (M) with
-        `cam_predicted` and `cam_actual` (uint8 M T T), the maps for the class predicted and the
+        the misclassified ones with the largest loss in that order, `wrong` the first of these,
+        `labels`: likely label errors; `cam_indices` (M) with `cam_predicted` and `cam_actual`
+        (uint8 M T T), the maps for the class predicted and the
         actual one; `field_stages`, `field_sides` and `fields` (float32, stage T T): effective
         receptive fields, the sides in pixels of the images; `wrong_images` (uint8 N T T C), the
         `wrong` ones larger; and what `samples` gives.

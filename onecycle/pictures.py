@@ -160,7 +160,7 @@ def samples(training: Training) -> plots.Figure:
 def mistakes(
     training: Training, evaluation: Evaluation, kept: Mapping[str, np.ndarray] | None = None
 ) -> plots.Figure:
-    """The misclassified test images of greatest loss, and where in them the network looked.
+    """The misclassified test images with the largest loss, and where in them the network looked.
 
     Args:
         training: for its test images; its network is not used.

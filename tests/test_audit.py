@@ -170,7 +170,7 @@ def test_a_peak_on_the_falling_tail_after_the_loss_has_blown_up(tmp_path):
 
 def test_figures_that_are_not_those_of_the_predictions(tmp_path, patch):
     """The loss divided by the images once too often, the accuracy per class from the first four
-    images of each batch, the first mistakes in place of those of greatest loss.
+    images of each batch, the first mistakes in place of those with the largest loss.
     """
 
     def of_the_first_four(self: Evaluation) -> np.ndarray:

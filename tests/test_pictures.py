@@ -55,7 +55,7 @@ def test_the_report_lists_the_misclassified_images_in_the_same_order(tmp_path, l
     if fewer:
         assert f"<h3>All {wrong} misclassified images</h3>" in text
     else:
-        assert f"<h3>The 20 misclassified images with the greatest loss, of {wrong}</h3>" in text
+        assert f"<h3>The 20 misclassified images with the largest loss, of {wrong}</h3>" in text
     mistakes = text[text.index('<h2 id="mistakes">') : text.index("Likely label errors")]
     places = [mistakes.find(f'aria-label="{arrays["names"][index]}"') for index in ranked]
     assert all(place > 0 for place in places)

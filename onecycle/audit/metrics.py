@@ -90,8 +90,8 @@ def _per_class(evaluation: Evaluation, predictions_N: np.ndarray) -> Line:
 def _ranked(
     evidence: Evidence, evaluation: Evaluation, wrong: np.ndarray, losses_N: np.ndarray
 ) -> Line:
-    """Whether the mistakes shown are the misclassified images of greatest loss, in order."""
-    name, asked = "Mistakes shown", "the misclassified images of greatest loss, in order"
+    """Whether the mistakes shown are the misclassified images with the largest loss, in order."""
+    name, asked = "Mistakes shown", "the misclassified images with the largest loss, in order"
     if evidence.examples is None:
         return unknown(name, asked)
     shown = evidence.examples["wrong"]

@@ -118,7 +118,7 @@ def misclassified(
 def _mistakes_title(count: int) -> str:
     if count < MOST:
         return "The only misclassified image" if count == 1 else f"All {count} misclassified images"
-    return f"Misclassified images: the {MOST} of greatest loss"
+    return f"The {MOST} misclassified images with the largest loss"
 
 
 def _all_fit(pairs: Sequence[tuple[str, str]], size: float, space: float) -> bool:

@@ -34,8 +34,8 @@ PLOTS = {
         "Training images and augmented versions of them as the network saw them.",
     ),
     "misclassified": (
-        "The misclassified test images with the greatest loss, with predicted and actual class",
-        "The misclassified test images with the greatest loss: hard images and, sometimes, wrong "
+        "The misclassified test images with the largest loss, with predicted and actual class",
+        "The misclassified test images with the largest loss: hard images and, sometimes, wrong "
         "labels.",
     ),
     "confusion": (

@@ -1,4 +1,4 @@
-"""The mistakes: images of greatest loss and likely label errors, with Grad-CAM overlays.
+"""The mistakes: images with the largest loss and likely label errors, with Grad-CAM overlays.
 
 Shapes: N images, M of them with maps, H height, W width, C channels.
 """
@@ -43,7 +43,7 @@ def galleries(files: Evidence) -> dict[str, Any]:
 def _title(wrong: int) -> str:
     """The title of the first list, when `wrong` images are misclassified."""
     if wrong > FIRST:  # the others follow
-        return f"The {FIRST} misclassified images with the greatest loss, of {wrong:,}"
+        return f"The {FIRST} misclassified images with the largest loss, of {wrong:,}"
     return "The only misclassified image" if wrong == 1 else f"All {wrong} misclassified images"
 
 

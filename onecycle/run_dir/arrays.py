@@ -222,7 +222,7 @@ def _check_logits(path: Path, logits_NK: np.ndarray, labels_N: np.ndarray) -> No
     if not np.isfinite(logits_NK).all():
         raise damaged(path, "a logit is not a finite number")
     if not _within(labels_N, logits_NK.shape[1]):
-        raise damaged(path, "a label is of no class")
+        raise damaged(path, "a label is not the number of a class")
 
 
 def check_images(path: Path, arrays: Mapping[str, np.ndarray], images: int) -> None:

@@ -133,7 +133,7 @@ def load(
     """
     if label_set not in (labels.set for labels in archive.labels):
         raise InputError(
-            f"label_set: {archive.title} has no {label_set} labels; leave label_set away"
+            f"label_set: {archive.title} has no {label_set} labels; leave out label_set"
         )
     if source == archive.data:
         if Path(source).exists():

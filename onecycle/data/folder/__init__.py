@@ -91,7 +91,7 @@ def load(
     listed = _listed(Path(path), listing.list_folder, manifest.read)
     if val_fraction and "val" in dict(listed.named):
         raise InputError(
-            f"val_fraction: {quoted(path)} has its own validation split; leave val_fraction away"
+            f"val_fraction: {quoted(path)} has its own validation split; leave out val_fraction"
         )
     whole, splits, left_out = _opened(listed, settings, cache_dir, progress)
     _note_splits(listed, progress)
