@@ -257,13 +257,15 @@ def test_classes_keep_their_names_where_they_can():
 MISTAKES = {
     "photos --link": "--link: needs --copy-to DIR; give both",
     "photos --copy-to photos/sorted": "--copy-to: 'photos/sorted' is in 'photos', so the next "
-    "prediction would read it too; name a folder elsewhere",
+    "prediction would read it too; name a place elsewhere",
     "photos --copy-to photos": "--copy-to: 'photos' is in 'photos', so the next prediction would "
-    "read it too; name a folder elsewhere",
+    "read it too; name a place elsewhere",
     "photos --grad-cam through/cams": "--grad-cam: 'through/cams' is in 'photos', so the next "
-    "prediction would read it too; name a folder elsewhere",
+    "prediction would read it too; name a place elsewhere",
     "photos --copy-to photos/0.png": "--copy-to: 'photos/0.png' is a file; name a folder",
     "photos --grad-cam no/cams": "--grad-cam: there is no folder 'no'; make it first",
+    "photos --contact-sheet photos/s.png": "--contact-sheet: 'photos/s.png' is in 'photos', so "
+    "the next prediction would read it too; name a place elsewhere",
     "photos --contact-sheet no/sheet.png": "--contact-sheet: there is no folder 'no'; make it "
     "first",
 }

@@ -159,6 +159,7 @@ def _takers(call: Call, paths: tuple[str, ...], classifier: "Classifier") -> "li
     if sheet := call.place("contact_sheet"):
         from onecycle.inference.sheet import Sheet
 
+        _refuse_inside("--contact-sheet", str(sheet), paths)
         takers.append(Sheet(sheet, classifier.preprocess))
     return takers
 
@@ -176,13 +177,24 @@ def _destination(call: Call, option: str, paths: tuple[str, ...]) -> "Destinatio
         raise InputError(f"{flag}: '{name}' is a file; name a folder")
     if not Path(name).parent.is_dir():
         raise InputError(f"{flag}: there is no folder '{Path(name).parent}'; make it first")
+    _refuse_inside(flag, name, paths)
+    return Destination(Path(name))
+
+
+def _refuse_inside(flag: str, name: str, paths: tuple[str, ...]) -> None:
+    """Refuse to write pictures into a folder that is being read.
+
+    Raises:
+        InputError: `name` is in one of the `paths`.
+    """
+    from onecycle.inference.destination import Destination
+
     for path in paths:
         if os.path.isdir(path) and Destination(Path(path)).contains(name):
             raise InputError(
                 f"{flag}: '{name}' is in '{path}', so the next prediction would read it too; name "
-                "a folder elsewhere"
+                "a place elsewhere"
             )
-    return Destination(Path(name))
 
 
 @contextmanager
