@@ -280,7 +280,7 @@ def test_a_drop_in_accuracy_is_refused_unless_it_is_allowed(
     monkeypatch.setitem(
         FORMATS, "onnx", replace(FORMATS["onnx"], write=lambda _, path: copied(_, path))
     )
-    wanted = "from 90.00 % to 88.00 %, by more than 1 points; allow it with --allow-drop"
+    wanted = "from 90.00 % to 88.00 %, by 2.00 points, and --allow-drop permits 1; raise it"
     with pytest.raises(TrainingError, match=wanted):
         onecycle.export(trained.path, int8=True, output=tmp_path / "a.onnx")
     assert not any(tmp_path.iterdir())

@@ -80,6 +80,7 @@ def trains_as_usual(setting: str, odd_files: Path, usual: dict[str, object], run
     return done.err
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("setting", WORST)
 def test_a_variable_that_a_library_fails_with(odd_files, usual, tmp_path, setting):
     said = trains_as_usual(setting, odd_files, usual, tmp_path)

@@ -117,6 +117,7 @@ def test_the_state_says_what_they_run_on():
     assert kernels.find(torch.float16) == "none for torch.float16"
 
 
+@pytest.mark.faults
 def test_switched_off_a_training_says_so_and_runs(tmp_path):
     command = [
         sys.executable, "-m", "onecycle", "train", "demo", "--epochs", "1", "--train-limit", "100",

@@ -61,6 +61,7 @@ def test_the_outputs_of_one_whole_run_are_stored_with_the_notebook(path: Path) -
     assert not re.search(r"/(home|root|tmp)/|EXPECTED", text)
 
 
+@pytest.mark.faults
 def test_the_notebook_runs_and_shows_its_pictures(tmp_path: Path) -> None:
     outputs = shown("CIFAR10_Custom_ResNet.ipynb", tmp_path, REDUCED)
     assert sum("image/png" in data for data in outputs) == 6

@@ -113,6 +113,7 @@ def test_what_is_sent_to_the_cpu_is_not_copied():
 PEAK = "from onecycle.runtime import *; print(peak_memory_bytes(torch.device('cpu')))"
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="getrusage counts the parent on Linux")
 def test_peak_memory_is_not_that_of_the_program_that_started_this_one():
     large = np.ones(2**28)  # 2 GiB

@@ -57,9 +57,12 @@ def _show(run: str, made: "Exported") -> None:
 
 def _told(found: "Agreement") -> str:
     """`probabilities within 6.0e-07, 256 of 256 test images with the same class`."""
+    from onecycle.writing.numbers import counted
+
+    images = counted(found.images, "test image")
     return (
         f"probabilities within {found.largest_difference:.1e}, {found.equal_classes:,} of "
-        f"{found.images:,} test images with the same class"
+        f"{images} with the same class"
     )
 
 

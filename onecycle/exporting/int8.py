@@ -82,8 +82,9 @@ def quantized(
     if found.drop > allow_drop:
         before, after = (percent(each.test_accuracy) for each in (found.float32, found.int8))
         raise TrainingError(
-            f"export: int8 lowers the test accuracy from {before} to {after}, by more than "
-            f"{allow_drop:g} points; allow it with --allow-drop, or leave out --int8"
+            f"export: int8 lowers the test accuracy from {before} to {after}, by "
+            f"{found.drop:.2f} points, and --allow-drop permits {allow_drop:g}; raise it, or leave "
+            "out --int8"
         )
     hits = round(found.int8.test_accuracy * len(splits.test))
     facts = replace(
