@@ -464,6 +464,7 @@ def test_sigterm_unwinds_and_the_handler_of_before_comes_back(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.faults
 def test_a_reader_that_leaves_is_no_error() -> None:
     command = f"{sys.executable} -m onecycle train demo --print-config"
     for reader in ("head -n 1", "true"):
@@ -474,6 +475,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
 def test_a_full_disk_is_one_line_and_exit_code_1() -> None:
     with open("/dev/full", "w") as full:
@@ -533,6 +535,7 @@ def test_a_missing_module_of_its_own_keeps_its_traceback(monkeypatch: pytest.Mon
         ask("fail")
 
 
+@pytest.mark.faults
 def test_closed_streams_are_survived() -> None:
     line = f"{sys.executable} -m onecycle recipes >&- 2>&-"
     assert subprocess.run(["bash", "-c", line], check=False, timeout=240).returncode == 0

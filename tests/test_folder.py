@@ -464,6 +464,7 @@ def test_without_a_python_to_start_it_decodes_in_this_process(
         assert len(load(split_folder, cache / executable[1:4])[0]) == 12
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("how", ["signal 9", "exit code 3"])
 def test_an_image_that_ends_its_process_is_identified_and_reported(
     how, split_folder, cache, eager, monkeypatch

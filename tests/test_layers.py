@@ -14,6 +14,7 @@ def test_start_up_imports_nothing_heavy(module: str) -> None:
     assert imported_by(f"import {module}", heavy) == []
 
 
+@pytest.mark.faults
 def test_a_range_test_imports_nothing_that_draws() -> None:
     code = """
 from onecycle import Recipe, find_lr, progress

@@ -364,6 +364,7 @@ def test_a_line_without_end_is_refused():
     os.close(writing)
 
 
+@pytest.mark.faults
 def test_rows_come_while_the_list_is_open_and_ctrl_c_leaves_no_worker(run, tmp_path):
     words = [sys.executable, "-m", "onecycle", "predict", str(run), "-", "--format", "jsonl"]
     pipe = subprocess.PIPE

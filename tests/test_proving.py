@@ -70,6 +70,7 @@ def test_a_probe_is_the_training_of_its_length_at_its_rate(proven, tmp_path):
         assert run.result["val_accuracy"] == probe["score"]
 
 
+@pytest.mark.faults
 def test_without_a_validation_split_a_tenth_of_train_judges(tmp_path):
     notes = Notes()
     run = training.train(
@@ -86,6 +87,7 @@ def test_too_few_images_are_refused(tmp_path):
         training.train(recipe, runs=tmp_path, report=False)
 
 
+@pytest.mark.faults
 def test_a_given_lr_min_bounds_the_probes(tmp_path):
     run = training.train(override(PROVEN, lr_min=0.01), runs=tmp_path, report=False)
     recipe = read_recipe(Path(run.path) / "recipe.toml")

@@ -139,6 +139,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onecycle.report.page.charts", lambda _: {})
 
 
+@pytest.mark.faults
 def test_values_of_other_kinds_end_in_one_line(whole, tmp_path, undrawn):
     fuzz(whole, tmp_path / "shown", 0, 150, ("report", "report", "compare"))
     fuzz(whole, tmp_path / "worked on", 1, 20, ("evaluate", "resume"))

@@ -73,7 +73,11 @@ def answer(size: tuple[int, int, int], *words: str) -> dict[str, Any]:
     return json.loads(out.getvalue())
 
 
-@pytest.fixture(scope="module", params=SIZES)
+SLOWER = {"larger": pytest.mark.faults}
+PARAMETERS = [pytest.param(name, marks=SLOWER.get(name, ())) for name in SIZES]
+
+
+@pytest.fixture(scope="module", params=PARAMETERS)
 def trained(request, tmp_path_factory) -> tuple[tuple[int, int, int], dict[str, Any]]:
     """The size, and what `train` answered on images of it."""
     size, folder = SIZES[request.param], tmp_path_factory.mktemp("sizes")
