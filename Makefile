@@ -40,7 +40,7 @@ notebook: $(VENV)/.installed-notebook ## install JupyterLab and open the noteboo
 test: $(VENV)/.installed-dev ## install what is missing, then run the whole test suite
 	$(BIN)/python -m pytest
 
-test-faults: $(VENV)/.installed-dev ## break runs on purpose, in some minutes of real processes
+test-faults: $(VENV)/.installed-dev ## break runs on purpose, in half an hour of real processes
 	$(BIN)/python -m pytest -m faults
 
 install: $(VENV)/.installed-dev ## install the package, and all that tests and lint need
