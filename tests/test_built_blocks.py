@@ -144,6 +144,7 @@ def blocks() -> Iterator[nn.Module]:
         yield block
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("residual", [False, True])
 def test_any_block_is_pytorchs(residual):
     def truth(block: ConvBlock, batch: Tensor, *added: Tensor) -> Tensor:

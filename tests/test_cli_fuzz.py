@@ -88,15 +88,18 @@ def assert_answered(line: list[str], places: dict[str, str]) -> None:
     words = [places.get(word, word) for word in line]
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         code = main(words)
-    assert code in (0, 2), (words, err.getvalue())
-    if code == 2:
+    # An export may lose too much accuracy in 8 bits, and predict goes on past unreadable images.
+    may_fail = words[:1] in (["export"], ["predict"])
+    assert code in ((0, 1, 2) if may_fail else (0, 2)), (words, err.getvalue())
+    if code:
         *told, last = err.getvalue().splitlines()
         assert last.startswith("onecycle: error: "), words
         assert last.isprintable(), words
         assert not any("Traceback" in text for text in told)
-        assert out.getvalue() == "", words
+        assert out.getvalue() == "" or words[0] == "predict", words
 
 
+@pytest.mark.faults
 @given(line=command_lines())
 @settings(max_examples=150)
 def test_any_command_line_is_answered(line, places):

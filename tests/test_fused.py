@@ -212,6 +212,7 @@ def test_a_step_of_the_network_is_the_layers_step_in_float64(size):
         torch.testing.assert_close(model.eval()(batch), layers.eval()(batch))
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(
     not runtime.has_native_bf16(torch.device("cpu")), reason="bf16 is slow on this CPU"
 )
