@@ -79,7 +79,7 @@ class Place:
             InputError: a folder on the way is a link.
             TrainingError: they can't be written.
         """
-        with writing(self.path), self._holder() as (holder, name):
+        with writing(self.path, "try again"), self._holder() as (holder, name):
             if self.is_folder:
                 _replace_folder(holder, name, made)
                 return

@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from onecycle.errors import InputError, TrainingError
+from onecycle.errors import InputError
+from onecycle.run_dir.files import writing
 from onecycle.run_dir.folder import KINDS, Folder, ForeignEntry, opened
 from onecycle.writing.file_names import key, numbered
 
@@ -135,7 +136,7 @@ class Destination:
             TrainingError: it can't be written.
         """
         path = self.root.joinpath(*folders)
-        with _failures_named(path / name), self._opened(folders) as folder:
+        with writing(path / name, "try again"), self._opened(folders) as folder:
             if folders not in self._names:
                 self._names[folders] = _Names(folder)
             names = self._names[folders]
@@ -208,15 +209,3 @@ def _mark(folder: Folder, name: str) -> Mark:
 def _no_folder(path: Path) -> InputError:
     what = "a link" if path.is_symlink() else "a file"
     return InputError(f"{path}: is {what}, not a folder; remove it, or name another folder")
-
-
-@contextmanager
-def _failures_named(path: Path) -> Iterator[None]:
-    """A context in which a failure to write `path` gives one line with the remedy."""
-    try:
-        yield
-    except OSError as error:
-        raise TrainingError(
-            f"{path}: can't be written: {error.strerror or error}; free space or allow writing "
-            "there, then try again"
-        ) from None

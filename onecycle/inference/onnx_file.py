@@ -58,7 +58,7 @@ class OnnxClassifier(Classifier):
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
     if not path.is_file():
-        raise InputError(f"there is no file '{path}'")
+        raise InputError(f"there is no file '{path}'; check the path")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4

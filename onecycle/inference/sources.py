@@ -54,7 +54,7 @@ def listed(paths: Sequence[str], progress: Progress) -> list[Source]:
         if os.path.isdir(path):
             found += _in_folder(path, progress)
         elif not os.path.exists(path):
-            raise InputError(f"there is no file or folder {quoted(path)}")
+            raise InputError(f"there is no file or folder {quoted(path)}; check the path")
         elif path.lower().endswith(".csv"):
             found += _in_table(Path(path))
         else:
@@ -98,7 +98,10 @@ def _in_table(path: Path) -> list[Source]:
             for row in reader:
                 name = row[columns["path"]]
                 if not name or "\0" in name:
-                    raise InputError(f"{quoted(path)}, line {reader.line_num}: has no path")
+                    raise InputError(
+                        f"{quoted(path)}, line {reader.line_num}: has no path; "
+                        "give one or remove the line"
+                    )
                 found.append(Source(name, os.path.join(path.parent, name)))
     except UnicodeDecodeError:
         raise InputError(f"{quoted(path)}: is not UTF-8 text; save the table as UTF-8") from None
@@ -135,7 +138,7 @@ def on_standard_input(descriptor: int = 0) -> Iterator[Source | None]:
         if line is None:
             return
         if len(line) >= LONGEST_LINE:
-            raise InputError("standard input: a line is too long to be a path")
+            raise InputError("standard input: a line is too long to be a path; give one per line")
         waited = False
         if line:
             yield Source(os.fsdecode(line), os.fsdecode(line))

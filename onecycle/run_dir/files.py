@@ -74,14 +74,17 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """A context in which a failure to write `path` gives one line with the remedy."""
+def writing(path: Path, then: str = "try again or resume the run") -> Iterator[None]:
+    """A context in which a failure to write `path` gives one line with the remedy.
+
+    `then`: what to do when the reason is removed.
+    """
     try:
         yield
     except OSError as error:
         raise TrainingError(
             f"{path}: can't be written: {error.strerror or error}; "
-            "free space or allow writing there, then try again or resume the run"
+            f"free space or allow writing there, then {then}"
         ) from error
 
 
