@@ -320,6 +320,8 @@ def test_a_mistake_is_one_line_that_names_it_and_leaves_nothing(line: str, tmp_p
 BEFORE_IMAGES = {
     "--cutout 40": "cutout: 40 is larger than the image (32 pixels); lower it",
     "--image-size 16 --cutout 17": "cutout: 17 is larger than the image (16 pixels); lower it",
+    "--cutout 0.01": "cutout: 0.01 of 32 pixels is less than half a pixel; give 0.02 or more, or ",
+    "--crop-padding 0.99": "crop_padding: 32 can shift the whole image (32 pixels) out of view; ",
     "--crop-padding 32": "crop_padding: 32 can shift the whole image (32 pixels) out of view; ",
     "--data cifar10 --cutout 33": "cutout: 33 is larger than the image (32 pixels); lower it",
     "--data photos --image-size 8 --cutout 9": "cutout: 9 is larger than the image (8 pixels); ",

@@ -77,7 +77,7 @@ def package(tmp_path: Path) -> Path:
 @pytest.mark.faults
 def test_a_new_transform_trains_as_the_walk_through_says(package: Path) -> None:
     (run,) = follow("Add a transform", package)
-    assert "brightness = 0.2" in (run / "recipe.toml").read_text()
+    assert "fading = 0.8" in (run / "recipe.toml").read_text()
     audit = json.loads((run / "audit.json").read_text())
     assert audit["applied"]["unexplained"] > 0
 

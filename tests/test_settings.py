@@ -13,6 +13,7 @@ from trained import TINY
 from onecycle.cli import main
 from onecycle.config import Recipe, differences, from_toml, override, to_toml
 from onecycle.config.declaring import setting, settings
+from onecycle.config.sizes import resolve_shares, shares
 from onecycle.errors import InputError
 from onecycle.recipes import RECIPES, NamedRecipe
 
@@ -28,9 +29,14 @@ class Wider(Recipe):
     ema_start: Literal["first", "peak"] = setting(
         "first", group="averages", help="Where averaging starts."
     )
+    ema_border: int | float = setting(
+        3, group="averages", unit="pixels", ge=0, le=64, help="Pixels that are left out."
+    )
 
 
-VALUES: dict[str, Any] = {"ema_decay": 0.75, "ema_every": 5, "ema_start": "peak"}
+VALUES: dict[str, Any] = {
+    "ema_decay": 0.75, "ema_every": 5, "ema_start": "peak", "ema_border": 0.125,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -50,6 +56,7 @@ def test_a_field_is_a_flag_with_help(capsys: pytest.CaptureFixture[str]) -> None
     assert "--ema-decay X|auto Decay of the averaged weights. [auto]" in told
     assert "--ema-every STEPS Steps between two averages. [1]" in told
     assert "--ema-start first|peak Where averaging starts. [first]" in told
+    assert "--ema-border PIXELS|SHARE Pixels that are left out. [3]" in told
 
 
 @pytest.mark.usefixtures("wide")
@@ -62,6 +69,13 @@ def test_a_field_is_a_flag_with_help(capsys: pytest.CaptureFixture[str]) -> None
         ("--ema-every 1.5", "ema_every: '1.5' is not a whole number"),
         ("--ema-start", "--ema-start: has no value; give first or peak"),
         ("--ema-start peek", "unknown ema_start 'peek'; did you mean 'peak'?"),
+        ("--ema-border", "--ema-border: has no value; give a whole number or a share such as"),
+        ("--ema-border x", "ema_border: 'x' is not a whole number; give a whole number or a share"),
+        ("--ema-border 65", "ema_border: 65 is out of range; give a number at least 0 and at most"),
+        ("--ema-border 1.0", "ema_border: 1.0 is not a share between 0 and 1; give a whole number"),
+        ("--ema-border 2.5", "ema_border: 2.5 is not a share between 0 and 1; give a whole number"),
+        ("--ema-border=-.5", "ema_border: -0.5 is not a share between 0 and 1; give a whole"),
+        ("--ema-border nan", "ema_border: nan is not a share between 0 and 1; give a whole number"),
         ("--ema-evry 3", "unknown flag '--ema-evry'; did you mean '--ema-every'?"),
     ],
 )
@@ -79,6 +93,35 @@ def test_a_field_is_a_key_of_toml() -> None:
     assert differences(recipe, Recipe()) == differences(recipe, Wider())
     with pytest.raises(InputError, match="unknown recipe field 'ema_decay'"):
         from_toml(to_toml(recipe))
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.0", 0), ("0", 0), ("8", 8), ("1", 1), (".5", 0.5)])
+def test_a_share_stands_for_a_whole_number(text: str, value: float) -> None:
+    border = settings(Wider)["ema_border"]
+    found = border.check(border.read([text]))
+    assert (found, type(found)) == (value, type(value))
+    assert from_toml(to_toml(override(Wider(), ema_border=found)), base=Wider()).ema_border == value
+
+
+@pytest.mark.parametrize(
+    ("share", "shape", "pixels"),
+    [(0.125, (32, 32), 4), (0.125, (20, 96), 3), (0.99, (96, 32), 32), (0.05, (10, 10), 1)],
+)
+def test_a_share_becomes_pixels_of_the_shorter_side(
+    share: float, shape: tuple[int, int], pixels: int
+) -> None:
+    asked = Wider(ema_border=share, cutout=share, crop_padding=3)
+    found = resolve_shares(asked, *shape)
+    assert (found.ema_border, found.cutout, found.crop_padding) == (pixels, pixels, 3)  # pyright: ignore[reportAttributeAccessIssue]
+    assert shares(asked) == {"cutout": share, "ema_border": share}
+    assert shares(found) == {}
+    assert resolve_shares(found, 8, 8) is found
+
+
+def test_a_share_of_less_than_half_a_pixel_is_refused() -> None:
+    message = r"cutout: 0.04 of 10 pixels is less than half a pixel; give 0.05 or more, or 0 for"
+    with pytest.raises(InputError, match=message):
+        resolve_shares(Recipe(cutout=0.04), 40, 10)
 
 
 AS_IF_IT_WERE_DECLARED = """

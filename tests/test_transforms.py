@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onecycle import runtime
-from onecycle.config import Recipe
+from onecycle import runtime, training
+from onecycle.config import Recipe, to_toml
 from onecycle.data import transforms
 from onecycle.data.batches import Batches, normalise
 from onecycle.data.image_set import ImageSet
@@ -130,3 +130,14 @@ def test_real_batches_shift_flip_and_cut_as_often_as_theory_says():
     for hits, share in ((shifted, 1 - 1 / 25), (flipped, 0.5)):
         assert abs(hits / count - share) < 5 * np.sqrt(share * (1 - share) / count)
     assert cut == count
+
+
+def test_shares_of_the_side_train_as_their_pixels():
+    """The recipe that a run records holds pixels, as if they had been given."""
+    size = {"data": "shapes", "train_limit": 20, "test_limit": 10, "image_size": 16}
+    shares, pixels = (
+        training.prepare(Recipe(**size, crop_padding=padding, cutout=cutout))[0]
+        for padding, cutout in ((0.125, 0.25), (2, 4))
+    )
+    assert to_toml(shares.recipe) == to_toml(pixels.recipe)
+    assert torch.equal(shares.batches.cut(1)[0], pixels.batches.cut(1)[0])

@@ -108,7 +108,7 @@ def _metavar(setting: Setting) -> str:
     if setting.many:
         return "|".join(("X...", *setting.words))
     number = setting.unit.upper() or {int: "N", float: "X"}[setting.kind]
-    return "|".join((number, *setting.words))
+    return "|".join((number, *(("SHARE",) if setting.share else ()), *setting.words))
 
 
 def _default(setting: Setting) -> str:

@@ -126,12 +126,12 @@ class Recipe:
         help="Class weights in the loss: equal (none), or by inverse frequency (balanced).")
 
     # Transforms
-    crop_padding: int = setting(4, group="transforms", unit="pixels", ge=0, le=512,
-        help="Pixels of padding before the random crop; 0: no crop.")
+    crop_padding: int | float = setting(4, group="transforms", unit="pixels", ge=0, le=512,
+        help="Padding before the random crop, also as a share of the shorter side; 0: no crop.")
     flip: float = setting(0.5, group="transforms", ge=0, le=1,
         help="Probability of a horizontal flip, in [0, 1].")
-    cutout: int = setting(8, group="transforms", unit="pixels", ge=0, le=1024,
-        help="Side in pixels of the square that is cut out of every training image; 0: none.")
+    cutout: int | float = setting(8, group="transforms", unit="pixels", ge=0, le=1024,
+        help="Side of the square cut out of each image, also as a share of the shorter side.")
     tta: bool = setting(False, group="transforms", decides="record",
         help="Test-time augmentation: report the accuracy over each image and its mirror too.")
 

@@ -34,12 +34,14 @@ def spelled(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is known about a setting. The first four follow from its field and its annotation.
+    """What is known about a setting. The first five follow from its field and its annotation.
 
     Attributes:
         name: of its field.
         kind: int, float, bool or str; of a list, that of its numbers.
         many: whether it is a list of numbers, one for each `unit`.
+        share: whether a share in (0, 1) may stand for the whole number: how much of what the
+            recipe is used on (`sizes.resolve_shares`).
         words: its choices; for a number, the words that may stand in its place.
         default: its value where none is given.
         help: what it means, in one line.
@@ -56,6 +58,7 @@ class Setting:
     name: str
     kind: type
     many: bool
+    share: bool
     words: tuple[str, ...]
     default: Any
     help: str
@@ -80,7 +83,8 @@ class Setting:
         """What to give, e.g. `a number or auto`."""
         if self.kind is str and self.words:
             return " or ".join(self.words)
-        return " or ".join(("numbers" if self.many else KINDS[self.kind], *self.words))
+        share = ("a share such as 0.125",) if self.share else ()
+        return " or ".join(("numbers" if self.many else KINDS[self.kind], *share, *self.words))
 
     def read(self, texts: Sequence[str]) -> Any:
         """The value of the words of a command line; the words themselves if they are not a value.
@@ -95,6 +99,8 @@ class Setting:
                 return tuple(map(self.kind, texts))
             return self.kind(texts[0])
         except ValueError:
+            if self.share and _is_number(share := _float_of(texts[0])):
+                return share
             return texts[0] if len(texts) == 1 else list(texts)
 
     def check(self, value: Any, called: str = "") -> Any:
@@ -112,10 +118,13 @@ class Setting:
             return value
         if self.many:
             return self._list(value, called)
+        if self.share and type(value) is float:
+            return self._share(value, called)
         if self.kind is float:
             value = self._float(value, called)
         elif type(value) is not self.kind:
             remedy = f"; give one, or {self.words[0]}" if self.kind is int and self.words else ""
+            remedy = f"; give {self.wanted}" if self.share else remedy
             raise InputError(f"{called}: '{value}' is not {KINDS[self.kind]}{remedy}")
         if self.kind is str and self.words:
             raise InputError(unknown_name(called, value, self.words))
@@ -130,6 +139,16 @@ class Setting:
             return float(value)
         except OverflowError:
             raise InputError(f"{called}: has too many digits; give a number below 1e308") from None
+
+    def _share(self, value: float, called: str) -> int | float:
+        """A share in (0, 1). 0.0 is 0; 1.0 could be one or all, and is neither."""
+        if value == 0:
+            return 0
+        if not 0 < value < 1:
+            raise InputError(
+                f"{called}: {value} is not a share between 0 and 1; give {self.wanted}"
+            )
+        return value
 
     def _list(self, value: Any, called: str) -> tuple[float, ...]:
         numbers = value if isinstance(value, list | tuple) else ()
@@ -166,11 +185,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _float_of(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def setting(default: Value, **declared: Any) -> Value:
     """A field of a class of settings: all that is known about it besides its name and annotation.
 
     The annotation is `int`, `float`, `bool`, `str`, or a `Literal` of choices; or `int`, `float` or
     `tuple[float, ...]` in a union with a `Literal` of the words that may stand in their place.
+    `int | float` is a whole number, or a share in (0, 1).
 
     Args:
         default: its value where none is given.
@@ -201,8 +228,7 @@ def _setting(field: dataclasses.Field[Any], annotation: Any) -> Setting:
     declared = field.metadata.get("setting")
     if declared is None:
         raise TypeError(f"{field.name}: is not declared; write: {field.name}: … = setting(…)")
-    kind, many, words = _understood(field.name, annotation)
-    known = {"name": field.name, "kind": kind, "many": many, "words": words}
+    known = {"name": field.name} | _understood(field.name, annotation)
     try:
         found = Setting(**known, default=field.default, **declared)
     except TypeError as error:
@@ -227,15 +253,15 @@ def _mistakes(found: Setting) -> dict[str, bool]:
     }
 
 
-def _understood(name: str, annotation: Any) -> tuple[type, bool, tuple[str, ...]]:
-    """The kind of a setting, whether it is a list, and its words."""
+def _understood(name: str, annotation: Any) -> dict[str, Any]:
+    """What the annotation says: `kind`, `many`, `share` and `words` of a setting."""
     parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     words = tuple(word for part in parts if get_origin(part) is Literal for word in get_args(part))
     others = [part for part in parts if get_origin(part) is not Literal]
     if words and not others:
-        return str, False, words
-    many = others == [tuple[float, ...]]
+        return {"kind": str, "many": False, "share": False, "words": words}
+    many, share = others == [tuple[float, ...]], others == [int, float]
     kind = float if many else others[0]
-    if len(others) > 1 or kind not in KINDS or (words and kind in (bool, str)):
+    if (len(others) > 1 and not share) or kind not in KINDS or (words and kind in (bool, str)):
         raise TypeError(f"{name}: no setting can be {annotation}; see onecycle.config.setting")
-    return kind, many, words
+    return {"kind": kind, "many": many, "share": share, "words": words}

@@ -1,10 +1,16 @@
-"""Sizes that follow the number of training images: batch, epochs, length of the range test.
+"""Sizes that follow the training images: batch, epochs and range test their number, pixels a side.
 
-Only what a recipe leaves to `auto` is resolved here; a number is obeyed. Why these constants:
-docs/recipes.md, "Small sets", and `benchmarks/small_folder.py`.
+Only what a recipe leaves to `auto`, or gives as a share, is resolved here; a number is obeyed. Why
+these constants: docs/recipes.md, "Small sets", and `benchmarks/small_folder.py`.
 """
 
+import math
+from collections.abc import Mapping
+
 from onecycle.config import Recipe, override
+from onecycle.config.declaring import settings
+from onecycle.errors import InputError
+from onecycle.writing.numbers import counted
 
 LARGEST_BATCH, SMALLEST_BATCH = 512, 8
 """Largest and smallest batch that `auto` chooses; smaller only if there are fewer images."""
@@ -41,6 +47,34 @@ def resolve_sizes(recipe: Recipe, images: int) -> Recipe:
         min_steps=0,
         lr_steps=test if recipe.lr_steps == "auto" else recipe.lr_steps,
     )
+
+
+def shares(recipe: Recipe) -> Mapping[str, float]:
+    """The settings that the recipe gives as a share of the images' shorter side."""
+    known = settings(type(recipe)).values()
+    values = {each.name: getattr(recipe, each.name) for each in known if each.share}
+    return {name: value for name, value in values.items() if isinstance(value, float)}
+
+
+def resolve_shares(recipe: Recipe, height: int, width: int) -> Recipe:
+    """The recipe with whole pixels in place of shares of the shorter side; halves are rounded up.
+
+    Args:
+        recipe: as asked for.
+        height, width: of the training images in pixels.
+
+    Raises:
+        InputError: a share of this side rounds to no pixel.
+    """
+    side, found = min(height, width), {}
+    for name, share in shares(recipe).items():
+        found[name] = math.floor(share * side + 0.5)
+        if not found[name]:
+            raise InputError(
+                f"{name}: {share:g} of {counted(side, 'pixel')} is less than half a pixel; give "
+                f"{math.ceil(50 / side) / 100:g} or more, or 0 for none"
+            )
+    return override(recipe, **found) if found else recipe
 
 
 def batch_size_for(images: int) -> int:

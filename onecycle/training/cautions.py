@@ -1,7 +1,7 @@
 """Warnings before a training with little data, and after one that only memorized it."""
 
 from onecycle.config import Recipe
-from onecycle.config.sizes import batch_size_for, least_epochs, steps_per_epoch
+from onecycle.config.sizes import batch_size_for, least_epochs, shares, steps_per_epoch
 from onecycle.engine.state import Training
 from onecycle.progress import Progress
 from onecycle.run_dir.records import Result
@@ -18,8 +18,11 @@ DRIFT = 0.2
 
 
 def note_sizes(asked: Recipe, training: Training, progress: Progress) -> None:
-    """Report the sizes chosen for the number of images, if `asked` left them open."""
+    """Report the sizes chosen for the images, if `asked` left them open or gave shares."""
     recipe = training.recipe
+    for name, share in shares(asked).items():
+        chosen = counted(getattr(recipe, name), "pixel")
+        progress.note(f"{name}: {share:g} of the images' shorter side is {chosen}")
     if asked.batch_size != "auto" and asked.epochs == recipe.epochs:
         return
     steps = counted(training.total_steps, "step")

@@ -7,7 +7,7 @@ from torch import nn
 
 from onecycle import kernels, models, optim, runtime
 from onecycle.config import Recipe, override
-from onecycle.config.sizes import resolve_sizes
+from onecycle.config.sizes import resolve_shares, resolve_sizes
 from onecycle.data import Splits, splits_of, transforms
 from onecycle.data.batches import Batches
 from onecycle.data.image_set import ImageSet
@@ -40,6 +40,7 @@ def prepare(
     note_missing_kernels(device, precision, progress)
     splits = splits_of(override(recipe, data=source or recipe.data), progress)
     height, width, channels = splits.train.image_shape
+    recipe = resolve_shares(recipe, height, width)
     refuse_transforms(recipe, height, width)
     refuse_statistics(recipe, channels)
     mean, std = _statistics(recipe, splits)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from onecycle.config import Recipe
+from onecycle.config.sizes import resolve_shares
 from onecycle.data import transforms
 from onecycle.errors import InputError
 from onecycle.writing.numbers import counted
@@ -53,7 +54,7 @@ def refuse_early(recipe: Recipe) -> None:
     known = built_in(recipe)
     side = recipe.image_size or (known.side if known else 0)
     if side:
-        refuse_transforms(recipe, side, side)
+        refuse_transforms(resolve_shares(recipe, side, side), side, side)
     if known:
         refuse_statistics(recipe, known.channels)
         _refuse_counts(recipe, known)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from onecycle.config import Recipe
 from onecycle.data.transforms import shared
-from onecycle.data.transforms.transform import Expected, Transform, size
+from onecycle.data.transforms.transform import Expected, Transform, pixels, size
 from onecycle.errors import InputError
 
 
@@ -30,7 +30,7 @@ class Crop(Transform):
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self | None:
-        return cls(recipe.crop_padding) if recipe.crop_padding else None
+        return cls(pixels(recipe.crop_padding)) if recipe.crop_padding else None
 
     @property
     def expected(self) -> Expected:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from onecycle.config import Recipe
 from onecycle.data.transforms import shared
-from onecycle.data.transforms.transform import Expected, Transform, size
+from onecycle.data.transforms.transform import Expected, Transform, pixels, size
 from onecycle.errors import InputError
 
 
@@ -30,7 +30,7 @@ class Cutout(Transform):
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self | None:
-        return cls(recipe.cutout) if recipe.cutout else None
+        return cls(pixels(recipe.cutout)) if recipe.cutout else None
 
     @property
     def expected(self) -> Expected:

@@ -82,6 +82,12 @@ class Transform(ABC):
         """
 
 
+def pixels(setting: int | float) -> int:
+    """A setting in whole pixels, once `sizes.resolve_shares` has replaced its share."""
+    assert isinstance(setting, int), "a share, whose images' size is not known yet"
+    return setting
+
+
 def size(height: int, width: int) -> str:
     """An image's size in words."""
     return f"{height} pixels" if height == width else f"{height} x {width} pixels"
