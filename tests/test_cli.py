@@ -634,8 +634,14 @@ def test_a_numeric_peak_keeps_its_share_when_only_the_epochs_change(tmp_path: Pa
     assert printed("train --config my.toml").peak_epoch == 6
 
 
-TIED = {"base_momentum": 0.5, "max_momentum": 0.99, "lr_start": 1e-3, "lr_end": 2.0}
-"""Values of fields that are bounded by another."""
+TIED = {
+    "base_momentum": 0.5,
+    "max_momentum": 0.99,
+    "lr_start": 1e-3,
+    "lr_end": 2.0,
+    "model_args": "depth=2",
+}
+"""Values of fields that are bounded by another, or have a form of their own."""
 
 
 def another_value(setting: Setting) -> Any:
@@ -645,7 +651,8 @@ def another_value(setting: Setting) -> Any:
     if setting.many:
         return (0.1, 0.2)
     if setting.kind is str:
-        return next((word for word in setting.words if word != setting.default), "other")
+        word = next((word for word in setting.words if word != setting.default), "other")
+        return TIED.get(setting.name, word)
     return TIED.get(setting.name, {int: 17, float: 0.125}[setting.kind])
 
 

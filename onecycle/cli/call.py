@@ -59,6 +59,11 @@ class Call:
         """The word that is not a flag; empty if there is none."""
         return next(iter(self.given.operands), "")
 
+    @property
+    def network(self) -> str | None:
+        """The network that `--model` names; None without it. Only this is ever imported."""
+        return self.given.values.get("model")
+
     def progress(self) -> AbstractContextManager[Progress]:
         """A listener on standard error while the block runs."""
         return terminal.shown(sys.stderr, quiet=self.options.quiet)

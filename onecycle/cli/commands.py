@@ -53,7 +53,7 @@ def summary(call: Call, recipe: Recipe) -> None:
     from onecycle.cli import screens
     from onecycle.training import describe
 
-    found = asdict(describe(recipe))
+    found = asdict(describe(recipe, network=call.network))
     call.answer(found, lambda: screens.summary(f"{recipe.model} ({recipe.recipe})", found))
 
 
@@ -64,7 +64,9 @@ def find_lr(call: Call, recipe: Recipe) -> None:
         from onecycle.cli import screens
         from onecycle.training import find_lr
 
-        finding = find_lr(recipe, threads=call.options.threads, progress=progress)
+        finding = find_lr(
+            recipe, network=call.network, threads=call.options.threads, progress=progress
+        )
     if plot:
         from onecycle import pictures, plots
 
@@ -80,6 +82,7 @@ def train(call: Call, recipe: Recipe) -> None:
 
         run = train(
             recipe,
+            network=call.network,
             runs=call.options.runs,
             threads=call.options.threads,
             report=not call.options.no_report,
@@ -102,6 +105,7 @@ def resume(call: Call) -> None:
         run = resume(
             call.operand,
             data=call.given.values.get("data"),
+            network=call.network,
             threads=call.options.threads,
             report=not call.options.no_report,
             log=call.options.log,
@@ -123,6 +127,7 @@ def verify(call: Call) -> None:
         found = verify(
             call.operand,
             data=call.given.values.get("data"),
+            network=call.network,
             threads=call.options.threads,
             progress=progress,
         )
@@ -158,6 +163,7 @@ def evaluate(call: Call) -> None:
         result = evaluate_run(
             call.operand,
             data=call.given.values.get("data"),
+            network=call.network,
             ignore_unknown_classes=call.options.ignore_unknown_classes,
             predictions=predictions,
             checkpoint=call.options.checkpoint,
@@ -192,6 +198,7 @@ def report(call: Call) -> None:
 
 _RECIPE = {"RECIPE": "Name of a recipe, see `onecycle recipes`; optional with --config."}
 _RUN = {"RUN": "Folder of a run."}
+_CODE = {"model": "Code of the run's network; only then is it run."}
 
 
 def _all(_: Setting) -> bool:
@@ -200,6 +207,14 @@ def _all(_: Setting) -> bool:
 
 def _place_of_images(setting: Setting) -> bool:
     return setting.name == "data"
+
+
+def _code_of_network(setting: Setting) -> bool:
+    return setting.name == "model"
+
+
+def _of_a_run(setting: Setting) -> bool:
+    return _place_of_images(setting) or _code_of_network(setting)
 
 
 def _choice_of_images(setting: Setting) -> bool:
@@ -273,11 +288,12 @@ COMMANDS = {
         "RUN",
         _RUN
         | {
+            **_CODE,
             "threads": "CPU threads; 0: as many as the run used.",
             "data": "Where the run's images are, if they have moved.",
         },
         ("verify", "allow_differences", "threads", "no_report", "log", "mirror", "quiet", "json"),
-        _place_of_images,
+        _of_a_run,
     ),
     "evaluate": Command(
         evaluate,
@@ -285,8 +301,9 @@ COMMANDS = {
         "RUN",
         _RUN
         | {
+            **_CODE,
             "data": "Other labelled images: a built-in set, or a path. Classes are matched by "
-            "name. If the set has splits, only its test split is used."
+            "name. If the set has splits, only its test split is used.",
         },
         (
             "checkpoint",
@@ -297,7 +314,7 @@ COMMANDS = {
             "quiet",
             "json",
         ),
-        _place_of_images,
+        _of_a_run,
         examples=(
             "evaluate runs/demo-20260131-120000-1a2b",
             "evaluate runs/demo-20260131-120000-1a2b --data photos",
@@ -309,6 +326,7 @@ COMMANDS = {
         "RUN",
         _RUN
         | {
+            **_CODE,
             "format": "onnx (default), pt2 (the file of torch.export), or safetensors (a folder "
             "with a model card).",
             "output": "File or folder to write, instead of RUN/export/...",
@@ -325,7 +343,7 @@ COMMANDS = {
             "quiet",
             "json",
         ),
-        _place_of_images,
+        _of_a_run,
     ),
     "predict": Command(
         predict,
@@ -335,6 +353,7 @@ COMMANDS = {
             "RUN PATH...": "Folder of a finished run, or an exported ONNX file; then images, "
             "folders, tables (.csv) with a column path, or - for a list of paths on standard "
             "input.",
+            **_CODE,
             "format": "table (default), csv, json, or jsonl, an object on each line; also by the "
             "ending of --output.",
             "output": "File for the rows, instead of standard output.",
@@ -355,6 +374,7 @@ COMMANDS = {
             "quiet",
             "json",
         ),
+        _code_of_network,
         many=True,
         examples=(
             "predict runs/demo-20260131-120000-1a2b photos",

@@ -21,6 +21,7 @@ def export(call: Call) -> None:
             int8=options.int8,
             output=options.output or None,
             data=call.given.values.get("data"),
+            network=call.network,
             checkpoint=options.checkpoint,
             allow_drop=options.allow_drop,
             threads=options.threads,

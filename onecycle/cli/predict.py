@@ -40,7 +40,12 @@ def predict(call: Call) -> None:
 
         runtime.set_threads(call.options.threads)
         sources, total = _sources(paths, progress)
-        classifier = load(model, checkpoint=call.options.checkpoint, progress=progress)
+        classifier = load(
+            model,
+            network=call.network,
+            checkpoint=call.options.checkpoint,
+            progress=progress,
+        )
         takers = _takers(call, paths, classifier)
         started = time.perf_counter()
         # Rows on a terminal are progress enough, and a live line would run through them.

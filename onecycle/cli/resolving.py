@@ -5,6 +5,7 @@ from pathlib import Path
 
 from onecycle.cli.call import Call
 from onecycle.config import Recipe, override, read_recipe
+from onecycle.config.declaring import deciding, settings
 from onecycle.errors import InputError
 from onecycle.recipes import RECIPES, named
 
@@ -31,8 +32,16 @@ def resolved(call: Call) -> Recipe:
     recipe = named(call.operand).recipe if call.operand else Recipe()
     if call.options.config:
         recipe = _from_file(call.options.config, recipe, located="data" not in call.given.values)
+    if _is_code(call.network or "") and not _is_code(recipe.model):  # the arguments of another
+        fields = settings(type(recipe))
+        recipe = override(recipe, **{n: fields[n].default for n in deciding(Recipe, "network")})
     recipe = override(recipe, **call.given.values)
     return override(recipe, data=os.path.expanduser(recipe.data))
+
+
+def _is_code(model: str) -> bool:
+    """Whether a network is named as code: `FILE.py:FUNCTION` or `MODULE:FUNCTION`."""
+    return ":" in model
 
 
 def _from_file(config: str, base: Recipe, *, located: bool) -> Recipe:

@@ -15,6 +15,7 @@ import tomli_w
 
 from onecycle.config.checks import check_together
 from onecycle.config.declaring import setting, settings
+from onecycle.config.model_args import parsed, written
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
 
@@ -70,8 +71,10 @@ class Recipe:
         help="Channel standard deviations in (0, 1]; auto: measured on the train split.")
 
     # Network
-    model: str = setting("custom-resnet", group="network",
-        help="Name of the network.")
+    model: str = setting("custom-resnet", group="network", metavar="NAME|CODE", path=True,
+        help="A built-in network, or code of yours: `FILE.py:FUNCTION` or `MODULE:FUNCTION`.")
+    model_args: str = setting("", group="network", metavar="NAME=VALUE,...",
+        help="Further arguments of the network: depth=3,act=gelu.")
     width: float = setting(1.0, group="network", gt=0, le=64, decides="network",
         help="Factor on the network's channel counts.")
     head_scale: float = setting(1.0, group="network", gt=0, decides="network",
@@ -172,6 +175,7 @@ class Recipe:
             object.__setattr__(self, "min_steps", 0)
         for name, each in settings(type(self)).items():
             object.__setattr__(self, name, each.check(getattr(self, name)))
+        object.__setattr__(self, "model_args", written(parsed(self.model_args)))
         check_together(self)
 
     @property

@@ -21,6 +21,7 @@ from onecycle.engine.plan import Place, Plan
 from onecycle.engine.transform_check import Applied, applied_to, is_looked_at
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
+from onecycle.models import Architecture
 from onecycle.run_dir import Checkpoint
 
 
@@ -58,6 +59,7 @@ class Training:
 
     Attributes:
         recipe: everything but the rates is resolved. The rates are in a `Plan`.
+        architecture: what the network is built by.
         model: the network that is trained.
         optimizer, batches: what it is trained with.
         test, val: the image sets on which it is evaluated.
@@ -68,6 +70,7 @@ class Training:
     """
 
     recipe: Recipe
+    architecture: Architecture
     model: nn.Module
     optimizer: Optimizer
     batches: Batches

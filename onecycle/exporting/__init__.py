@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onecycle import runtime
+from onecycle import models, runtime
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
 from onecycle.exporting.check import Agreement, Check, checked
@@ -54,6 +54,7 @@ def export(
     int8: bool = False,
     output: str | Path | None = None,
     data: str | None = None,
+    network: models.Network | None = None,
     checkpoint: str = LAST,
     allow_drop: float = 1.0,
     threads: int = 0,
@@ -74,6 +75,8 @@ def export(
             Both forms are measured on the whole test split.
         output: where to write; None: into the folder `export` of the run.
         data: where the run's images are, if they have moved.
+        network: the code of the run's network, if it is not built in: a function or class that
+            makes it, or its name, `FILE.py:FUNCTION` or `MODULE:FUNCTION`.
         checkpoint: `last`, or `best`: that of the epoch with the highest validation accuracy.
         allow_drop: largest drop in test accuracy by `int8`, in percentage points.
         threads: CPU threads; 0: PyTorch's choice.
@@ -92,9 +95,9 @@ def export(
     for module in form.modules:
         importlib.import_module(module)
     runtime.set_threads(threads)
-    network = load_network(folder, progress=progress, checkpoint=checkpoint)
+    trained = load_network(folder, progress=progress, checkpoint=checkpoint, network=network)
     splits = own_splits(folder, folder.read_recipe(), progress, data)
-    deployable = gather(folder, result, network, splits.test, checkpoint)
+    deployable = gather(folder, result, trained, splits.test, checkpoint)
     facts = deployable.facts
     progress.start("exporting", 3 if int8 else 2, "stages")
     with tempfile.TemporaryDirectory(prefix="onecycle-") as aside:

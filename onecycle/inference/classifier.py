@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from onecycle import runtime
+from onecycle import models, runtime
 from onecycle.data.batches import Images
 from onecycle.errors import InputError
 from onecycle.evaluate import BATCH_SIZE, Evaluation, forward
@@ -157,11 +157,19 @@ class RunClassifier(Classifier):
         return forward(self.network, images, every, self.device, self.precision).cpu().numpy()
 
 
-def load(model: str | Path, *, checkpoint: str = LAST, progress: Progress = SILENT) -> Classifier:
+def load(
+    model: str | Path,
+    *,
+    network: models.Network | None = None,
+    checkpoint: str = LAST,
+    progress: Progress = SILENT,
+) -> Classifier:
     """A trained network, ready for new images. Its data set is not needed.
 
     Args:
         model: the folder of a finished run, or an ONNX file that `onecycle export` wrote.
+        network: the code of the run's network, if it is not built in: a function or class that
+            makes it, or its name, `FILE.py:FUNCTION` or `MODULE:FUNCTION`.
         checkpoint: of a run: `last`, or `best`: that of the highest validation accuracy.
         progress: listens.
 
@@ -173,11 +181,15 @@ def load(model: str | Path, *, checkpoint: str = LAST, progress: Progress = SILE
 
         if checkpoint != LAST:
             raise InputError(f"checkpoint: an ONNX file has one only; leave out '{checkpoint}'")
+        if network is not None:
+            raise InputError("model: an ONNX file holds its network; leave out --model")
         return OnnxClassifier(Path(model))
-    return _of_run(RunDir.open(model), checkpoint, progress)
+    return _of_run(RunDir.open(model), network, checkpoint, progress)
 
 
-def _of_run(run: RunDir, checkpoint: str, progress: Progress) -> RunClassifier:
+def _of_run(
+    run: RunDir, code: models.Network | None, checkpoint: str, progress: Progress
+) -> RunClassifier:
     """The classifier of a finished run.
 
     Raises:
@@ -186,7 +198,7 @@ def _of_run(run: RunDir, checkpoint: str, progress: Progress) -> RunClassifier:
     if not run.finished:
         raise InputError(f"{run.path}: is unfinished; go on with: onecycle resume {run.path}")
     recipe = run.read_recipe()
-    found = load_network(run, described(run), progress, checkpoint)
+    found = load_network(run, described(run), progress, checkpoint, network=code)
     device = runtime.resolve_device(present_device(recipe.device, progress))
     network = runtime.placed(found.model, device).eval()
     precision = runtime.resolve_precision(recipe.precision, device)

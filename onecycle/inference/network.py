@@ -6,6 +6,7 @@ from torch import nn
 
 from onecycle import models, runtime
 from onecycle.config import Recipe, override
+from onecycle.config.model_args import written
 from onecycle.config.names import unknown_name
 from onecycle.engine.state import Training, load_model
 from onecycle.errors import InputError
@@ -45,6 +46,7 @@ def load_network(
     about: Network | None = None,
     progress: Progress = SILENT,
     checkpoint: str = LAST,
+    network: models.Network | None = None,
 ) -> TrainedNetwork:
     """The network of a run, finished or not.
 
@@ -53,15 +55,17 @@ def load_network(
         about: description of the network, if the folder has none (see `described`).
         progress: is notified of damaged checkpoints.
         checkpoint: one of `CHECKPOINTS`.
+        network: the code of the network, if it is not built in.
 
     Raises:
         InputError: there is no such checkpoint, or it is of another network; the folder does not
-            describe the network; or a file in it is damaged.
+            describe the network; a file in it is damaged; or its network is code, and `network`
+            is not given.
     """
     about = about or described(run)
     if about is None:
         raise InputError(f"{run.path / Network.FILE}: is missing; restore it, or train again")
-    model = _built(run, about)
+    model = _built(run, about, models.architecture(about.name, network))
     saved = _checkpoint(run, checkpoint, progress)
     try:
         load_model(model, saved.tensors)
@@ -123,7 +127,10 @@ def record(run: RunDir, training: Training) -> None:
     """Write network.json."""
     train, batches = training.batches.train, training.batches
     size, classes = train.image_shape[:2], list(train.classes)
-    run.write_record(described_by(training.recipe, classes, size, batches.mean, batches.std))
+    about = described_by(
+        training.recipe, classes, size, batches.mean, batches.std, training.architecture
+    )
+    run.write_record(about)
 
 
 def described(run: RunDir) -> Network | None:
@@ -162,11 +169,15 @@ def described_by(
     size: tuple[int, int] | None,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    architecture: models.Architecture | None = None,
 ) -> Network:
-    """The description of a run's network, from its recipe and images."""
+    """The description of a run's network, from its recipe and images.
+
+    `architecture` is that of the network, if it is not built in.
+    """
     return Network(
         name=recipe.model,
-        arguments=models.arguments(recipe),
+        arguments=models.arguments(recipe, architecture),
         classes=classes,
         channels=len(mean),
         size=size,
@@ -176,19 +187,21 @@ def described_by(
     )
 
 
-def _built(run: RunDir, about: Network) -> nn.Module:
+def _built(run: RunDir, about: Network, architecture: models.Architecture) -> nn.Module:
     """The network with new weights.
 
     Raises:
-        InputError: its name is unknown, or its arguments can't be used.
+        InputError: its arguments can't be used.
     """
-    models.check_name(about.name)
+    taken = models.takes(architecture)
+    further = {name: value for name, value in about.arguments.items() if name not in taken}
     try:
-        given = {name: about.arguments[name] for name in models.takes(about.name)}
-        arguments = models.arguments(override(Recipe(), model=about.name, **given))
+        given = {name: about.arguments[name] for name in taken}
+        recipe = override(Recipe(), model=about.name, model_args=written(further), **given)
+        arguments = models.arguments(recipe, architecture)
     except KeyError as missing:
         raise damaged(run.path / about.FILE, f"'arguments' has no {missing}") from None
     except InputError as error:
         raise damaged(run.path / about.FILE, f"'arguments': {error}") from None
     classes, channels = len(about.classes), about.channels
-    return models.build(about.name, classes=classes, channels=channels, **arguments)
+    return models.build(architecture, classes=classes, channels=channels, **arguments)

@@ -1,6 +1,6 @@
 """Networks by name. Each has its own arguments."""
 
-import inspect
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +8,15 @@ import torch
 from torch import nn
 
 from onecycle import runtime
-from onecycle.config import Recipe
-from onecycle.config.declaring import deciding, settings
-from onecycle.config.names import unknown_name
+from onecycle.config import Recipe, override
+from onecycle.config.declaring import deciding, settings, spelled
+from onecycle.config.model_args import Argument, parsed
+from onecycle.config.names import nearest_or_all, unknown_name
 from onecycle.errors import InputError
+from onecycle.models import own
+from onecycle.models.architecture import Architecture, Network
 from onecycle.models.resnet import CustomResNet
+from onecycle.writing.names import printable
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"custom-resnet": CustomResNet}
 """Every network, by its name in a recipe.
@@ -26,47 +30,108 @@ SETTINGS = deciding(Recipe, "network")
 """Fields of a recipe that are arguments of networks."""
 
 
+def architecture(name: str, network: Network | None = None) -> Architecture:
+    """The network called `name` in a recipe or a run.
+
+    Code that is not the package's own is imported only if `network` says so, because the name may
+    come from a file of someone else.
+
+    Args:
+        name: a key of `NETWORKS`, or of code: `FILE.py:FUNCTION` or `MODULE:FUNCTION`.
+        network: what the user has given for it: a function or a class, or the name of the code.
+
+    Raises:
+        InputError: there is no such network (with the nearest name), it is code and no `network` is
+            given, or the code can't be used.
+    """
+    if name in NETWORKS:
+        if network is not None:
+            raise InputError(f"model: the network '{name}' is built in; leave out --model")
+        return Architecture(name, NETWORKS[name], built_in=True)
+    if not own.is_own(name):
+        raise InputError(unknown_name("model", name, NETWORKS))
+    if network is None:
+        raise InputError(
+            f"model: '{printable(name)}' is code, which runs only when asked for; if you trust it, "
+            f"give --model {shlex.quote(printable(name))} (in Python: network=)"
+        )
+    if not isinstance(network, str):
+        return own.given(name, network)
+    if not own.is_own(network):
+        raise InputError(f"model: '{printable(name)}' is code; name it, not '{printable(network)}'")
+    return own.imported(name, network)
+
+
+def asked(recipe: Recipe, network: Network | None) -> tuple[Recipe, Architecture]:
+    """The recipe with the name of the network that is given for it, and its architecture.
+
+    Raises:
+        InputError: as `architecture`.
+    """
+    if isinstance(network, str) and not own.is_own(network):
+        recipe, network = override(recipe, model=network), None
+    elif network is not None:
+        name = network if isinstance(network, str) else own.name_of(network)
+        recipe = override(recipe, model=name)
+    return recipe, architecture(recipe.model, network)
+
+
 def build(
-    name: str, /, *, classes: int, channels: int = 3, seed: int = 0, **arguments: Any
-) -> nn.Module:
-    """The network called `name`, with PyTorch's default initialization.
+    network: str | Architecture, /, *, classes: int, channels: int = 3, seed: int = 0,
+    **arguments: Any,
+) -> nn.Module:  # fmt: skip
+    """A network, with PyTorch's default initialization.
 
     The same seed gives the same weights. The global random state does not change.
 
     Args:
-        name: a key of `NETWORKS`.
+        network: a key of `NETWORKS`, or an architecture.
         classes: number of classes, at least 2.
         channels: channels of the images.
         seed: of the random stream `init`.
         arguments: the network's own; see its class.
 
     Raises:
-        InputError: unknown name (with the nearest one).
+        InputError: unknown name (with the nearest one); or the user's code fails, or makes no
+            network.
     """
-    check_name(name)
+    if isinstance(network, str):
+        network = architecture(network)
     with runtime.preserved_rng():
         torch.manual_seed(runtime.seed_of(seed, "init"))
-        return NETWORKS[name](classes=classes, channels=channels, **arguments)
+        with network.running():
+            model = network.factory(classes=classes, channels=channels, **arguments)
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"model: '{network.name}' returns a {type(model).__name__}; return an nn.Module"
+        )
+    return model
 
 
-def takes(name: str) -> tuple[str, ...]:
-    """The settings that the network called `name` has as arguments.
+def takes(network: str | Architecture) -> tuple[str, ...]:
+    """The settings that a network has as arguments: one that is built in, or an architecture.
 
     Raises:
         InputError: unknown name (with the nearest one).
     """
-    check_name(name)
-    declared = inspect.signature(NETWORKS[name]).parameters
-    return tuple(setting for setting in SETTINGS if setting in declared)
+    if isinstance(network, str):
+        network = architecture(network)
+    return tuple(setting for setting in SETTINGS if setting in network.names)
 
 
-def arguments(recipe: Recipe) -> dict[str, Any]:
+def arguments(recipe: Recipe, network: Architecture | None = None) -> dict[str, Any]:
     """The arguments of the recipe's network, with the recipe's values.
 
+    Args:
+        recipe: has the values.
+        network: the recipe's network; None: it is built in.
+
     Raises:
-        InputError: unknown name; or the recipe sets an argument that the network does not have.
+        InputError: unknown name; or the recipe sets an argument that the network does not have, or
+            leaves out one that it needs.
     """
-    taken = takes(recipe.model)
+    network = network or architecture(recipe.model)
+    taken = takes(network)
     for name in SETTINGS:
         value, default = getattr(recipe, name), settings(Recipe)[name].default
         if name not in taken and value != default:
@@ -75,14 +140,36 @@ def arguments(recipe: Recipe) -> dict[str, Any]:
                 f"{name}: {value} is given, but network '{recipe.model}' has no such argument "
                 f"(it has: {has}); leave {name} at {default}"
             )
-    return {name: getattr(recipe, name) for name in taken}
+    return {name: getattr(recipe, name) for name in taken} | _further(recipe, network)
 
 
-def check_name(name: str) -> None:
-    """Check the name of a network before any longer work.
+def _further(recipe: Recipe, network: Architecture) -> dict[str, Argument]:
+    """The arguments in `model_args`.
 
     Raises:
-        InputError: there is no such network; the message has the nearest name.
+        InputError: one is a setting of its own or unknown, or one that is needed is missing; or the
+            network can't be called with `classes` and `channels`.
     """
-    if name not in NETWORKS:
-        raise InputError(unknown_name("model", name, NETWORKS))
+    found = parsed(recipe.model_args)
+    reserved = ("classes", "channels")
+    for name in reserved:
+        if name not in network.names and not network.takes_any:
+            raise InputError(
+                f"model: '{network.name}' takes no argument '{name}'; declare it as a function of "
+                "classes, channels and its further arguments"
+            )
+    own_names = [each for each in network.names if each not in (*reserved, *SETTINGS)]
+    for name in found:
+        if name in SETTINGS:
+            raise InputError(f"model_args: '{name}' is a setting of its own; give {spelled(name)}")
+        if name in reserved:
+            raise InputError(f"model_args: '{name}' follows from the images; leave it out")
+        if name not in own_names and not network.takes_any:
+            remedy = nearest_or_all(name, own_names) if own_names else "it has none; leave it out"
+            raise InputError(f"model_args: '{network.name}' has no argument '{name}'; {remedy}")
+    for name in network.required:
+        if name not in (*reserved, *SETTINGS, *found):
+            raise InputError(
+                f"model_args: '{network.name}' needs the argument '{name}'; give {name}=VALUE"
+            )
+    return found

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from onecycle import examples, runtime
+from onecycle import examples, models, runtime
 from onecycle.config import Recipe
 from onecycle.config.names import unknown_name
 from onecycle.data import Splits, splits_of
@@ -20,7 +20,7 @@ from onecycle.engine.plan import Plan
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
-from onecycle.inference import network
+from onecycle.inference.network import record as record_network
 from onecycle.lr_finder import LRFinding
 from onecycle.models.summary import Summary, summarize
 from onecycle.progress import IN_NOTEBOOKS, SILENT, Log, Progress, Together
@@ -80,6 +80,7 @@ class Run:
 def train(
     recipe: Recipe,
     *,
+    network: models.Network | None = None,
     runs: str | Path = "runs",
     threads: int = 0,
     report: bool = True,
@@ -92,6 +93,9 @@ def train(
 
     Args:
         recipe: what to do. `auto` values are resolved and written to the run's recipe.toml.
+        network: a network of your own, in place of the recipe's: a function or class that makes
+            it, or its name, `FILE.py:FUNCTION` or `MODULE:FUNCTION`; see docs/networks.md. If the
+            recipe names code, it is run only if it is given here too.
         runs: folder in which the run's own folder is made.
         threads: CPU threads; 0: PyTorch's choice.
         report: draw the plots and write report.html. If not, `onecycle report` can do so later.
@@ -109,11 +113,12 @@ def train(
     started = time.perf_counter() if started is None else started
     listening = _listening(log)
     RunDir.check_place(runs, recipe)
-    training, splits = prepare(recipe, threads=threads, progress=progress)
+    recipe, architecture = models.asked(recipe, network)
+    training, splits = prepare(recipe, architecture, threads=threads, progress=progress)
     training.started = started
     run = RunDir.create(runs, training.recipe)
     run.write_recipe(training.recipe)
-    network.record(run, training)
+    record_network(run, training)
     reproducibility.record(run, training, splits, command)
     return _carry_out(training, splits, run, progress, report, listening, asked=recipe)
 
@@ -122,6 +127,7 @@ def resume(
     run: str | Path,
     *,
     data: str | None = None,
+    network: models.Network | None = None,
     threads: int = 0,
     report: bool = True,
     log: LogName = "none",
@@ -137,6 +143,8 @@ def resume(
     Args:
         run: its folder.
         data: where its images are, if they have moved. recipe.toml does not change.
+        network: the code of its network, if it is not built in: a function or class that makes it,
+            or its name, `FILE.py:FUNCTION` or `MODULE:FUNCTION`.
         threads: CPU threads; 0: as many as the run has used so far.
         report: draw the plots and write report.html. If not, `onecycle report` can do so later.
         log: as in `train`. The curves begin with the run, even if it was begun without.
@@ -158,7 +166,9 @@ def resume(
         )
         return Run(folder.path, result)
     with folder.lock():
-        training, splits, allowed = take_up(folder, threads, allow_differences, progress, data)
+        training, splits, allowed = take_up(
+            folder, threads, allow_differences, progress, data, network
+        )
         training.started = started
         checkpoint = folder.checkpoint_to_go_on_from(progress, training.checkpoint_bytes)
         if checkpoint is not None:
@@ -169,14 +179,21 @@ def resume(
         return _carry_out(training, splits, folder, progress, report, listening)
 
 
-def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = IN_NOTEBOOKS) -> LRFinding:
-    """The range test alone, as `train` would run it.
+def find_lr(
+    recipe: Recipe,
+    *,
+    network: models.Network | None = None,
+    threads: int = 0,
+    progress: Progress = IN_NOTEBOOKS,
+) -> LRFinding:
+    """The range test alone, as `train` would run it. `network`: as there.
 
     Raises:
         InputError: the recipe or the data can't be used.
         TrainingError: the loss is not finite at the first step.
     """
-    training, _ = prepare(recipe, threads=threads, progress=progress)
+    recipe, architecture = models.asked(recipe, network)
+    training, _ = prepare(recipe, architecture, threads=threads, progress=progress)
     if recipe.lr_max == "proven":
         progress.note(
             "lr_max: 'proven' needs trainings, which only train runs; here is the range test"
@@ -187,15 +204,19 @@ def find_lr(recipe: Recipe, *, threads: int = 0, progress: Progress = IN_NOTEBOO
         return range_test(training, stop, progress).made_safe()
 
 
-def describe(recipe: Recipe) -> Summary:
-    """The layers of the recipe's network. Data is loaded only if the images' shape is unknown."""
+def describe(recipe: Recipe, *, network: models.Network | None = None) -> Summary:
+    """The layers of the recipe's network. Data is loaded only if the images' shape is unknown.
+
+    `network`: as in `train`.
+    """
+    recipe, architecture = models.asked(recipe, network)
     if known := built_in(recipe):
         side = recipe.image_size or known.side
         shape, classes = (side, side, known.channels), known.classes
     else:
         splits = splits_of(recipe)
         shape, classes = splits.train.image_shape, len(splits.train.classes)
-    return summarize(build(recipe, shape[2], classes), shape)
+    return summarize(build(recipe, architecture, shape[2], classes), shape)
 
 
 def _carry_out(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onecycle import runtime
+from onecycle import models, runtime
 from onecycle.config import Recipe, override
 from onecycle.data import BUILT_IN, ImageSet, Splits, cifar, load_all, splits_of
 from onecycle.data.folder.messages import quoted
@@ -57,6 +57,7 @@ def evaluate_run(
     run: str | Path,
     *,
     data: str | None = None,
+    network: models.Network | None = None,
     ignore_unknown_classes: bool = False,
     predictions: str | Path | None = None,
     checkpoint: str = LAST,
@@ -73,6 +74,8 @@ def evaluate_run(
     Args:
         run: its folder; the run may be unfinished. Its own data is needed only without `data`.
         data: the other images: a built-in set or a path.
+        network: the code of the run's network, if it is not built in: a function or class that
+            makes it, or its name, `FILE.py:FUNCTION` or `MODULE:FUNCTION`.
         ignore_unknown_classes: leave out images whose class the run doesn't know.
         predictions: a .csv or .npz file to which the prediction for each image is written.
         checkpoint: `last`, or `best`: that of the epoch with the highest validation accuracy.
@@ -98,20 +101,20 @@ def evaluate_run(
     runtime.set_threads(threads)
     recipe = override(recipe, device=present_device(recipe.device, progress))
     about = described(folder) or _described_by_data(folder, recipe, progress)
-    network = load_network(folder, about, progress, checkpoint)
+    trained = load_network(folder, about, progress, checkpoint, network=network)
     if data is None or (data == recipe.data and data in BUILT_IN):
         splits = own_splits(folder, recipe, progress)
         given = _Images(splits.test, recipe.data, splits.fingerprint)
     else:
         given = _other(folder, recipe, about, data, ignore_unknown_classes, progress)
     with runtime.reused_memory():
-        plain, mirrored = _evaluated(network, recipe, given.images)
+        plain, mirrored = _evaluated(trained, recipe, given.images)
     if place:
         write_predictions(place, given.images, plain)
     return {
         "run": str(folder.path),
         "checkpoint": checkpoint,
-        "step": network.step,
+        "step": trained.step,
         "data": given.data,
         "data_fingerprint": given.fingerprint,
         **to_json(test_figures(plain, mirrored)),

@@ -22,7 +22,8 @@ def note_start(training: Training) -> None:
     if training.state.step:
         return
     train = training.batches.train
-    again = build(training.recipe, train.image_shape[2], len(train.classes))
+    channels, classes = train.image_shape[2], len(train.classes)
+    again = build(training.recipe, training.architecture, channels, classes)
     hashes = {tensors_sha256(model.state_dict()) for model in (training.model, again)}
     training.state.audit["initial_weights_repeat"] = len(hashes) == 1
 

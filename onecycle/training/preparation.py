@@ -13,6 +13,7 @@ from onecycle.data.batches import Batches
 from onecycle.data.image_set import ImageSet
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
+from onecycle.models import Architecture
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.training.refusals import refuse_early, refuse_statistics, refuse_transforms
 from onecycle.writing.numbers import counted
@@ -23,6 +24,7 @@ UNEVEN = 2.0
 
 def prepare(
     recipe: Recipe,
+    architecture: Architecture | None = None,
     *,
     source: str | None = None,
     threads: int = 0,
@@ -30,9 +32,13 @@ def prepare(
 ) -> tuple[Training, Splits]:
     """A training that can begin, and its images. Every `auto` except the rates is resolved.
 
-    `source` is the place of the images, if it is not the recipe's `data`.
+    `architecture` is that of the recipe's network, if it is not built in; `source` is the place of
+    the images, if it is not the recipe's `data`.
     """
-    models.arguments(recipe)  # refuses a network or settings that don't exist, before longer work
+    architecture = architecture or models.architecture(recipe.model)
+    models.arguments(
+        recipe, architecture
+    )  # refuses a network or settings that don't exist, before longer work
     runtime.set_threads(threads)
     device = runtime.resolve_device(recipe.device)
     precision = runtime.resolve_precision(recipe.precision, device)
@@ -46,11 +52,13 @@ def prepare(
     mean, std = _statistics(recipe, splits)
     recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
     recipe = resolve_sizes(recipe, len(splits.train))
-    return assembled(recipe, splits.train, splits.test, splits.val, device), splits
+    training = assembled(recipe, architecture, splits.train, splits.test, splits.val, device)
+    return training, splits
 
 
 def assembled(
     recipe: Recipe,
+    architecture: Architecture,
     train: ImageSet,
     test: ImageSet,
     val: ImageSet | None,
@@ -62,11 +70,13 @@ def assembled(
 
     Args:
         recipe: everything but the rates is resolved.
+        architecture: of its network.
         train, test, val: the images.
         device: where it works.
         initialized_by: seed of the weights, if it is not the recipe's.
     """
-    model = build(recipe, train.image_shape[2], len(train.classes), seed=initialized_by)
+    channels, classes = train.image_shape[2], len(train.classes)
+    model = build(recipe, architecture, channels, classes, seed=initialized_by)
     model = runtime.placed(model, device, compiled=recipe.compile)
     batches = Batches(
         train=train,
@@ -77,7 +87,8 @@ def assembled(
         transforms=transforms.of(recipe),
         device=device,
     )
-    return Training(recipe, model, optim.build(model, recipe), batches, test, val, device)
+    optimizer = optim.build(model, recipe)
+    return Training(recipe, architecture, model, optimizer, batches, test, val, device)
 
 
 def fresh(training: Training, *, initialized_by: int | None = None) -> Training:
@@ -87,6 +98,7 @@ def fresh(training: Training, *, initialized_by: int | None = None) -> Training:
     """
     again = assembled(
         training.recipe,
+        training.architecture,
         training.batches.train,
         training.test,
         training.val,
@@ -96,14 +108,21 @@ def fresh(training: Training, *, initialized_by: int | None = None) -> Training:
     return replace(again, audited=False)
 
 
-def build(recipe: Recipe, channels: int, classes: int, *, seed: int | None = None) -> nn.Module:
+def build(
+    recipe: Recipe,
+    architecture: Architecture,
+    channels: int,
+    classes: int,
+    *,
+    seed: int | None = None,
+) -> nn.Module:
     """The recipe's network, initialized with the recipe's seed or another one."""
     return models.build(
-        recipe.model,
+        architecture,
         classes=classes,
         channels=channels,
         seed=recipe.seed if seed is None else seed,
-        **models.arguments(recipe),
+        **models.arguments(recipe, architecture),
     )
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from onecycle import models
 from onecycle.data import Splits
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
+from onecycle.models import Network
 from onecycle.progress import Progress
 from onecycle.run_dir import Checkpoint, RunDir
 from onecycle.run_dir.checking import Misfit, from_json
@@ -27,6 +29,7 @@ def take_up(
     allow_differences: bool,
     progress: Progress,
     data: str | None = None,
+    network: Network | None = None,
 ) -> tuple[Training, Splits, list[Difference]]:
     """The run's training at its beginning, its images, and what has changed.
 
@@ -36,6 +39,7 @@ def take_up(
         allow_differences: list what differs instead of refusing it.
         progress: listens.
         data: where the images are; None: in the same place as before.
+        network: the code of the run's network, if it is not built in.
 
     Raises:
         InputError: something differs and is not allowed to, or the recipe or data can't be used.
@@ -46,7 +50,10 @@ def take_up(
     recipe = with_rates(run.read_recipe(), found or {})
     threads = threads or recorded_threads(run)
     source = images_of(run, recipe, data)
-    training, splits = prepare(recipe, source=source, threads=threads, progress=progress)
+    architecture = models.architecture(recipe.model, network)
+    training, splits = prepare(
+        recipe, architecture, source=source, threads=threads, progress=progress
+    )
     differing = differences(run, training, splits)
     if differing and not allow_differences:
         raise refuse(run, differing)

@@ -14,6 +14,7 @@ from onecycle.engine import loop
 from onecycle.engine.plan import Place
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
+from onecycle.models import Network
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.run_dir import Checkpoint, RunDir
 from onecycle.training.measurements import note_start
@@ -58,6 +59,7 @@ def verify(
     run: str | Path,
     *,
     data: str | None = None,
+    network: Network | None = None,
     threads: int = 0,
     progress: Progress = IN_NOTEBOOKS,
 ) -> Verification:
@@ -69,6 +71,7 @@ def verify(
     Args:
         run: its folder; the run may be finished or not.
         data: where its images are; None: in the same place as before.
+        network: the code of its network, if it is not built in; see `resume`.
         threads: CPU threads; 0: as many as the run has used.
         progress: listens.
 
@@ -81,7 +84,9 @@ def verify(
     if not saved:
         raise InputError(f"{run}: has no checkpoint yet; go on with: onecycle resume {run}")
     newest, before = saved[0], saved[1] if len(saved) > 1 else None
-    training, _, _ = take_up(folder, threads, allow_differences=True, progress=progress, data=data)
+    training, _, _ = take_up(
+        folder, threads, allow_differences=True, progress=progress, data=data, network=network
+    )
     if before is not None:
         restore(training, before, folder)
     from_step = training.state.step

@@ -1,0 +1,300 @@
+"""Networks of the user's own: how their code is found, and that it runs only when asked for."""
+
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from onecycle import cli, models, training
+from onecycle.config import Recipe, from_toml, override, to_toml
+from onecycle.config.model_args import parsed, written
+from onecycle.errors import InputError
+from onecycle.inference import load
+from onecycle.progress import SILENT
+
+NET = """
+import pathlib
+from dataclasses import dataclass
+from torch import nn
+from blocks import block
+
+pathlib.Path(__file__ + ".ran").touch()
+
+@dataclass
+class Sizes:
+    width: "int" = 4
+
+class Net(nn.Module):
+    def __init__(self, classes, channels, depth=1, dropout=0.0):
+        super().__init__()
+        width = Sizes().width
+        self.body = nn.Sequential(*[block(width if i else channels, width) for i in range(depth)])
+        self.drop = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, classes)
+
+    def forward(self, batch):
+        return self.linear(self.drop(self.body(batch).mean((2, 3))))
+
+def make(classes, channels, depth=1, dropout=0.0):
+    print("a line of the user's")
+    return Net(classes, channels, depth, dropout)
+"""
+
+BLOCKS = """
+from torch import nn
+
+def block(channels_in, channels_out):
+    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.ReLU())
+"""
+
+TINY = Recipe(
+    recipe="tiny", epochs=1, train_limit=60, test_limit=20, image_size=16, cutout=2, crop_padding=1,
+    batch_size=30, lr_max=0.05, lr_min=0.005, precision="fp32",
+)  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with `net.py` and `blocks.py`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "blocks.py").write_text(BLOCKS)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with a network in a file, which then is removed."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "net.py").write_text(NET)
+    (folder / "blocks.py").write_text(BLOCKS)
+    name = f"{folder}/net.py:make"
+    done = training.train(
+        TINY, network=name, runs=folder / "runs", report=False, progress=SILENT, threads=1
+    )
+    (folder / "net.py.ran").unlink()
+    return done.path
+
+
+def has_run(run: Path) -> bool:
+    """Whether the code of the fixture's network was imported since."""
+    mark = run.parents[1] / "net.py.ran"
+    found = mark.exists()
+    mark.unlink(missing_ok=True)
+    return found
+
+
+def refused(line: str, capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
+    """The one line on standard error of a refused command line."""
+    assert cli.main(shlex.split(line)) == code
+    (told,) = [each for each in capsys.readouterr().err.splitlines() if "error:" in each]
+    return told
+
+
+# ------------------------------------------------------------------------------ finding the code
+
+
+def test_a_file_is_found_with_what_lies_beside_it_and_nothing_is_left_there(here: Path) -> None:
+    before, path = dict(sys.modules), list(sys.path)
+    found = models.architecture("net.py:make", "net.py:make")
+    model = models.build(found, classes=3, channels=1, depth=2)
+    assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
+    assert type(model).__module__ in sys.modules
+    assert sys.path == path
+    assert not list(here.rglob("__pycache__"))
+    assert "net" not in set(sys.modules) - set(before)
+
+
+def test_modules_of_the_same_name_in_two_folders_are_told_apart(here: Path) -> None:
+    other = here / "other"
+    other.mkdir()
+    (other / "net.py").write_text(NET)
+    (other / "blocks.py").write_text(BLOCKS.replace("nn.ReLU()", "nn.GELU()"))
+    kinds = []
+    for name in ("net.py:make", "other/net.py:make"):
+        model = models.build(models.architecture(name, name), classes=3)
+        kinds.append({type(each) for each in model.modules()})
+    assert nn.ReLU in kinds[0]
+    assert nn.GELU not in kinds[0]
+    assert nn.GELU in kinds[1]
+
+
+def test_a_module_is_found_in_the_current_folder(here: Path) -> None:
+    (here / "mine").mkdir()
+    (here / "mine" / "__init__.py").write_text("")
+    (here / "mine" / "nets.py").write_text(NET.replace("from blocks", "from mine.blocks"))
+    (here / "mine" / "blocks.py").write_text(BLOCKS)
+    try:
+        found = models.architecture("mine.nets:Net", "mine.nets:Net")
+        assert isinstance(models.build(found, classes=3), nn.Module)
+    finally:
+        for name in [each for each in sys.modules if each.split(".")[0] == "mine"]:
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "told"),
+    [
+        ("away.py:make", "", "there is no file 'away.py'"),
+        ("net.py:mak", NET, "did you mean 'make'?"),
+        ("net.py:Sizes.widht", NET, "has no 'widht'"),
+        ("net.py:size", "size = 3", "is a int; name a function"),
+        ("net.py:make", "import nothing_here", "net.py, line 1: ModuleNotFoundError"),
+        ("net.py:make", "def make(:\n", "net.py, line 1: SyntaxError"),
+        ("net.py:make", "\n\n1 / 0", "net.py, line 3: ZeroDivisionError"),
+        ("net.py:make", "import sys\nsys.exit(0)", "net.py, line 2: calls sys.exit(0)"),
+        ("net.py:make", "raise Exception('a\\nb')", "net.py, line 1: Exception: a"),
+        ("net.py:make", "def make(classes, channels): return 3", "returns a int"),
+        ("net.py:make", "def make(classes, channels):\n  1 / 0", "net.py, line 2: ZeroDivision"),
+        ("net.py:make", "def make(classes): pass", "takes no argument 'channels'"),
+        ("net.py:make", "def make(classes, channels, depth): pass", "needs the argument 'depth'"),
+        ("os:system", "", "takes no argument 'classes'"),
+        ("../x.py:f", "", "there is no file '../x.py'"),
+        ("nothing_here.at_all:f", "", "there is no module 'nothing_here.at_all'"),
+        ("..x:f", "", "can't be the name of a module"),
+        (":f", "", "name both"),
+        ("net.py:", "", "name both"),
+    ],
+)
+def test_a_mistake_in_the_users_code_is_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], name: str, source: str, told: str
+) -> None:
+    (here / "net.py").write_text(source)
+    assert told in refused(f"summary demo --model {name}", capsys)
+
+
+def test_what_the_users_code_prints_does_not_spoil_json(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["summary", "demo", "--model", "net.py:make", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("{")
+    assert "a line of the user's" in err
+
+
+def test_a_network_is_no_function_that_makes_one() -> None:
+    with pytest.raises(InputError, match="give the function or the class that makes it"):
+        training.describe(TINY, network=nn.Linear(2, 2))
+    with pytest.raises(InputError, match="can't be called"):
+        training.describe(TINY, network=3)  # pyright: ignore[reportArgumentType]
+
+
+# ------------------------------------------------------------------------------------ arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "form"),
+    [
+        ("", {}, ""),
+        (" depth = 03 , act=gelu,", {"depth": 3, "act": "gelu"}, "act=gelu,depth=3"),
+        ("a=1e-3,b=-2.50,c=TRUE", {"a": 0.001, "b": -2.5, "c": True}, "a=0.001,b=-2.5,c=true"),
+        ("a=nan,b=1e999,c=1_0", {"a": "nan", "b": "1e999", "c": "1_0"}, "a=nan,b=1e999,c=1_0"),
+        ('a="x",b=a=b,c=', {"a": '"x"', "b": "a=b", "c": ""}, 'a="x",b=a=b,c='),
+    ],
+)
+def test_arguments_have_one_form(text: str, found: dict[str, object], form: str) -> None:
+    assert parsed(text) == found
+    assert written(parsed(text)) == form
+    recipe = Recipe(model_args=text)
+    assert recipe.model_args == form
+    assert from_toml(to_toml(recipe)) == recipe
+
+
+@pytest.mark.parametrize("text", ["depth", "1a=2", "a=1,a=2", "a=x\ny", "=3", "a" * 5000])
+def test_wrong_arguments_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="model_args: "):
+        Recipe(model_args=text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("dept=2", "no argument 'dept'; did you mean 'depth'?"),
+        ("dropout=0.5", "'dropout' is a setting of its own; give --dropout"),
+        ("classes=3", "'classes' follows from the images"),
+    ],
+)
+def test_an_argument_that_a_network_does_not_take_is_refused(
+    here: Path, arguments: str, told: str
+) -> None:
+    recipe = override(TINY, model_args=arguments)
+    with pytest.raises(InputError, match=told):
+        training.describe(recipe, network="net.py:make")
+
+
+def test_a_built_in_network_says_which_further_arguments_it_has() -> None:
+    with pytest.raises(InputError, match="it has none"):
+        training.describe(override(TINY, model_args="depth=2"))
+
+
+def test_settings_go_to_a_factory_that_declares_them(here: Path) -> None:
+    recipe = override(TINY, model_args="depth=2", dropout=0.25)
+    _, found = models.asked(recipe, "net.py:make")
+    assert models.arguments(recipe, found) == {"dropout": 0.25, "depth": 2}
+    with pytest.raises(InputError, match="has no such argument"):
+        training.describe(override(recipe, width=0.5), network="net.py:make")
+
+
+# ---------------------------------------------------------------------- only when it is asked for
+
+
+RUN_COMMANDS = (
+    "evaluate {}",
+    "predict {} {}/steps.jsonl",
+    "export {} --format pt2",
+    "resume --verify {}",
+    "train --config {}",
+    "train --config {}/recipe.toml",
+    "find-lr --config {}",
+    "summary --config {}",
+)
+
+
+@pytest.mark.parametrize("line", RUN_COMMANDS)
+def test_a_run_of_someone_else_runs_no_code(
+    run: Path, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parents[1])
+    assert "runs only when asked for" in refused(line.replace("{}", str(run)), capsys)
+    assert not has_run(run)
+
+
+def test_reports_and_comparisons_need_no_code(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parents[1])
+    assert cli.main(["report", str(run)]) == 0
+    assert cli.main(["compare", str(run)]) == 0
+    assert not has_run(run)
+
+
+def test_with_its_code_a_run_can_be_used(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "moved.py").write_text(NET)
+    (tmp_path / "blocks.py").write_text(BLOCKS)
+    name = f"{tmp_path}/moved.py:make"
+    assert cli.main(["evaluate", str(run), "--model", name, "--json"]) == 0
+    assert cli.main(["resume", "--verify", str(run), "--model", name, "--json"]) == 0
+    assert load(run, network=name).classes
+    assert not has_run(run)
+
+
+def test_the_code_of_a_built_in_network_is_refused(here: Path) -> None:
+    with pytest.raises(InputError, match="is built in; leave out --model"):
+        models.architecture("custom-resnet", "net.py:make")
+    assert not (here / "net.py.ran").exists()
+
+
+def test_a_function_is_recorded_by_its_name(tmp_path: Path) -> None:
+    recipe, found = models.asked(TINY, partial(tiny, depth=3))
+    assert recipe.model == f"{__name__}:tiny"
+    assert models.arguments(recipe, found) == {}
+
+
+def tiny(classes: int, channels: int, depth: int = 1) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(depth), nn.Flatten(), nn.LazyLinear(classes))
