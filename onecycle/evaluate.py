@@ -4,6 +4,8 @@ Shapes: N images, K classes, P pairs of an actual and a predicted class, B batch
 H height, W width.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -194,7 +196,7 @@ def predict(
     """The model's logits on every image in order, float32 N K, in eval mode without augmentation.
 
     Args:
-        model: on `device`; its train/eval mode is restored afterwards.
+        model: on `device`; the mode of each of its modules is restored afterwards.
         image_set: the images.
         mean, std: the channel statistics of the training.
         device, precision: as in the training.
@@ -202,18 +204,26 @@ def predict(
         images: the same pixels where they are on the device already, so that they needn't be moved.
     """
     images = images or Images(image_set.images_NHWC, device, mean, std)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         logits = [
             forward(model, images, indices_B, device, precision, mirrored=mirrored)
             for indices_B in np.array_split(
                 np.arange(len(image_set)), range(BATCH_SIZE, len(image_set), BATCH_SIZE)
             )
         ]
-    finally:
-        model.train(was_training)
     return torch.cat(logits).cpu().numpy()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode; every module's own mode is restored on exit."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @torch.no_grad()

@@ -251,8 +251,8 @@ def test_the_operators_pass_pytorchs_own_checks():
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(library.conv3x3, (x.requires_grad_(), weight, low), test_utils=checks)
     arguments = (torch.ones_like(x), x.detach(), low)
-    for wants_dx in (True, False):
-        torch.library.opcheck(library.conv3x3_backward, (*arguments, wants_dx), test_utils=checks)
+    for wants in ((True, True), (False, True), (True, False)):
+        torch.library.opcheck(library.conv3x3_backward, (*arguments, *wants), test_utils=checks)
 
 
 @pytest.mark.parametrize(

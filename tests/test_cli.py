@@ -126,6 +126,7 @@ def test_help_groups_the_flags_tells_what_they_mean_and_shows_the_recipes_own_de
             "common",
             "data",
             "network",
+            "weights",
             "cycle",
             "optimizer",
             "transforms",
@@ -640,8 +641,9 @@ TIED = {
     "lr_start": 1e-3,
     "lr_end": 2.0,
     "model_args": "depth=2",
+    "head_lr_factor": 4.0,
 }
-"""Values of fields that are bounded by another, or have a form of their own."""
+"""Values of fields that are bounded by another or by 1, or have a form of their own."""
 
 
 def another_value(setting: Setting) -> Any:

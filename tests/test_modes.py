@@ -495,7 +495,8 @@ def test_the_operators_pass_pytorchs_own_checks():
     )
     kept = (pooled, places) if pool else (x.detach(), None)
     arguments = (torch.randn_like(kept[0]), *kept, moments, factors, eps, (5, 6))
-    torch.library.opcheck(library.norm_relu_backward, arguments)
+    for wants_dx in (True, False):
+        torch.library.opcheck(library.norm_relu_backward, (*arguments, wants_dx))
 
 
 def test_fake_tensors_pass_through_an_operator_without_values():

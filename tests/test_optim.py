@@ -9,6 +9,7 @@ from torch import nn
 
 from onecycle import optim
 from onecycle.config import Recipe
+from onecycle.errors import InputError
 
 
 def network() -> nn.Module:
@@ -99,3 +100,43 @@ def test_rates_that_are_tensors_are_filled_in_place(kind):
     if kind == "adamw":
         assert all(group["betas"][0] is momentum for group in optimizer.param_groups)
     assert json.loads(json.dumps(optim.settings(optimizer)))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_with_a_factor_the_body_learns_slower_by_it_and_weight_decay_stays(name):
+    model = network()
+    head = list(model[3].parameters())
+    plain = optim.build(model, Recipe(optimizer=name, weight_decay=0.1))
+    optimizer = optim.build(model, Recipe(optimizer=name, weight_decay=0.1, head_lr_factor=7), head)
+    optim.set_rates(optimizer, 0.3, 0.8)
+    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    before = {id(p): group for group in plain.param_groups for p in group["params"]}
+    assert groups.keys() == before.keys()
+    for parameter in model.parameters():
+        group, is_head = groups[id(parameter)], any(parameter is each for each in head)
+        assert group["lr"] == (0.3 if is_head else 0.3 / 7)
+        assert group["weight_decay"] == before[id(parameter)]["weight_decay"]
+        assert group.get("momentum", group.get("betas", (0,))[0]) == 0.8
+    assert optim.applied_rates(optimizer) == (0.3, 0.8)
+    assert set(optim.lr_factors(optimizer, head)) == {0.3 / (0.3 / 7)}
+    optimizer.param_groups[-1]["lr"] = 0.3
+    assert optim.applied_rates(optimizer) == (pytest.approx(2.1), 0.8)
+    assert 1.0 in optim.lr_factors(optimizer, head)
+
+
+def test_without_a_factor_the_groups_are_as_they_were():
+    model = network()
+    groups = optim.build(model, Recipe(), list(model[3].parameters())).param_groups
+    assert [len(group["params"]) for group in groups] == [2, 4]
+    assert not any("lr_divisor" in group for group in groups)
+
+
+@pytest.mark.parametrize("frozen", ["head", "rest"])
+def test_a_factor_between_frozen_and_trained_parts_is_refused(frozen):
+    model = network()
+    head = list(model[3].parameters())
+    for parameter in model.parameters():
+        is_head = any(parameter is each for each in head)
+        parameter.requires_grad_(is_head == (frozen == "rest"))
+    with pytest.raises(InputError, match="head_lr_factor: 2 has no meaning, because .* frozen"):
+        optim.build(model, Recipe(head_lr_factor=2), head)

@@ -42,9 +42,24 @@ def lines(evidence: Evidence) -> list[Line]:
     return [
         _compared("Learning rate", cycle, steps, lr, asked_lr),
         _compared("Momentum", span, steps, momentum, asked_momentum),
+        *_head(evidence),
         _end(float(recipe.lr_min), float(asked_lr[-1]), lr, len(steps) == total),
         _every_step(steps, total),
     ]
+
+
+def _head(evidence: Evidence) -> list[Line]:
+    """Whether the head learned faster than the rest by the factor asked for, if there is one."""
+    factor, found = evidence.recipe.head_lr_factor, evidence.measured.head_lr_factors
+    if factor == 1:
+        return []
+    name, asked = "Rate of the head", f"{factor:g} times that of all other layers, at each step"
+    if found is None:
+        return [unknown(name, asked)]
+    passed = all(math.isclose(ratio, factor, rel_tol=TOLERANCE) for ratio in found)
+    low, high = (f"{ratio:g}" for ratio in found)
+    words = f"{low} times" if low == high else f"{low} to {high} times"
+    return [Line(name, asked, f"{words}, in the optimizer", passed)]
 
 
 def schedule(recipe: Recipe, steps_per_epoch: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,11 +5,12 @@ from onecycle.audit.line import Line, unknown
 from onecycle.errors import InputError
 from onecycle.run_dir import ForeignEntry
 from onecycle.run_dir.records import Duplicates
+from onecycle.writing.numbers import counted
 
 
 def lines(evidence: Evidence) -> list[Line]:
-    """Seed, weights on disk, and images in two splits."""
-    return [_seed(evidence), _saved(evidence), *_duplicates(evidence)]
+    """Seed, frozen stages, weights on disk, and images in two splits."""
+    return [_seed(evidence), *_frozen(evidence), _saved(evidence), *_duplicates(evidence)]
 
 
 def _seed(evidence: Evidence) -> Line:
@@ -19,6 +20,19 @@ def _seed(evidence: Evidence) -> Line:
         return unknown(name, asked)
     words = "made again: the same" if repeats else "made again: different"
     return Line(name, asked, words, bool(repeats))
+
+
+def _frozen(evidence: Evidence) -> list[Line]:
+    """Whether the parameters and statistics of frozen stages are those before the first step."""
+    stages, found = evidence.recipe.freeze, evidence.measured.frozen
+    if not stages:
+        return []
+    name, asked = "Frozen stages", f"{stages}: as before the first step, to the bit"
+    if found is None:
+        return [unknown(name, asked)]
+    passed = found.before == found.after and found.tensors > 0
+    words = "the same" if passed else "different"
+    return [Line(name, asked, f"{counted(found.tensors, 'tensor')}: {words}", passed)]
 
 
 def _saved(evidence: Evidence) -> Line:

@@ -107,7 +107,7 @@ def summary(name: str, found: Mapping[str, Any]) -> None:
         table.add_row(
             layer["name"],
             "×".join(map(str, layer["output_shape"])),
-            f"{layer['parameters']:,}" if layer["parameters"] else "",
+            _of_layer(layer),
             f"{layer['macs']:,}" if layer["macs"] else "",
             str(layer["receptive_field"]),
             str(layer["jump"]),
@@ -116,10 +116,28 @@ def summary(name: str, found: Mapping[str, Any]) -> None:
     print_pairs(
         name,
         {
-            "parameters": f"{found['parameters']:,}",
+            "parameters": _of_network(found),
             "MACs": f"{found['macs']:,} for one image, forward",
         },
     )
+
+
+def _of_layer(layer: Mapping[str, Any]) -> str:
+    """A layer's parameters, and whether they are frozen."""
+    if not layer["parameters"]:
+        return ""
+    trainable = layer["trainable"]
+    note = (
+        "" if trainable == layer["parameters"] else " frozen" if not trainable else " partly frozen"
+    )
+    return f"{layer['parameters']:,}{note}"
+
+
+def _of_network(found: Mapping[str, Any]) -> str:
+    """All parameters, and how many of them are trained."""
+    trainable = found["trainable_parameters"]
+    some = "" if trainable == found["parameters"] else f", of which {trainable:,} are trained"
+    return f"{found['parameters']:,}{some}"
 
 
 def data(found: Mapping[str, Any], left_out: str = "") -> None:

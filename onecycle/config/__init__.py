@@ -82,6 +82,12 @@ class Recipe:
     dropout: float = setting(0.0, group="network", ge=0, lt=1, decides="network",
         help="Probability of dropping a feature before the last layer, in [0, 1).")
 
+    # Start from weights
+    freeze: str = setting("", group="weights", metavar="STAGE,…",
+        help="Modules that are not trained, e.g. `prep,layer1`; `body`: all but the last layer.")
+    head_lr_factor: float = setting(1.0, group="weights", ge=1, le=1e6,
+        help="Divisor of the rate of all layers but the last, which learns at the step's rate.")
+
     # Cycle
     epochs: int = setting(24, group="cycle", unit="epochs", ge=1, le=10**6,
         help="Passes over the training images; `min_steps` may raise them.")

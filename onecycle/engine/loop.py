@@ -142,6 +142,7 @@ def step(training: Training, index: int, at: AtStep) -> Reading:
     loss, correct = train_step(
         model, training.optimizer, batch_BCHW, labels_B, training.recipe, weights_K
     )
+    training.look_at_rates()
     applied = optim.applied_rates(training.optimizer)
     return Reading(index, *applied, loss, correct, len(labels_B))
 
@@ -167,7 +168,7 @@ def fit(
     """
     state, saved, until = training.state, time.perf_counter(), until or plan.end
     readings = Readings(training, run, progress)
-    training.model.train()
+    training.train_mode()
     while state.place < until:
         if training.ends_epoch and state.seen:
             close_epoch(training, plan, run, stop, progress)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from onecycle import optim
 from onecycle.config import Recipe
 from onecycle.data.batches import Batches, Images
 from onecycle.data.image_set import ImageSet
@@ -21,7 +22,7 @@ from onecycle.engine.plan import Place, Plan
 from onecycle.engine.transform_check import Applied, applied_to, is_looked_at
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
-from onecycle.models import Architecture
+from onecycle.models import Architecture, freezing, heads
 from onecycle.run_dir import Checkpoint
 
 
@@ -32,7 +33,7 @@ class State:
     `loss_sum`, `correct` and `seen` cover the current epoch's batches so far. `total_seconds` is
     the time of earlier processes that worked on the run. `best_val_accuracy` is the best
     `Training.score` on the validation split. `audit` holds the measurements so far: `applied`, the
-    counts of `transform_check.Applied`, and `initial_weights_repeat`.
+    counts of `transform_check.Applied`, and others of `run_dir.records.Measured`.
     """
 
     step: int = 0
@@ -64,6 +65,7 @@ class Training:
         optimizer, batches: what it is trained with.
         test, val: the image sets on which it is evaluated.
         device: where it is trained.
+        frozen: names of the modules that are not trained, and stay in eval mode.
         state: where it stands.
         started: `time.perf_counter()` when the work began.
         audited: whether the transforms are measured for the audit.
@@ -77,6 +79,7 @@ class Training:
     test: ImageSet
     val: ImageSet | None
     device: torch.device
+    frozen: tuple[str, ...] = ()
     state: State = field(default_factory=State)
     started: float = field(default_factory=time.perf_counter)
     audited: bool = True
@@ -106,6 +109,16 @@ class Training:
         return self.model
 
     @cached_property
+    def _head(self) -> list[nn.Parameter]:
+        """The parameters of the network's head."""
+        name = heads.head_of(self.model, len(self.batches.train.classes))
+        return list(self.model.get_submodule(name).parameters())
+
+    def train_mode(self) -> None:
+        """Put the network into training mode, except for what is frozen."""
+        freezing.train(self.model, self.frozen)
+
+    @cached_property
     def class_weights_K(self) -> Tensor | None:
         """Weight of each class in the loss, float32 on the device; None if all are equal.
 
@@ -126,6 +139,14 @@ class Training:
             so_far = Applied.from_json(self.state.audit.get("applied", {}))
             found = so_far + applied_to(self.batches, step, batch_BCHW)
             self.state.audit["applied"] = found.to_json()
+
+    def look_at_rates(self) -> None:
+        """For the audit, measure how many times another rate the head's is, from the optimizer."""
+        if self.audited and self.recipe.head_lr_factor != 1:
+            found = optim.lr_factors(self.optimizer, self._head)
+            found += self.state.audit.get("head_lr_factors", [])
+            if found:
+                self.state.audit["head_lr_factors"] = [min(found), max(found)]
 
     def evaluate(self, image_set: ImageSet, *, mirrored: bool = False) -> Evaluation:
         """Evaluate the network on a set. The pixels of the set then stay on the device."""

@@ -39,12 +39,10 @@ def grad_cam(
     Raises:
         InputError: the stage is unknown or has no height and width, or a class is out of range.
     """
-    logits_BK, stages = with_stages(model, batch_BCHW)
+    # The images need a gradient, so that a stage has one even if all that is before it is frozen.
+    logits_BK, stages = with_stages(model, batch_BCHW.detach().requires_grad_())
     features_BCHW = chosen(stages, stage or last_map(stages))
     scores_B = _scores(logits_BK, classes_B)
-    if not features_BCHW.requires_grad:
-        raise InputError("model: all parameters are frozen and the images need no gradient; "
-                         "set requires_grad on one of them")  # fmt: skip
     (gradient_BCHW,) = torch.autograd.grad(scores_B.sum(), features_BCHW, allow_unused=True)
     if gradient_BCHW is None:
         raise InputError(f"stage: the logits do not depend on '{stage}'; name another one")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from onecycle.config.names import nearest_or_all
 from onecycle.errors import InputError
+from onecycle.evaluate import evaluating
 
 
 def with_stages(model: nn.Module, batch_BCHW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -47,18 +48,6 @@ def chosen(stages: dict[str, Tensor], name: str) -> Tensor:
         maps = [key for key, output in stages.items() if output.ndim == 4]
         raise InputError(f"stage: '{name}' has no height and width; {nearest_or_all('', maps)}")
     return stages[name]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode; every module's own mode is restored on exit."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def kernels_for(block: nn.Module, batch_BCHW: Tensor) -> Kernels | None:
     if not _is_computing_plainly(batch_BCHW) or not is_as_built(block):
         return None
     conv, norm = layers = _layers(block)
-    if not _is_differentiable(norm):
+    if not _is_differentiable(norm, batch_BCHW, conv.weight):
         return None
     if not _shapes_fit(batch_BCHW, *layers, pool="pool" in block._modules):
         return None
@@ -82,7 +82,7 @@ def norm_relu(
         _is_computing_plainly(batch_BCHW)
         and batch_BCHW.dtype == kernels.dtype
         and is_usual("norm", norm)
-        and _is_differentiable(norm)
+        and _is_differentiable(norm, batch_BCHW)
         and _vectors_fit(batch_BCHW.shape, norm, pool=pool)
         and _types_fit(kernels, norm)
     )
@@ -108,8 +108,11 @@ def _norm_relu(
     pool: bool,
     residual_BCHW: Tensor | None,
 ) -> Tensor:
-    """A residual of another shape or type is added as PyTorch adds it."""
-    if residual_BCHW is not None and not _can_be_added(residual_BCHW, batch_BCHW, pool=pool):
+    """A residual of another shape or type, or with a gradient of its own, is added by PyTorch."""
+    if residual_BCHW is not None and (
+        not _can_be_added(residual_BCHW, batch_BCHW, pool=pool)
+        or not _is_differentiable(norm, residual_BCHW)
+    ):
         return residual_BCHW + _norm_relu(batch_BCHW, norm, kernels, pool, None)
     if residual_BCHW is not None:
         residual_BCHW = in_rows(residual_BCHW)
@@ -132,9 +135,18 @@ def _is_computing_plainly(batch_BCHW: Tensor) -> bool:
     return not active() and is_plain(batch_BCHW) and batch_BCHW.ndim == 4
 
 
-def _is_differentiable(norm: nn.BatchNorm2d) -> bool:
-    """A gradient through fixed statistics is rarely wanted, and PyTorch has it."""
-    return norm.training or not torch.is_grad_enabled()
+def _is_differentiable(norm: nn.BatchNorm2d, *inputs: Tensor) -> bool:
+    """Whether the kernels have the gradients that will be wanted.
+
+    A gradient through fixed statistics is rarely wanted, and PyTorch has it. None is wanted if
+    neither the inputs nor the norm's factors need one, as in a frozen stage on the images.
+    """
+    return norm.training or not _is_recorded(*inputs, norm.weight, norm.bias)
+
+
+def _is_recorded(*tensors: Tensor) -> bool:
+    """Whether PyTorch records gradients for one of these."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _shapes_fit(batch_BCHW: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, pool: bool) -> bool:

@@ -19,6 +19,7 @@ class Layer:
         kind: class name.
         output_shape: without the batch, (C, H, W) or (C,).
         parameters: number of trainable and frozen parameters.
+        trainable: number of trainable parameters.
         macs: multiply-accumulates for one image, of convolutions and linear layers.
         receptive_field: longer side in pixels of the input patch that one output value can see.
         jump: distance in input pixels between neighbouring outputs (cumulative stride); the larger
@@ -29,6 +30,7 @@ class Layer:
     kind: str
     output_shape: tuple[int, ...]
     parameters: int
+    trainable: int
     macs: int
     receptive_field: int
     jump: int
@@ -40,6 +42,7 @@ class Summary:
 
     layers: tuple[Layer, ...]
     parameters: int
+    trainable_parameters: int
     macs: int
 
 
@@ -60,19 +63,21 @@ def summarize(model: nn.Module, image_shape: tuple[int, int, int] = (32, 32, 3))
             if not list(module.children()):
                 module.register_forward_hook(_recorder(name, layers, reaches))
         probe(image_BCHW)
-    parameters = sum(p.numel() for p in model.parameters())
-    return Summary(tuple(layers), parameters, sum(layer.macs for layer in layers))
+    macs = sum(layer.macs for layer in layers)
+    return Summary(tuple(layers), *_parameters(model), macs)
 
 
 def _recorder(name: str, layers: list[Layer], reaches: Reaches) -> Any:
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         axes = reaches.of(output)
+        parameters, trainable = _parameters(module)
         layers.append(
             Layer(
                 name=name,
                 kind=type(module).__name__,
                 output_shape=tuple(output.shape[1:]),
-                parameters=sum(p.numel() for p in module.parameters()),
+                parameters=parameters,
+                trainable=trainable,
                 macs=_macs(module, output),
                 receptive_field=max(axis.field for axis in axes),
                 jump=max(axis.jump for axis in axes),
@@ -80,6 +85,12 @@ def _recorder(name: str, layers: list[Layer], reaches: Reaches) -> Any:
         )
 
     return record
+
+
+def _parameters(module: nn.Module) -> tuple[int, int]:
+    """The number of all parameters, and of the trainable ones."""
+    trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return sum(p.numel() for p in module.parameters()), trainable
 
 
 def _macs(module: nn.Module, output: Tensor) -> int:

@@ -5,6 +5,7 @@ Each optimizer is a module with a function `build` of parameter groups and the r
 Shapes: B batch, K classes.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.optim import Optimizer
 from onecycle import schedule
 from onecycle.config import Recipe
 from onecycle.optim import adamw, sgd
-from onecycle.optim.groups import Builder, Groups
+from onecycle.optim.groups import LR_DIVISOR, Builder, Groups, divided, lr_factors
 
 OPTIMIZERS: dict[str, Builder] = {"sgd": sgd.build, "adamw": adamw.build}
 """Every optimizer, by its name in a recipe."""
@@ -31,39 +32,58 @@ def norms_and_biases(model: nn.Module) -> list[Tensor]:
     return [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
 
 
-def build(model: nn.Module, recipe: Recipe) -> Optimizer:
+def build(model: nn.Module, recipe: Recipe, head: Iterable[Tensor] = ()) -> Optimizer:
     """The recipe's optimizer for `model`. Its rate is 0 until one is set.
 
     Two parameter groups: weights with weight decay, and norms and biases without it (with it
-    under `decay_norms_and_biases`).
+    under `decay_norms_and_biases`). With a `head_lr_factor`, two of the head come first, and two of
+    the rest follow, whose rate is that of the step divided by the factor.
+
+    Args:
+        model: its trainable parameters are updated.
+        recipe: what the optimizer is, and its settings.
+        head: the parameters of the network's head.
+
+    Raises:
+        InputError: there is a `head_lr_factor`, but the head or everything else is frozen.
     """
     bare_decay = recipe.weight_decay if recipe.decay_norms_and_biases else 0.0
     groups: Groups = [
         {"params": weights(model), "weight_decay": recipe.weight_decay},
         {"params": norms_and_biases(model), "weight_decay": bare_decay},
     ]
+    if recipe.head_lr_factor != 1:
+        groups = divided(groups, head, recipe.head_lr_factor)
     return OPTIMIZERS[recipe.optimizer]([group for group in groups if group["params"]], recipe)
 
 
 def set_rates(optimizer: Optimizer, lr: float, momentum: float) -> None:
-    """Give every parameter group this learning rate and momentum (AdamW: its first beta).
+    """Give every parameter group the step's learning rate and momentum (AdamW: its first beta).
 
-    Values that are tensors are filled in place.
+    A group with a `lr_divisor` gets the rate divided by that. Values that are tensors are filled in
+    place.
     """
     for group in optimizer.param_groups:
-        schedule.set_value(group, "lr", lr)
+        schedule.set_value(group, "lr", lr / group.get(LR_DIVISOR, 1.0))
         schedule.set_momentum(group, momentum)
 
 
 def applied_rates(optimizer: Optimizer) -> tuple[float, float]:
-    """The learning rate and momentum (AdamW: first beta) in the groups.
+    """The step's learning rate and momentum (AdamW: first beta), as they are in the groups.
 
-    If groups differ, the value furthest from the first group's, so that a log shows it.
+    They are those of the first group. If another group does not fit them, its value is given (the
+    one that is furthest off), so that a log shows it.
     """
     groups = optimizer.param_groups
-    lrs = [float(group["lr"]) for group in groups]
+    first = float(groups[0]["lr"])
+    lrs = [_of_step(float(group["lr"]), group.get(LR_DIVISOR, 1.0), first) for group in groups]
     momenta = [float(g["momentum"] if "momentum" in g else g["betas"][0]) for g in groups]
     return _odd_one(lrs), _odd_one(momenta)
+
+
+def _of_step(lr: float, divisor: float, first: float) -> float:
+    """The rate of the step that gives a group with this divisor its rate: `first` if that does."""
+    return first if lr == first / divisor else lr * divisor
 
 
 def _odd_one(values: list[float]) -> float:
@@ -119,3 +139,19 @@ def mean_loss(
     )
     weights_B = class_weights_K[labels_B]
     return (weights_B * losses_B).sum() / weights_B.sum()
+
+
+__all__ = [
+    "LR_DIVISOR",
+    "OPTIMIZERS",
+    "Builder",
+    "applied_rates",
+    "build",
+    "l1_norm",
+    "lr_factors",
+    "mean_loss",
+    "norms_and_biases",
+    "set_rates",
+    "settings",
+    "weights",
+]

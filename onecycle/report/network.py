@@ -22,10 +22,17 @@ def network(files: Evidence) -> dict[str, Any] | None:
     return {
         "layers": [_layer(layer) for layer in found.layers],
         "parameters": f"{found.parameters:,}",
+        "trained": _trained(found),
         "macs": f"{found.macs:,}",
         "fields": _fields(files, found),
         "shape": " × ".join(map(str, found.image_shape[:2])),
     }
+
+
+def _trained(found: Layers) -> str:
+    """The number of trained parameters; empty if it is that of all, or isn't known."""
+    trained = found.trainable_parameters
+    return "" if trained in (None, found.parameters) else f"{trained:,}"
 
 
 def _layer(layer: Layer) -> dict[str, str]:
@@ -34,10 +41,18 @@ def _layer(layer: Layer) -> dict[str, str]:
         "kind": layer.kind,
         "shape": " × ".join(map(str, layer.output_shape)),
         "parameters": f"{layer.parameters:,}" if layer.parameters else "",
+        "frozen": _frozen(layer),
         "macs": f"{layer.macs:,}" if layer.macs else "",
         "field": str(layer.receptive_field),
         "jump": str(layer.jump),
     }
+
+
+def _frozen(layer: Layer) -> str:
+    """Whether its parameters are frozen; empty if none is, or it has none."""
+    if layer.trainable in (None, layer.parameters):
+        return ""
+    return "partly frozen" if layer.trainable else "frozen"
 
 
 def _fields(files: Evidence, found: Layers) -> dict[str, Any] | None:

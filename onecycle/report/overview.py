@@ -94,8 +94,14 @@ def _of_the_whole(result: Result) -> list[Tile]:
             f"{result.images_per_second:,.0f}",
             f"training alone, {result.precision} on {result.device}",
         ),
-        ("Parameters", f"{result.parameters:,}", result.model),
+        ("Parameters", f"{result.parameters:,}", f"{result.model}{_trained(result)}"),
     ]
+
+
+def _trained(result: Result) -> str:
+    """How many parameters were trained, if some were frozen."""
+    trained = result.trainable_parameters
+    return "" if trained in (None, result.parameters) else f"; {trained:,} of them trained"
 
 
 def _interval_note(evaluation: Evaluation | None, done: str) -> str:

@@ -22,6 +22,7 @@ from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
 from onecycle.inference.network import record as record_network
 from onecycle.lr_finder import LRFinding
+from onecycle.models import freezing
 from onecycle.models.summary import Summary, summarize
 from onecycle.progress import IN_NOTEBOOKS, SILENT, Log, Progress, Together
 from onecycle.run_dir import RunDir
@@ -216,7 +217,9 @@ def describe(recipe: Recipe, *, network: models.Network | None = None) -> Summar
     else:
         splits = splits_of(recipe)
         shape, classes = splits.train.image_shape, len(splits.train.classes)
-    return summarize(build(recipe, architecture, shape[2], classes), shape)
+    model = build(recipe, architecture, shape[2], classes)
+    freezing.freeze(model, recipe.freeze, classes)
+    return summarize(model, shape)
 
 
 def _carry_out(

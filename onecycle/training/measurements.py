@@ -3,10 +3,13 @@
 from dataclasses import asdict
 from typing import Any
 
+from torch import Tensor
+
 from onecycle import optim
 from onecycle.audit import audit, failures
 from onecycle.data import Splits, duplicates
 from onecycle.engine.state import Training
+from onecycle.models.freezing import asked_to_stay
 from onecycle.models.summary import summarize
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import RunDir
@@ -15,12 +18,15 @@ from onecycle.training.preparation import build
 
 
 def note_start(training: Training) -> None:
-    """Before the first step, check that the seed gives the same weights again.
+    """Before the first step, check that the seed gives the same weights, and hash frozen ones.
 
-    It does not if nothing sets the seed, or if the range test has left a trace.
+    It does not give them if nothing sets the seed, or if the range test has left a trace.
     """
     if training.state.step:
         return
+    if frozen := _frozen(training):
+        before = tensors_sha256(frozen)
+        training.state.audit["frozen"] = {"tensors": len(frozen), "before": before, "after": before}
     train = training.batches.train
     channels, classes = train.image_shape[2], len(train.classes)
     again = build(training.recipe, training.architecture, channels, classes)
@@ -32,6 +38,8 @@ def write_audit(
     training: Training, splits: Splits, run: RunDir, progress: Progress = SILENT
 ) -> None:
     """Write audit.json: the measurements, and the layers of the network."""
+    if "frozen" in training.state.audit:
+        training.state.audit["frozen"]["after"] = tensors_sha256(_frozen(training))
     layers = summarize(training.evaluated, training.batches.train.image_shape)
     run.write_json(
         "audit.json",
@@ -42,6 +50,13 @@ def write_audit(
             "network": asdict(layers) | {"image_shape": list(training.batches.train.image_shape)},
         },
     )
+
+
+def _frozen(training: Training) -> dict[str, Tensor]:
+    """The parameters and buffers that must not change, by name."""
+    tensors, classes = training.model.state_dict(), len(training.batches.train.classes)
+    names = asked_to_stay(training.model, training.recipe.freeze, classes)
+    return {name: tensors[name] for name in names}
 
 
 def _duplicates(splits: Splits, progress: Progress) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from onecycle.data.batches import Batches
 from onecycle.data.image_set import ImageSet
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
-from onecycle.models import Architecture
+from onecycle.models import Architecture, freezing, heads
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.training.refusals import refuse_early, refuse_statistics, refuse_transforms
 from onecycle.writing.numbers import counted
@@ -77,6 +77,7 @@ def assembled(
     """
     channels, classes = train.image_shape[2], len(train.classes)
     model = build(recipe, architecture, channels, classes, seed=initialized_by)
+    frozen = freezing.freeze(model, recipe.freeze, classes)
     model = runtime.placed(model, device, compiled=recipe.compile)
     batches = Batches(
         train=train,
@@ -87,8 +88,11 @@ def assembled(
         transforms=transforms.of(recipe),
         device=device,
     )
-    optimizer = optim.build(model, recipe)
-    return Training(recipe, architecture, model, optimizer, batches, test, val, device)
+    head = model.get_submodule(heads.head_of(model, classes)).parameters()
+    optimizer = optim.build(model, recipe, head)
+    training = Training(recipe, architecture, model, optimizer, batches, test, val, device, frozen)
+    training.train_mode()
+    return training
 
 
 def fresh(training: Training, *, initialized_by: int | None = None) -> Training:

@@ -126,7 +126,7 @@ def short(training: Training) -> Training:
 def probe(training: Training, plan: Plan, stop: Signals, progress: Progress) -> float | None:
     """Train by `plan` from the beginning. The score on `val`; None if the loss is not finite."""
     trial = fresh(training)
-    trial.model.train()
+    trial.train_mode()
     for index in range(plan.total_steps):
         if stop.signal_number:
             raise Interrupted(stop.signal_number)

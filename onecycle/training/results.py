@@ -45,6 +45,7 @@ def summary_of(
         data_fingerprint=splits.fingerprint,
         model=recipe.model,
         parameters=sum(p.numel() for p in training.evaluated.parameters()),
+        trainable_parameters=sum(p.numel() for p in training.model.parameters() if p.requires_grad),
         seed=recipe.seed,
         device=recipe.device,
         precision=recipe.precision,

@@ -22,6 +22,9 @@ from onecycle.training.reproducibility import (
     refuse,
 )
 
+GROUPING = ("optimizer", "freeze", "head_lr_factor")
+"""Settings that decide what a checkpoint's state of the optimizer belongs to."""
+
 
 def take_up(
     run: RunDir,
@@ -76,7 +79,7 @@ def restore(
     except Misfit as misfit:
         path = run.path / "checkpoints" / f"step-{checkpoint.step:07d}" / "state.json"
         raise damaged(path, misfit) from None
-    fits = all(difference.what != "optimizer" for difference in allowed)
+    fits = all(difference.what not in GROUPING for difference in allowed)
     fits = fits and checkpoint.step <= training.total_steps
     try:
         if fits:

@@ -53,15 +53,18 @@ def _conv3x3(x_BCHW: Tensor, weight_KC33: Tensor, low_KC33: Tensor) -> Tensor:
 
 
 def _conv3x3_backward(
-    gradient_BKHW: Tensor, x_BCHW: Tensor, low_KC33: Tensor, wants_dx: bool
+    gradient_BKHW: Tensor, x_BCHW: Tensor, low_KC33: Tensor, wants_dx: bool, wants_dweight: bool
 ) -> tuple[Tensor, Tensor]:
-    dx_BCHW = x_BCHW.new_empty(0)
+    """The gradients that are wanted. The others are empty, and not computed."""
+    dx_BCHW, dweight_KC33 = x_BCHW.new_empty(0), x_BCHW.new_empty(0, dtype=torch.float32)
     if wants_dx and _has_small_map(x_BCHW, low_KC33):
         dx_BCHW = _convolutions().convolve(gradient_BKHW, low_KC33, mirrored=True)
     elif wants_dx:
         dx_BCHW, _ = _pytorchs_gradients(gradient_BKHW, x_BCHW, low_KC33, [True, False])
         dx_BCHW = dx_BCHW.contiguous(memory_format=torch.channels_last)
-    return dx_BCHW, _convolutions().weight_gradient(x_BCHW, gradient_BKHW)
+    if wants_dweight:
+        dweight_KC33 = _convolutions().weight_gradient(x_BCHW, gradient_BKHW)
+    return dx_BCHW, dweight_KC33
 
 
 def _convolutions() -> amx.Convolutions:
@@ -94,11 +97,14 @@ def _fake_conv3x3(x_BCHW: Tensor, weight_KC33: Tensor, low_KC33: Tensor) -> Tens
 
 
 def _fake_conv3x3_backward(
-    gradient_BKHW: Tensor, x_BCHW: Tensor, low_KC33: Tensor, wants_dx: bool
+    gradient_BKHW: Tensor, x_BCHW: Tensor, low_KC33: Tensor, wants_dx: bool, wants_dweight: bool
 ) -> tuple[Tensor, Tensor]:
-    dx_BCHW = fake_activations(x_BCHW, tuple(x_BCHW.shape), x_BCHW.dtype)
-    dweight_KC33 = fake_activations(low_KC33, tuple(low_KC33.shape), torch.float32)
-    return dx_BCHW if wants_dx else x_BCHW.new_empty(0), dweight_KC33
+    dx_shape = tuple(x_BCHW.shape) if wants_dx else (0,)
+    dweight_shape = tuple(low_KC33.shape) if wants_dweight else (0,)
+    return (
+        fake_activations(x_BCHW, dx_shape, x_BCHW.dtype),
+        fake_activations(low_KC33, dweight_shape, torch.float32),
+    )
 
 
 def _keep_for_conv3x3(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -114,22 +120,22 @@ def _conv3x3_gradients(ctx: Any, gradient_BKHW: Tensor | None) -> tuple[Tensor |
     x_BCHW, low_KC33, _ = ctx.saved_tensors
     if gradient_BKHW is None:
         return None, None, None
-    wants_dx = ctx.needs_input_grad[0]
+    wants_dx, wants_dweight, wants_dlow = ctx.needs_input_grad
     if by_pytorch(gradient_BKHW, x_BCHW, low_KC33):
         dx_BCHW, dlow_KC33 = _pytorchs_gradients(
-            gradient_BKHW, x_BCHW, low_KC33, [wants_dx, ctx.needs_input_grad[2]]
+            gradient_BKHW, x_BCHW, low_KC33, [wants_dx, wants_dlow]
         )
         return dx_BCHW, None, dlow_KC33
     tensors = (in_rows(gradient_BKHW), in_rows(x_BCHW), in_rows(low_KC33))
-    dx_BCHW, dweight_KC33 = _CONV3X3_BACKWARD(*tensors, wants_dx)
-    return dx_BCHW if wants_dx else None, dweight_KC33, None
+    dx_BCHW, dweight_KC33 = _CONV3X3_BACKWARD(*tensors, wants_dx, wants_dweight)
+    return dx_BCHW if wants_dx else None, dweight_KC33 if wants_dweight else None, None
 
 
 _CONV3X3 = register(
     "conv3x3(Tensor x, Tensor weight, Tensor low) -> Tensor", _conv3x3, _fake_conv3x3
 )
 _CONV3X3_BACKWARD = register(
-    "conv3x3_backward(Tensor gradient, Tensor x, Tensor low, bool wants_dx)"
+    "conv3x3_backward(Tensor gradient, Tensor x, Tensor low, bool wants_dx, bool wants_dweight)"
     " -> (Tensor dx, Tensor dweight)",
     _conv3x3_backward,
     _fake_conv3x3_backward,

@@ -104,7 +104,12 @@ def _norm_relu_backward(
     factors_2C: Tensor,
     eps: float,
     size: tuple[int, int],
+    wants_dx: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x, weight and bias. That of x is empty, and not computed, if not wanted.
+
+    The other two are sums that it needs.
+    """
     kernels = _kernels(x_BCHW)
     (mean_C, variance_C), (scale_C, shift_C) = moments_2C, factors_2C
     rows = x_BCHW.numel() // x_BCHW.shape[1]
@@ -113,6 +118,8 @@ def _norm_relu_backward(
     )
     inverse_C = (variance_C + eps).rsqrt()
     dweight_C = weighted_C * inverse_C
+    if not wants_dx:
+        return x_BCHW.new_empty(0), dweight_C.to(kernels.real), dbias_C.to(kernels.real)
     # The gradient of x is scale * (g - mean(g) - normalized x * mean(g * normalized x)): scale * g
     # plus a linear function of x.
     slope_C = -scale_C * inverse_C * dweight_C / rows
@@ -186,9 +193,11 @@ def _fake_norm_relu_backward(
     factors_2C: Tensor,
     eps: float,
     size: tuple[int, int],
+    wants_dx: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, channels = x_BCHW.shape[:2]
-    dx_BCHW = fake_activations(x_BCHW, (batch, channels, *size), x_BCHW.dtype)
+    shape = (batch, channels, *size) if wants_dx else (0,)
+    dx_BCHW = fake_activations(x_BCHW, shape, x_BCHW.dtype)
     vector_C = x_BCHW.new_empty(channels, dtype=_real(x_BCHW))
     return dx_BCHW, vector_C, torch.empty_like(vector_C)
 
@@ -212,8 +221,9 @@ def _norm_relu_gradients(
     ctx: Any, gradient_BCHW: Tensor | None, pooled_gradient_BCHW: Tensor | None, *_: None
 ) -> tuple[Tensor | None, ...]:
     x_BCHW, weight_C, places_BCHW, moments_2C, factors_2C = ctx.saved_tensors
+    wants_dx, *wants_sums = ctx.needs_input_grad[:3]
     dx_BCHW = dweight_C = dbias_C = None
-    if gradient_BCHW is not None:
+    if gradient_BCHW is not None and (wants_dx or any(wants_sums)):
         if by_pytorch(gradient_BCHW, x_BCHW):
             dx_BCHW, dweight_C, dbias_C = _differentiable_gradients(
                 gradient_BCHW, x_BCHW, weight_C, factors_2C, ctx.eps
@@ -229,7 +239,9 @@ def _norm_relu_gradients(
                 factors_2C.contiguous(),
                 ctx.eps,
                 ctx.size,
+                wants_dx,
             )
+            dx_BCHW = dx_BCHW if wants_dx else None
     if pooled_gradient_BCHW is not None:
         more_BCHW = _unpooled(pooled_gradient_BCHW, places_BCHW, ctx.size)
         dx_BCHW = more_BCHW if dx_BCHW is None else dx_BCHW + more_BCHW
@@ -279,7 +291,8 @@ _NORM_RELU = register(
 )
 _NORM_RELU_BACKWARD = register(
     "norm_relu_backward(Tensor gradient, Tensor x, Tensor? places, Tensor moments,"
-    " Tensor factors, float eps, SymInt[2] size) -> (Tensor dx, Tensor dweight, Tensor dbias)",
+    " Tensor factors, float eps, SymInt[2] size, bool wants_dx)"
+    " -> (Tensor dx, Tensor dweight, Tensor dbias)",
     _norm_relu_backward,
     _fake_norm_relu_backward,
 )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from onecycle.run_dir.checking import Within
-from onecycle.run_dir.records.base import Count, Recorded, Setting
+from onecycle.run_dir.records.base import Count, Number, Recorded, Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class Layer:
     kind: str
     output_shape: list[Count]
     parameters: Count
+    trainable: Count | None = None
     macs: Count
     receptive_field: Annotated[int, Within(0, 10**6)]
     jump: Annotated[int, Within(0, 10**6)]
@@ -44,18 +45,43 @@ class Layers:
 
     layers: list[Layer]
     parameters: Count
+    trainable_parameters: Count | None = None
     macs: Count
     image_shape: tuple[Count, Count, Count]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """The parameters and buffers of frozen stages, before the first step and after the last.
+
+    Attributes:
+        tensors: their number.
+        before, after: SHA-256 of their bytes in name order, in hex.
+    """
+
+    tensors: Count
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measured(Recorded):
-    """audit.json: measurements for the audit. `applied`: see `engine.transform_check`."""
+    """audit.json: measurements for the audit.
+
+    Attributes:
+        initial_weights_repeat: whether the seed, and the weights to start from, gave them again.
+        applied: see `engine.transform_check`.
+        frozen: of a run with frozen stages.
+        head_lr_factors: the smallest and the largest ratio of the head's rate to another one, over
+            all steps; of a run with `head_lr_factor`.
+    """
 
     FILE: ClassVar = "audit.json"
 
     initial_weights_repeat: bool | None = None
     applied: dict[str, Count] | None = None
+    frozen: Frozen | None = None
+    head_lr_factors: tuple[Number, Number] | None = None
     optimizer: dict[str, Setting] | None = None
     duplicates: dict[str, Duplicates] | None = None
     network: Layers | None = None

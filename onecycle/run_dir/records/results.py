@@ -38,6 +38,7 @@ class Result(TestFigures, Recorded):
     data_fingerprint: str
     model: str
     parameters: Count
+    trainable_parameters: Count | None = None
     seed: Count
     device: str
     precision: str
