@@ -5,21 +5,44 @@ from onecycle.audit.line import Line, unknown
 from onecycle.errors import InputError
 from onecycle.run_dir import ForeignEntry
 from onecycle.run_dir.records import Duplicates
+from onecycle.writing.names import printable
 from onecycle.writing.numbers import counted
 
 
 def lines(evidence: Evidence) -> list[Line]:
-    """Seed, frozen stages, weights on disk, and images in two splits."""
-    return [_seed(evidence), *_frozen(evidence), _saved(evidence), *_duplicates(evidence)]
+    """Seed, weights to start from, frozen stages, weights on disk, and images in two splits."""
+    return [
+        _seed(evidence),
+        *_initial(evidence),
+        *_frozen(evidence),
+        _saved(evidence),
+        *_duplicates(evidence),
+    ]
 
 
 def _seed(evidence: Evidence) -> Line:
     repeats = evidence.measured.initial_weights_repeat
-    name, asked = "Seed", f"initial weights are those of seed {evidence.recipe.seed}"
+    recipe = evidence.recipe
+    given = f" and of {printable(recipe.init_from)}" if recipe.init_from else ""
+    name, asked = "Seed", f"initial weights are those of seed {recipe.seed}{given}"
     if repeats is None:
         return unknown(name, asked)
     words = "made again: the same" if repeats else "made again: different"
     return Line(name, asked, words, bool(repeats))
+
+
+def _initial(evidence: Evidence) -> list[Line]:
+    """Whether the network had the loaded tensors before the first step, after the range test."""
+    if not evidence.recipe.init_from:
+        return []
+    record, found = evidence.environment.initial_weights, evidence.measured.initial_weights_sha256
+    name = "Weights to start from"
+    if record is None or found is None:
+        return [unknown(name, f"those of {printable(evidence.recipe.init_from)}")]
+    asked = f"{counted(len(record.loaded), 'tensor')}, SHA-256 {record.sha256[:8]}…"
+    passed = found == record.sha256 and len(record.loaded) > 0
+    words = "the same before the first step" if passed else "different before the first step"
+    return [Line(name, asked, words, passed)]
 
 
 def _frozen(evidence: Evidence) -> list[Line]:

@@ -83,6 +83,8 @@ class Recipe:
         help="Probability of dropping a feature before the last layer, in [0, 1).")
 
     # Start from weights
+    init_from: str = setting("", group="weights", metavar="RUN|FILE", path=True,
+        help="Start from the weights of a run, or of a .safetensors or .pth file, where they fit.")
     freeze: str = setting("", group="weights", metavar="STAGE,…",
         help="Modules that are not trained, e.g. `prep,layer1`; `body`: all but the last layer.")
     head_lr_factor: float = setting(1.0, group="weights", ge=1, le=1e6,

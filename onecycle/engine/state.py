@@ -24,6 +24,7 @@ from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
 from onecycle.models import Architecture, freezing, heads
 from onecycle.run_dir import Checkpoint
+from onecycle.run_dir.records import InitialWeights
 
 
 @dataclass
@@ -54,6 +55,23 @@ class State:
         return Place(self.step, closed=not self.seen)
 
 
+@dataclass(frozen=True)
+class Initial:
+    """Weights that a training starts from, instead of those that its seed gives.
+
+    Attributes:
+        record: where they come from, and what was loaded.
+        tensors: the loaded ones, by the network's names.
+    """
+
+    record: InitialWeights
+    tensors: Mapping[str, Tensor]
+
+    def apply(self, model: nn.Module) -> None:
+        """Copy them into a network with such tensors; its others stay."""
+        model.load_state_dict(dict(self.tensors), strict=False)
+
+
 @dataclass
 class Training:
     """Everything that a training works on.
@@ -66,6 +84,8 @@ class Training:
         test, val: the image sets on which it is evaluated.
         device: where it is trained.
         frozen: names of the modules that are not trained, and stay in eval mode.
+        initial: the weights that it starts from; None: those of its seed, or it goes on from a
+            checkpoint.
         state: where it stands.
         started: `time.perf_counter()` when the work began.
         audited: whether the transforms are measured for the audit.
@@ -80,6 +100,7 @@ class Training:
     val: ImageSet | None
     device: torch.device
     frozen: tuple[str, ...] = ()
+    initial: Initial | None = None
     state: State = field(default_factory=State)
     started: float = field(default_factory=time.perf_counter)
     audited: bool = True

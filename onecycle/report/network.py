@@ -11,6 +11,7 @@ import numpy as np
 from onecycle.audit.evidence import Evidence
 from onecycle.plots.heat import COLOURS
 from onecycle.report.embedding import png
+from onecycle.report.overview import started_from
 from onecycle.run_dir.records import Layer, Layers
 
 
@@ -19,10 +20,12 @@ def network(files: Evidence) -> dict[str, Any] | None:
     found = files.measured.network
     if found is None:
         return None
+    initial = files.environment.initial_weights
     return {
         "layers": [_layer(layer) for layer in found.layers],
         "parameters": f"{found.parameters:,}",
         "trained": _trained(found),
+        "started_from": started_from(initial) if initial else "",
         "macs": f"{found.macs:,}",
         "fields": _fields(files, found),
         "shape": " × ".join(map(str, found.image_shape[:2])),

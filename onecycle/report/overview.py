@@ -11,7 +11,7 @@ from onecycle.evaluate import Evaluation
 from onecycle.recipes import RECIPES
 from onecycle.report import formats
 from onecycle.run_dir.checking import to_json
-from onecycle.run_dir.records import Environment, Result
+from onecycle.run_dir.records import Environment, InitialWeights, Result
 from onecycle.writing.numbers import counted
 
 Rows = list[dict[str, str]]
@@ -130,6 +130,21 @@ def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
     return rows
 
 
+def started_from(found: InitialWeights) -> str:
+    """What was loaded from where, and what is new, in a few words."""
+    step = f" (step {found.step:,})" if found.step is not None else ""
+    parts = [
+        f"{counted(len(found.loaded), 'tensor')} with "
+        f"{counted(found.loaded_parameters, 'parameter')} from {found.given}{step}, "
+        f"SHA-256 {found.sha256[:8]}…"
+    ]
+    if found.new:
+        parts.append(f"{counted(len(found.new), 'tensor')} new")
+    if found.new_head:
+        parts.append(f"the head is new: {found.new_head}")
+    return "; ".join(parts)
+
+
 def _environment(facts: Environment) -> list[tuple[str, str]]:
     """Names and values, without the CPU's flags (a page of them) and the path on this machine."""
     told = {
@@ -137,6 +152,7 @@ def _environment(facts: Environment) -> list[tuple[str, str]]:
         "versions": ", ".join(f"{name} {version}" for name, version in facts.versions.items()),
         "kernels": facts.kernels and str(facts.kernels),
         "cpu": None if facts.cpu == facts.device_name else facts.cpu,
+        "initial_weights": facts.initial_weights and started_from(facts.initial_weights),
         "git": facts.git and facts.git.commit + (" with changes" if facts.git.changed else ""),
     }
     rows = []

@@ -332,6 +332,10 @@ class RunDir(Reader):
         """
         return checkpoints.undamaged(self.path / "checkpoints", progress, most)
 
+    def has_checkpoints(self) -> bool:
+        """Whether any checkpoint was saved, damaged or not."""
+        return checkpoints.exist(self.path / "checkpoints")
+
     def newest_checkpoint(
         self, progress: Progress = SILENT, most: int | None = None
     ) -> Checkpoint | None:

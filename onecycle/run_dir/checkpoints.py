@@ -97,6 +97,15 @@ def best(folder: Path) -> Checkpoint | None:
     return read(folder / "best")
 
 
+def exist(folder: Path) -> bool:
+    """Whether there is a checkpoint in `folder`, damaged or not.
+
+    Raises:
+        InputError: the folder or something in it is a link.
+    """
+    return bool(_names(folder))
+
+
 def undamaged(folder: Path, progress: Progress, most: int | None = None) -> Iterator[Checkpoint]:
     """The undamaged checkpoints in `folder`, the newest first; none if none was saved yet.
 

@@ -167,8 +167,9 @@ def resume(
         )
         return Run(folder.path, result)
     with folder.lock():
+        begun = folder.has_checkpoints()
         training, splits, allowed = take_up(
-            folder, threads, allow_differences, progress, data, network
+            folder, threads, allow_differences, progress, data, network, from_start=not begun
         )
         training.started = started
         checkpoint = folder.checkpoint_to_go_on_from(progress, training.checkpoint_bytes)

@@ -18,8 +18,9 @@ from onecycle.training.preparation import build
 
 
 def note_start(training: Training) -> None:
-    """Before the first step, check that the seed gives the same weights, and hash frozen ones.
+    """Before the first step, check that the network begins as it should, and hash what is frozen.
 
+    The seed, and the weights to start from, must give the same network again.
     It does not give them if nothing sets the seed, or if the range test has left a trace.
     """
     if training.state.step:
@@ -30,6 +31,11 @@ def note_start(training: Training) -> None:
     train = training.batches.train
     channels, classes = train.image_shape[2], len(train.classes)
     again = build(training.recipe, training.architecture, channels, classes)
+    if initial := training.initial:
+        initial.apply(again)
+        tensors = training.model.state_dict()
+        found = tensors_sha256({name: tensors[name] for name in initial.tensors})
+        training.state.audit["initial_weights_sha256"] = found
     hashes = {tensors_sha256(model.state_dict()) for model in (training.model, again)}
     training.state.audit["initial_weights_repeat"] = len(hashes) == 1
 

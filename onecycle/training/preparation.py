@@ -15,6 +15,7 @@ from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.models import Architecture, freezing, heads
 from onecycle.progress import IN_NOTEBOOKS, Progress
+from onecycle.training import initial_weights
 from onecycle.training.refusals import refuse_early, refuse_statistics, refuse_transforms
 from onecycle.writing.numbers import counted
 
@@ -27,13 +28,15 @@ def prepare(
     architecture: Architecture | None = None,
     *,
     source: str | None = None,
+    weights: str | None = "",
     threads: int = 0,
     progress: Progress = IN_NOTEBOOKS,
 ) -> tuple[Training, Splits]:
     """A training that can begin, and its images. Every `auto` except the rates is resolved.
 
     `architecture` is that of the recipe's network, if it is not built in; `source` is the place of
-    the images, if it is not the recipe's `data`.
+    the images, if it is not the recipe's `data`; `weights` is that of the weights to start from, if
+    it is not empty or the recipe's `init_from`, and None if none are needed.
     """
     architecture = architecture or models.architecture(recipe.model)
     models.arguments(
@@ -44,15 +47,21 @@ def prepare(
     precision = runtime.resolve_precision(recipe.precision, device)
     refuse_early(recipe)
     note_missing_kernels(device, precision, progress)
+    initial = None
+    if recipe.init_from and weights is not None:
+        initial = initial_weights.read(recipe.init_from, weights, progress)
     splits = splits_of(override(recipe, data=source or recipe.data), progress)
     height, width, channels = splits.train.image_shape
     recipe = resolve_shares(recipe, height, width)
     refuse_transforms(recipe, height, width)
     refuse_statistics(recipe, channels)
-    mean, std = _statistics(recipe, splits)
+    initial = initial and initial.with_statistics_for(recipe, channels)
+    mean, std = _statistics(recipe, splits, initial)
     recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
     recipe = resolve_sizes(recipe, len(splits.train))
     training = assembled(recipe, architecture, splits.train, splits.test, splits.val, device)
+    if initial:
+        initial_weights.load(training, initial, progress)
     return training, splits
 
 
@@ -98,6 +107,8 @@ def assembled(
 def fresh(training: Training, *, initialized_by: int | None = None) -> Training:
     """The same training at its beginning, without measurements for the audit.
 
+    It starts from the same weights; those that its seed gives are drawn anew.
+
     `initialized_by`: seed of the weights, if it is not the recipe's.
     """
     again = assembled(
@@ -109,7 +120,9 @@ def fresh(training: Training, *, initialized_by: int | None = None) -> Training:
         training.device,
         initialized_by=initialized_by,
     )
-    return replace(again, audited=False)
+    if training.initial:
+        training.initial.apply(again.model)
+    return replace(again, initial=training.initial, audited=False)
 
 
 def build(
@@ -157,9 +170,17 @@ def note_uneven_classes(training: Training, progress: Progress) -> None:
         )
 
 
-def _statistics(recipe: Recipe, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel means and standard deviations: the recipe's, or those of the train split."""
-    measured_mean, measured_std = splits.train.channel_statistics()
+def _statistics(
+    recipe: Recipe, splits: Splits, initial: initial_weights.Source | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Channel means and standard deviations: the recipe's, or those of the train split.
+
+    A network that starts from the weights of a run wants the images as that run had them.
+    """
+    if initial and initial.statistics and initial.about:
+        measured_mean, measured_std = tuple(initial.about.mean), tuple(initial.about.std)
+    else:
+        measured_mean, measured_std = splits.train.channel_statistics()
     mean = measured_mean if recipe.mean == "auto" else recipe.mean
     std = measured_std if recipe.std == "auto" else recipe.std
     if min(std) <= 0:

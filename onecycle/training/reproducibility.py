@@ -39,6 +39,7 @@ def record(run: RunDir, training: Training, splits: Splits, command: Sequence[st
             data_given=training.recipe.data,
             data_path=_path(splits),
             data_left_out=splits.left_out.to_json(),
+            initial_weights=training.initial and training.initial.record,
             recipe=asdict(training.recipe),
         )
     )
@@ -116,9 +117,17 @@ def _facts(training: Training, splits: Splits) -> dict[str, Any]:
         "torch": package_versions()["torch"],
         "threads": torch.get_num_threads(),
         "cpu": runtime.cpu_model(),
+        **_initial_weights(training),
         "kernels": kernels_used(training.device, training.recipe.precision),
         **({"device_name": torch.cuda.get_device_name(training.device)} if on_gpu else {}),
     }
+
+
+def _initial_weights(training: Training) -> dict[str, str | None]:
+    """SHA-256 of the loaded weights; nothing if a checkpoint has made them unnecessary."""
+    if training.initial:
+        return {"initial_weights": training.initial.record.sha256}
+    return {} if training.recipe.init_from else {"initial_weights": None}
 
 
 def _recorded(run: RunDir, kind: type[Recipe] = Recipe) -> dict[str, Any]:
@@ -131,6 +140,7 @@ def _recorded(run: RunDir, kind: type[Recipe] = Recipe) -> dict[str, Any]:
         "cpu": known.cpu,
         "kernels": known.kernels,
         "device_name": known.device_name,
+        "initial_weights": known.initial_weights and known.initial_weights.sha256,
     }
     facts = {name: value for name, value in facts.items() if value is not None}
     if known.recipe is not None:

@@ -13,6 +13,7 @@ from onecycle.run_dir.checking import Misfit, from_json
 from onecycle.run_dir.files import damaged
 from onecycle.run_dir.records import Difference, TrainingState
 from onecycle.run_dir.sources import images_of
+from onecycle.training.initial_weights import place_of
 from onecycle.training.peak_search import found_rates, with_rates
 from onecycle.training.preparation import prepare
 from onecycle.training.reproducibility import (
@@ -33,6 +34,8 @@ def take_up(
     progress: Progress,
     data: str | None = None,
     network: Network | None = None,
+    *,
+    from_start: bool = False,
 ) -> tuple[Training, Splits, list[Difference]]:
     """The run's training at its beginning, its images, and what has changed.
 
@@ -43,6 +46,7 @@ def take_up(
         progress: listens.
         data: where the images are; None: in the same place as before.
         network: the code of the run's network, if it is not built in.
+        from_start: no checkpoint will be restored, so the weights to start from are read.
 
     Raises:
         InputError: something differs and is not allowed to, or the recipe or data can't be used.
@@ -55,7 +59,12 @@ def take_up(
     source = images_of(run, recipe, data)
     architecture = models.architecture(recipe.model, network)
     training, splits = prepare(
-        recipe, architecture, source=source, threads=threads, progress=progress
+        recipe,
+        architecture,
+        source=source,
+        weights=place_of(run, recipe) if from_start else None,
+        threads=threads,
+        progress=progress,
     )
     differing = differences(run, training, splits)
     if differing and not allow_differences:

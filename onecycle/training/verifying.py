@@ -85,7 +85,13 @@ def verify(
         raise InputError(f"{run}: has no checkpoint yet; go on with: onecycle resume {run}")
     newest, before = saved[0], saved[1] if len(saved) > 1 else None
     training, _, _ = take_up(
-        folder, threads, allow_differences=True, progress=progress, data=data, network=network
+        folder,
+        threads,
+        allow_differences=True,
+        progress=progress,
+        data=data,
+        network=network,
+        from_start=before is None,
     )
     if before is not None:
         restore(training, before, folder)

@@ -70,6 +70,8 @@ class Measured(Recorded):
 
     Attributes:
         initial_weights_repeat: whether the seed, and the weights to start from, gave them again.
+        initial_weights_sha256: of the tensors that were loaded from elsewhere, read before the
+            first step, as `InitialWeights.sha256`.
         applied: see `engine.transform_check`.
         frozen: of a run with frozen stages.
         head_lr_factors: the smallest and the largest ratio of the head's rate to another one, over
@@ -79,6 +81,7 @@ class Measured(Recorded):
     FILE: ClassVar = "audit.json"
 
     initial_weights_repeat: bool | None = None
+    initial_weights_sha256: str | None = None
     applied: dict[str, Count] | None = None
     frozen: Frozen | None = None
     head_lr_factors: tuple[Number, Number] | None = None

@@ -42,7 +42,7 @@ class Difference:
 
     Attributes:
         what: a recipe's field, or `data_fingerprint`, `torch`, `threads`, `cpu`, `kernels`,
-            `device_name`.
+            `device_name`, `initial_weights` (the checksum).
         was: its value until then, as in JSON.
         now: its value from then on.
         step: at which the run was resumed; in result.json.
@@ -78,6 +78,37 @@ class Git:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InitialWeights:
+    """Weights that a training started from; see `models.weights.Fitting`.
+
+    Attributes:
+        given: the path as it was given.
+        path: the absolute path.
+        kind: a run folder, or the format of a file.
+        step: of the run's checkpoint.
+        sha256: of the bytes of the loaded tensors, in the order of the network's names, in hex.
+        loaded: names in the network.
+        loaded_parameters: number of parameters in them.
+        left_out: names in the file.
+        new: names in the network.
+        new_head: why the head is new; empty if it was loaded.
+        statistics: whether the channel means and deviations are those of the run.
+    """
+
+    given: str
+    path: str
+    kind: Literal["run", "safetensors", "pytorch"]
+    step: Count | None = field(default=None, metadata=NULLABLE)
+    sha256: str
+    loaded: list[str]
+    loaded_parameters: Count
+    left_out: list[str]
+    new: list[str]
+    new_head: str
+    statistics: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment(Recorded):
     """environment.json: where a run began, with which recipe, and where it was resumed."""
 
@@ -101,6 +132,7 @@ class Environment(Recorded):
     data_given: str | None = None
     data_path: str | None = field(default=None, metadata=NULLABLE)
     data_left_out: Any = None
+    initial_weights: InitialWeights | None = None
     recipe: dict[str, Any] | None = None
     resumed: list[Resumption] | None = None
 
