@@ -4,14 +4,17 @@ Each transform says what to expect; `engine.transform_check` has measured what w
 """
 
 import math
+from dataclasses import replace
 
 from scipy.stats import binomtest
 
+from onecycle.audit import drawn
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, percent, unknown
 from onecycle.data import transforms
 from onecycle.data.transforms import Expected, Transform
 from onecycle.engine.transform_check import Applied
+from onecycle.run_dir.records import Replayed
 from onecycle.writing.numbers import counted
 
 NEAR_ENOUGH = 0.05
@@ -19,6 +22,9 @@ NEAR_ENOUGH = 0.05
 
 CHANCE = 1e-3
 """A share further off passes if correct draws would be that far off at least this often."""
+
+CHANCE_DRAWN = 1e-6
+"""The same, where the numbers drawn are counted: nothing else can make them differ."""
 
 HIDDEN = "not measured: too little is left of any image to tell how it was changed"
 
@@ -30,6 +36,12 @@ def lines(evidence: Evidence) -> list[Line]:
         return [unknown("Crop, flip and cutout", "as in the recipe")]
     found, wanted = Applied.from_json(counts), _together([each.expected for each in asked])
     rest = _nothing_else(wanted, asked, found)
+    if wanted.hides:
+        return [
+            *_drawn(wanted, evidence.measured.replayed),
+            *drawn.lines(evidence.recipe, asked, evidence.measured.replayed),
+            rest,
+        ]
     if not found.decided and (wanted.altered or not found.unexplained):  # all of it cut out, say
         return [unknown("Crop, flip and cutout", "as in the recipe", HIDDEN), rest]
     return [
@@ -44,6 +56,7 @@ def lines(evidence: Evidence) -> list[Line]:
 
 def _together(each: list[Expected]) -> Expected:
     """The combined effect of several transforms that are drawn independently."""
+    hides = any(one.hides for one in each)
     shares = {
         name: 1 - math.prod(1 - getattr(one, name) for one in each)
         for name in ("shifted", "mirrored", "blanked", "altered")
@@ -51,10 +64,24 @@ def _together(each: list[Expected]) -> Expected:
     sizes = {
         name: sum(getattr(one, name) for one in each) for name in ("farthest", "blanked_pixels")
     }
-    return Expected(**shares, **sizes)
+    return Expected(**shares, **sizes, hides=hides)
 
 
-def _crop(wanted: Expected, found: Applied) -> Line:
+def _drawn(wanted: Expected, found: Replayed | None) -> list[Line]:
+    """Crop and flip, where other changes hide them, from the numbers drawn for them.
+
+    The cutout has no share that could be wrong; the images made again show it.
+    """
+    if not found or not found.images:
+        return []
+    farthest = int(found.highest.get("shift", 0))
+    counts = {"images": found.images, "decided": found.images, "farthest": farthest}
+    as_drawn = Applied(**counts, shifted=found.shifted, flipped=found.mirrored)
+    both = (_crop(wanted, as_drawn, CHANCE_DRAWN), _flip(wanted, as_drawn, CHANCE_DRAWN))
+    return [replace(line, found=f"{line.found}, as drawn") for line in both]
+
+
+def _crop(wanted: Expected, found: Applied, chance: float = CHANCE) -> Line:
     name, measured = "Random crop", f"{_of(found.shifted, found.decided)} shifted"
     if not wanted.shifted:
         return Line(name, "none", measured, found.shifted == 0)
@@ -65,12 +92,12 @@ def _crop(wanted: Expected, found: Applied) -> Line:
         name,
         f"{percent(wanted.shifted)} shifted, by up to {counted(wanted.farthest, 'pixel')}",
         f"{measured}, by up to {counted(found.farthest, 'pixel')}",
-        _fits(found.shifted, found.decided, wanted.shifted) and reached,
+        _fits(found.shifted, found.decided, wanted.shifted, chance) and reached,
     )
 
 
-def _flip(wanted: Expected, found: Applied) -> Line:
-    passed = _fits(found.flipped, found.decided, wanted.mirrored)
+def _flip(wanted: Expected, found: Applied, chance: float = CHANCE) -> Line:
+    passed = _fits(found.flipped, found.decided, wanted.mirrored, chance)
     asked = f"{percent(wanted.mirrored)} mirrored" if wanted.mirrored else "none"
     return Line("Horizontal flip", asked, f"{_of(found.flipped, found.decided)} mirrored", passed)
 
@@ -124,17 +151,20 @@ def _nothing_else(wanted: Expected, asked_for: tuple[Transform, ...], found: App
         names = " and ".join(each.name for each in asked_for if each.expected.altered)
         asked = f"{percent(wanted.altered)} in other pixels, by {names}"
         passed = _fits(found.unexplained, found.images, wanted.altered)
+        if wanted.hides:  # how many of the changes can be seen depends on the images
+            asked = f"up to {asked}"
+            passed = passed or found.unexplained <= wanted.altered * found.images
     if found.wrong_size:
         measured += f"; {_of(found.wrong_size, found.images)} have another size"
     return Line("Anything else done to images", asked, measured, passed and found.wrong_size == 0)
 
 
-def _fits(count: int, total: int, share: float) -> bool:
+def _fits(count: int, total: int, share: float, chance: float = CHANCE) -> bool:
     if not 0 <= count <= total or not total:
         return False
     if abs(count / total - share) <= NEAR_ENOUGH:
         return True
-    return bool(binomtest(count, total, share).pvalue >= CHANCE)
+    return bool(binomtest(count, total, share).pvalue >= chance)
 
 
 def _of(count: int, total: int) -> str:

@@ -33,7 +33,8 @@ class Recipe:
     A new setting is one field: flags, help, TOML, checks, resuming and comparing follow it.
 
     If `epochs` is given and `min_steps` is not, `min_steps` becomes 0, so that the epochs are kept.
-    The same holds in `override`, in files and for flags.
+    If `resized_crop` is given and `crop_padding` is not, `crop_padding` becomes 0, as they are two
+    ways to crop. The same holds in `override`, in files and for flags.
 
     Raises:
         InputError: on construction, when a value is out of its range.
@@ -143,6 +144,20 @@ class Recipe:
         help="Probability of a horizontal flip, in [0, 1].")
     cutout: int | float = setting(8, group="transforms", unit="pixels", ge=0, le=1024,
         help="Side of the square cut out of each image, also as a share of the shorter side.")
+    resized_crop: float = setting(0.0, group="transforms", ge=0, le=1,
+        help="Random resized crop: least share of the area shown (published: 0.08); 0: none.")
+    rotation: float = setting(0.0, group="transforms", unit="degrees", ge=0, le=180,
+        help="Largest angle of a random rotation in either direction; 0: none.")
+    brightness: float = setting(0.0, group="transforms", ge=0, le=1,
+        help="Colour jitter: largest change of a random factor around 1 on the brightness.")
+    contrast: float = setting(0.0, group="transforms", ge=0, le=1,
+        help="Colour jitter: largest change of a random factor around 1 on the contrast.")
+    saturation: float = setting(0.0, group="transforms", ge=0, le=1,
+        help="Colour jitter: largest change of a random factor around 1 on the saturation.")
+    hue: float = setting(0.0, group="transforms", ge=0, le=0.5,
+        help="Colour jitter: largest random shift of the hue, as a share of the colour circle.")
+    trivial_augment: bool = setting(False, group="transforms",
+        help="TrivialAugment: one of 14 operations of random strength for each training image.")
     tta: bool = setting(False, group="transforms", decides="record",
         help="Test-time augmentation: report the accuracy over each image and its mirror too.")
 
@@ -172,8 +187,10 @@ class Recipe:
     # fmt: on
 
     def __new__(cls, **given: Any) -> Self:
-        """Remember whether the epochs were asked for; the fields alone don't show it."""
+        """Remember what was asked for, where the fields alone don't show it."""
         recipe = super().__new__(cls)
+        if given.get("resized_crop") and "crop_padding" not in given:
+            object.__setattr__(recipe, "_one_crop", True)
         if "epochs" in given and "min_steps" not in given:
             object.__setattr__(recipe, "_epochs_asked_for", True)
         return recipe
@@ -181,6 +198,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.__dict__.pop("_epochs_asked_for", False):
             object.__setattr__(self, "min_steps", 0)
+        if self.__dict__.pop("_one_crop", False):
+            object.__setattr__(self, "crop_padding", 0)
         for name, each in settings(type(self)).items():
             object.__setattr__(self, name, each.check(getattr(self, name)))
         object.__setattr__(self, "model_args", written(parsed(self.model_args)))
@@ -198,7 +217,8 @@ settings(Recipe)  # an incomplete declaration is refused when the package is imp
 def override(recipe: Recipe, /, **changes: Any) -> Recipe:
     """`recipe` with some fields changed; a numeric peak keeps its share when only epochs change.
 
-    Epochs that are given are obeyed: `min_steps` becomes 0 unless it is given too.
+    Epochs that are given are obeyed: `min_steps` becomes 0 unless it is given too. So is a
+    `resized_crop`: `crop_padding` becomes 0.
 
     Raises:
         InputError: an unknown field (with the nearest name), or a value out of its range.
@@ -212,6 +232,8 @@ def override(recipe: Recipe, /, **changes: Any) -> Recipe:
         changes.setdefault("min_steps", 0)
         if recipe.peak_epoch != "auto":
             changes.setdefault("peak_epoch", recipe.peak_epoch * epochs / recipe.epochs)
+    if changes.get("resized_crop"):
+        changes.setdefault("crop_padding", 0)
     return dataclasses.replace(recipe, **changes)
 
 

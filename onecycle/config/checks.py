@@ -23,6 +23,8 @@ def check_together(recipe: "Recipe") -> None:
     _check_cycle(recipe)
     if recipe.nesterov and recipe.optimizer == "sgd" and recipe.momentum == 0:
         raise InputError("nesterov: needs a momentum above 0; set momentum, or nesterov to false")
+    if recipe.resized_crop and recipe.crop_padding:
+        raise InputError("crop_padding: resized_crop crops already; set one of them to 0")
     if recipe.image_size and recipe.cutout > recipe.image_size:
         raise InputError(
             f"cutout: {recipe.cutout} is larger than the image ({recipe.image_size} pixels); "

@@ -134,9 +134,8 @@ class Batches:
     images: Images = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        height, width, _ = self.train.image_shape
         for transform in self.transforms:
-            transform.check(height, width)
+            transform.check(*self.train.image_shape)
         images = Images.of(self.train, self.device, self.mean, self.std)
         object.__setattr__(self, "images", images)
 
@@ -170,7 +169,9 @@ class Batches:
             draws: for each transform, what it does to each of these images.
         """
         for transform, drawn_B in zip(self.transforms, draws, strict=True):
-            images_BHWC = transform.apply(images_BHWC, runtime.sent(drawn_B, self.device))
+            if not transform.draws_on_host:
+                drawn_B = runtime.sent(drawn_B, self.device)
+            images_BHWC = transform.apply(images_BHWC, drawn_B)
         return images_BHWC
 
     def cut(self, step: int) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from onecycle.config import Recipe
 from onecycle.data.batches import Batches, Images
 from onecycle.data.image_set import ImageSet
 from onecycle.engine.plan import Place, Plan
+from onecycle.engine.replay import Replayed, is_replayed, replayed
 from onecycle.engine.transform_check import Applied, applied_to, is_looked_at
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
@@ -160,6 +161,10 @@ class Training:
             so_far = Applied.from_json(self.state.audit.get("applied", {}))
             found = so_far + applied_to(self.batches, step, batch_BCHW)
             self.state.audit["applied"] = found.to_json()
+            if is_replayed(self.batches.transforms):
+                before = Replayed.from_json(self.state.audit.get("replayed", {}))
+                again = before + replayed(self.batches, step, batch_BCHW)
+                self.state.audit["replayed"] = again.to_json()
 
     def look_at_rates(self) -> None:
         """For the audit, measure how many times another rate the head's is, from the optimizer."""

@@ -53,7 +53,7 @@ def prepare(
     splits = splits_of(override(recipe, data=source or recipe.data), progress)
     height, width, channels = splits.train.image_shape
     recipe = resolve_shares(recipe, height, width)
-    refuse_transforms(recipe, height, width)
+    refuse_transforms(recipe, height, width, channels)
     refuse_statistics(recipe, channels)
     initial = initial and initial.with_statistics_for(recipe, channels)
     mean, std = _statistics(recipe, splits, initial)

@@ -54,20 +54,21 @@ def refuse_early(recipe: Recipe) -> None:
     known = built_in(recipe)
     side = recipe.image_size or (known.side if known else 0)
     if side:
-        refuse_transforms(resolve_shares(recipe, side, side), side, side)
+        channels = known.channels if known else None
+        refuse_transforms(resolve_shares(recipe, side, side), side, side, channels)
     if known:
         refuse_statistics(recipe, known.channels)
         _refuse_counts(recipe, known)
 
 
-def refuse_transforms(recipe: Recipe, height: int, width: int) -> None:
-    """Refuse transforms that can't be applied to images of this size.
+def refuse_transforms(recipe: Recipe, height: int, width: int, channels: int | None) -> None:
+    """Refuse transforms that can't be applied to images of this size, and of so many channels.
 
     Raises:
         InputError: naming the setting and the remedy.
     """
     for transform in transforms.of(recipe):
-        transform.check(height, width)
+        transform.check(height, width, channels)
 
 
 def refuse_statistics(recipe: Recipe, channels: int) -> None:

@@ -5,12 +5,24 @@ to a whole batch at once. So a rank can take its slice of the draws.
 """
 
 from onecycle.config import Recipe
+from onecycle.data.transforms.colour_jitter import ColourJitter
 from onecycle.data.transforms.crop import Crop
 from onecycle.data.transforms.cutout import Cutout
 from onecycle.data.transforms.flip import Flip
+from onecycle.data.transforms.resized_crop import ResizedCrop
+from onecycle.data.transforms.rotation import Rotation
 from onecycle.data.transforms.transform import Expected, Transform
+from onecycle.data.transforms.trivial_augment import TrivialAugment
 
-TRANSFORMS: list[type[Transform]] = [Crop, Flip, Cutout]
+TRANSFORMS: list[type[Transform]] = [
+    ResizedCrop,
+    Crop,
+    Flip,
+    Rotation,
+    ColourJitter,
+    TrivialAugment,
+    Cutout,
+]
 """Every transform, in the order in which they are applied."""
 
 
@@ -20,4 +32,16 @@ def of(recipe: Recipe) -> tuple[Transform, ...]:
     return tuple(transform for transform in asked if transform is not None)
 
 
-__all__ = ["TRANSFORMS", "Crop", "Cutout", "Expected", "Flip", "Transform", "of"]
+__all__ = [
+    "TRANSFORMS",
+    "ColourJitter",
+    "Crop",
+    "Cutout",
+    "Expected",
+    "Flip",
+    "ResizedCrop",
+    "Rotation",
+    "Transform",
+    "TrivialAugment",
+    "of",
+]

@@ -37,7 +37,7 @@ class Crop(Transform):
         """Every position but the middle one is a shift."""
         return Expected(shifted=1 - 1 / (2 * self.padding + 1) ** 2, farthest=self.padding)
 
-    def check(self, height: int, width: int) -> None:
+    def check(self, height: int, width: int, channels: int | None = None) -> None:
         if self.padding >= min(height, width):
             raise InputError(
                 f"crop_padding: {self.padding} can shift the whole image ({size(height, width)}) "

@@ -36,7 +36,7 @@ class Cutout(Transform):
     def expected(self) -> Expected:
         return Expected(blanked=1.0, blanked_pixels=self.side**2)
 
-    def check(self, height: int, width: int) -> None:
+    def check(self, height: int, width: int, channels: int | None = None) -> None:
         if self.side > min(height, width):
             raise InputError(
                 f"cutout: {self.side} is larger than the image ({size(height, width)}); lower it"

@@ -23,6 +23,8 @@ class Expected:
         blanked: share of images with pixels set to the channel mean.
         blanked_pixels: number of such pixels in an image that had none.
         altered: share of images whose pixels change in any other way.
+        hides: whether those changes are of many kinds and strengths: some of them can't be seen,
+            and others hide from the pixels how the image was shifted, mirrored and blanked.
     """
 
     shifted: float = 0.0
@@ -31,6 +33,7 @@ class Expected:
     blanked: float = 0.0
     blanked_pixels: int = 0
     altered: float = 0.0
+    hides: bool = False
 
 
 class Transform(ABC):
@@ -40,10 +43,13 @@ class Transform(ABC):
         name: what the audit calls it.
         stream: its own random stream. So adding or removing a transform does not change the draws
             of the others.
+        draws_on_host: whether `apply` gets its draws on the CPU, because it groups the images by
+            them. Reading them back from a GPU would make the host wait.
     """
 
     name: ClassVar[str]
     stream: ClassVar[str]
+    draws_on_host: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -71,11 +77,15 @@ class Transform(ABC):
 
         Args:
             images_BHWC: float32, normalised, so that 0 is the channel mean.
-            drawn_B: rows from `draw`, on the images' device.
+            drawn_B: rows from `draw`, on the images' device, or on the CPU if `draws_on_host`.
         """
 
-    def check(self, height: int, width: int) -> None:  # noqa: B027 - most take any size
-        """Refuse images of a size to which the transform can't be applied.
+    def check(self, height: int, width: int, channels: int | None = None) -> None:  # noqa: B027
+        """Refuse images to which the transform can't be applied. Most take any.
+
+        Args:
+            height, width: in pixels.
+            channels: 1 of grey images, 3 of others; None as long as it is not known.
 
         Raises:
             InputError: names the setting and the remedy.

@@ -10,7 +10,14 @@ Accuracies are shares in [0, 1], losses are in nats, times in seconds.
 
 from onecycle.run_dir.records.base import Recorded
 from onecycle.run_dir.records.checkpoint import Seal, Sealed, TensorPlace, TrainingState
-from onecycle.run_dir.records.measured import Duplicate, Duplicates, Layer, Layers, Measured
+from onecycle.run_dir.records.measured import (
+    Duplicate,
+    Duplicates,
+    Layer,
+    Layers,
+    Measured,
+    Replayed,
+)
 from onecycle.run_dir.records.origin import (
     Difference,
     Environment,
@@ -55,6 +62,7 @@ __all__ = [
     "RangeTest",
     "Rates",
     "Recorded",
+    "Replayed",
     "Result",
     "Resumption",
     "Seal",

@@ -6,6 +6,9 @@ from typing import Annotated, ClassVar
 from onecycle.run_dir.checking import Within
 from onecycle.run_dir.records.base import Count, Number, Recorded, Setting
 
+Drawn = Annotated[float, Within(-1e6, 1e6)]
+"""A number that a transform drew."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate:
@@ -65,6 +68,18 @@ class Frozen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """Training images made again from what was drawn for them; see `engine.replay`."""
+
+    images: Count
+    agree: Count
+    shifted: Count
+    mirrored: Count
+    lowest: dict[str, Drawn]
+    highest: dict[str, Drawn]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measured(Recorded):
     """audit.json: measurements for the audit.
 
@@ -73,6 +88,7 @@ class Measured(Recorded):
         initial_weights_sha256: of the tensors that were loaded from elsewhere, read before the
             first step, as `InitialWeights.sha256`.
         applied: see `engine.transform_check`.
+        replayed: of a run whose transforms hide what was done to an image.
         frozen: of a run with frozen stages.
         head_lr_factors: the smallest and the largest ratio of the head's rate to another one, over
             all steps; of a run with `head_lr_factor`.
@@ -83,6 +99,7 @@ class Measured(Recorded):
     initial_weights_repeat: bool | None = None
     initial_weights_sha256: str | None = None
     applied: dict[str, Count] | None = None
+    replayed: Replayed | None = None
     frozen: Frozen | None = None
     head_lr_factors: tuple[Number, Number] | None = None
     optimizer: dict[str, Setting] | None = None
