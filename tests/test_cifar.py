@@ -336,7 +336,7 @@ def pointer(tmp_path: Path) -> tuple[Path, Made]:
 def other_archive(tmp_path: Path) -> tuple[Path, Made]:
     path = tmp_path / "photos.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
-        add(tar, "photos/ant/1.png", b"image")
+        add(tar, "photos/ant/1.txt", b"words")
     return path, make(CIFAR10)
 
 
@@ -354,7 +354,7 @@ BAD = {
         "is a web page, probably from a failed download",
     ),
     "an empty file named like one": (empty_file, "is empty; fetch it again"),
-    "another archive": (other_archive, "is an archive, but not CIFAR's; unpack it"),
+    "another archive": (other_archive, "is an archive, but not CIFAR's, and has no images in it"),
     "a folder with two sets": (two_sets, "holds several sets; give one of "),
     "an archive cut off in a file": (cut(0.5), "is damaged or cut off"),
     "an archive cut off in a file, not packed": (cut(0.5, "w"), "is damaged or cut off"),

@@ -345,7 +345,7 @@ def test_bad_images_are_skipped_and_reported_also_from_the_cache(
             "data: left out: 3 unreadable images ('train/ant/0.png', 'train/cat/3.webp', "
             "'test/ant/0.png'): not an image in a known format"
         )
-        monkeypatch.setattr(kept, "_decode", lambda *_: pytest.fail("it was decoded again"))
+        monkeypatch.setattr(kept, "decode", lambda *_: pytest.fail("it was decoded again"))
 
 
 def test_the_first_hundred_of_many_bad_images_are_in_the_json():

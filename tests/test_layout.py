@@ -334,7 +334,7 @@ def test_all_images_of_class_folders_are_one_set(fill, tmp_path, monkeypatch):
         name.split("/")[0] for name in found.images.names
     ]
     assert (found.kind, found.source, len(found.fingerprint)) == ("class folders", str(root), 16)
-    monkeypatch.setattr(kept, "_decode", lambda *_: pytest.fail("it was decoded again"))
+    monkeypatch.setattr(kept, "decode", lambda *_: pytest.fail("it was decoded again"))
     assert load_all(str(root), cache_dir=tmp_path / "cache").fingerprint == found.fingerprint
 
 

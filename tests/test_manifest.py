@@ -142,7 +142,7 @@ def test_missing_and_unreadable_files_are_skipped_and_reported_also_from_the_cac
             BadImage("a/2.png", "not an image in a known format"),
         )
         assert "3 unreadable images ('gone.png', 'a', 'a/2.png')" in recorder.notes[-1]
-        monkeypatch.setattr(kept, "_decode", lambda *_: pytest.fail("it was decoded again"))
+        monkeypatch.setattr(kept, "decode", lambda *_: pytest.fail("it was decoded again"))
     train, test = load(table, cache, on_bad_image="skip")
     assert set(train.names + test.names) == {row[0] for row in ROWS}
 
@@ -150,7 +150,7 @@ def test_missing_and_unreadable_files_are_skipped_and_reported_also_from_the_cac
 def test_other_labels_need_no_decoding(place, cache, monkeypatch):
     table = make_table(place / "photos.csv", ROWS, "path,label,split")
     load(table, cache)
-    monkeypatch.setattr(kept, "_decode", lambda *_: pytest.fail("it was decoded again"))
+    monkeypatch.setattr(kept, "decode", lambda *_: pytest.fail("it was decoded again"))
     make_table(table, [(row[0], {"ant": "bee", "bee": "cat"}[row[1]], row[2]) for row in ROWS],
                "path,label,split")  # fmt: skip
     train, _ = load(table, cache)

@@ -76,7 +76,7 @@ def test_a_nearly_right_name_gets_a_suggestion(source, meant, place, monkeypatch
 @pytest.mark.parametrize(
     ("source", "remedy"),
     [
-        ("https://example.com/photos.zip", "is an address; download it first, unpack it, and give"),
+        ("https://example.com/photos.zip", "is an address; download it first, and give the path"),
         ("s3://bucket/photos", "is an address; download it first"),
         ("gs://bucket/photos", "is an address; download it first"),
         ("hf://datasets/user/set", "is a Hugging Face data set; save the images as files in class"),
@@ -98,14 +98,14 @@ def test_a_source_that_is_not_a_path_gets_a_remedy(source, remedy, place):
 def tar(mode: str) -> bytes:
     file = io.BytesIO()
     with tarfile.open(None, mode, file) as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
-        archive.addfile(tarfile.TarInfo("photos/ant/1.png"))
+        archive.addfile(tarfile.TarInfo("photos/ant/1.txt"))
     return file.getvalue()
 
 
 def zipped() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("photos/ant/1.png", b"x")
+        archive.writestr("photos/ant/1.txt", b"x")
     return file.getvalue()
 
 
@@ -116,27 +116,29 @@ def array(save: Callable[..., None]) -> bytes:
 
 
 FILES = {
-    "photos.zip": (zipped, "is an archive; unpack it first, with unzip 'photos.zip', and give its"),
-    "PHOTOS.ZIP": (zipped, "is an archive; unpack it first, with unzip 'PHOTOS.ZIP'"),
-    "no ending": (zipped, "is an archive; unpack it first, with unzip 'no ending'"),
-    "a.tar.gz": (lambda: tar("w:gz"), "is an archive, but not CIFAR's; unpack it, with tar xf"),
-    "a.tgz": (lambda: tar("w:gz"), "is an archive, but not CIFAR's; unpack it, with tar xf"),
-    "a.tar": (lambda: tar("w"), "is an archive, but not CIFAR's; unpack it, with tar xf"),
-    "a.tar.bz2": (lambda: tar("w:bz2"), "is an archive; unpack it first, with tar xf 'a.tar.bz2'"),
-    "a.tar.xz": (lambda: tar("w:xz"), "is an archive; unpack it first, with tar xf 'a.tar.xz'"),
+    "photos.zip": (zipped, "is an archive without images in it; give an archive of class folders"),
+    "no ending": (zipped, "is an archive without images in it; give an archive of class folders"),
+    "a.tar.gz": (lambda: tar("w:gz"), "is an archive, but not CIFAR's, and has no images in it"),
+    "a.tar": (lambda: tar("w"), "is an archive, but not CIFAR's, and has no images in it"),
+    "a.tar.bz2": (lambda: tar("w:bz2"), "is an archive without images in it; give an archive"),
+    "a.tar.xz": (lambda: tar("w:xz"), "is an archive without images in it; give an archive of"),
+    "b.tar.xz": (lambda: lzma.compress(b"x"), "is not an archive despite its name, or damaged"),
+    "e.zip": (lambda: b"words", "is not an archive despite its name, or damaged; fetch or make it"),
+    "f.zip": (lambda: zipped()[:50], "'f.zip' is damaged or cut off (it ends too early); fetch or"),
     "a.bz2": (lambda: bz2.compress(b"x"), "unpack it first, with bunzip2 -k"),
     "a.xz": (lambda: lzma.compress(b"x"), "unpack it first, with unxz -k"),
     "a.7z": (lambda: b"7z\xbc\xaf\x27\x1c..", "unpack it first, with 7z x"),
     "a.rar": (lambda: b"Rar!\x1a\x07\0", "unpack it first, with unrar x"),
-    "a.npz": (lambda: array(np.savez), "contains arrays, which are not supported; save the images"),
+    "a.npz": (lambda: array(np.savez), "has array 'arr_0'; give it train_images, train_labels, te"),
+    "b.npz": (lambda: b"words", "is not a file of arrays despite its name; save the arrays with n"),
     "a.npy": (
         lambda: array(np.save),
-        "contains arrays, which are not supported; save the images as files in class folders",
+        "contains arrays of an unsupported form; save the arrays with numpy.savez('set.npz'",
     ),
-    "a.parquet": (lambda: b"PAR1..PAR1", "contains arrays, which are not supported"),
-    "a.h5": (lambda: b"\x89HDF\r\n\x1a\n", "contains arrays, which are not supported"),
-    "a.mat": (lambda: b"MATLAB 5.0", "contains arrays, which are not supported"),
-    "a.pkl": (lambda: b"\x80\4K\1.", "contains arrays, which are not supported"),
+    "a.parquet": (lambda: b"PAR1..PAR1", "contains arrays of an unsupported form"),
+    "a.h5": (lambda: b"\x89HDF\r\n\x1a\n", "contains arrays of an unsupported form"),
+    "a.mat": (lambda: b"MATLAB 5.0", "contains arrays of an unsupported form"),
+    "a.pkl": (lambda: b"\x80\4K\1.", "contains arrays of an unsupported form"),
     "a.jpg": (lambda: b"\xff\xd8\xff", "is a single image; give a folder of class folders"),
     "a.tsv": (lambda: b"path\tlabel\n", "save it as .csv with the columns path and label"),
     "a.json": (lambda: b"{}", "save it as .csv with the columns path and label"),
@@ -146,7 +148,7 @@ FILES = {
     "a.csv": (lambda: LFS, "is a Git LFS pointer, not the file itself; fetch it with: git lfs"),
     "b.csv": (lambda: PAGE, "is a web page, probably from a failed download"),
     "d.zip": (lambda: b"/annex/objects/SHA256E-s1--0.zip\n", "fetch it with: git annex get"),
-    "other": (lambda: b"words", "is neither a folder nor a table of images (.csv); give a folder"),
+    "other": (lambda: b"words", "is neither a folder, a table of images (.csv), an archive (.zip"),
 }
 
 

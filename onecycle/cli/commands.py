@@ -244,8 +244,9 @@ COMMANDS = {
         "load and check images: classes, statistics, duplicates",
         "NAME|PATH",
         {
-            "NAME|PATH": "`shapes`, `cifar10`, `cifar100`, or the path of class folders, of a "
-            "table of images (.csv) or of a CIFAR archive."
+            "NAME|PATH": "`shapes`, `cifar10`, `cifar100`, or the path of class folders, of an "
+            "archive of them (.zip, .tar.gz), of a table of images (.csv), of arrays (.npz) or of "
+            "a CIFAR archive."
         },
         ("contact_sheet", "clean", "keep_gb", "mirror", "quiet", "json"),
         _choice_of_images,

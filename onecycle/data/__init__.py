@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from onecycle.config import Recipe
-from onecycle.data import cifar, folder, refusals, shapes
+from onecycle.data import cifar, own, refusals, shapes
 from onecycle.data.image_set import ImageSet, Labelled, LeftOut, Splits, fingerprint
 from onecycle.data.refusals import BUILT_IN
 from onecycle.errors import InputError
@@ -48,7 +48,8 @@ def load_splits(
     Args:
         source: `shapes`; `cifar10` or `cifar100`, which are downloaded; or a path: an official
             CIFAR archive, the folder extracted from one, a folder of class folders (see
-            `folder.load`), or a table of images (see `folder.manifest.read`).
+            `folder.load`), an archive of one (zip or tar), or a table of images (see
+            `folder.manifest.read`).
         label_set: `fine`, or for CIFAR-100 `coarse`: its 20 groups of classes.
         image_size: height and width in pixels; 0: the source's own (shapes: 32).
         resize: for images in a folder that are not square: `crop` keeps the middle, `squash`
@@ -116,7 +117,7 @@ def load_all(
             raise InputError(f"label_set: {source} has no {label_set} labels; CIFAR-100 alone has")
         if not Path(source).exists():
             raise refusals.no_such(source)
-        images, left_out, kind = folder.load_labelled(
+        images, left_out, kind = own.load_labelled(
             source,
             image_size=image_size,
             resize=resize,
@@ -209,8 +210,8 @@ def _own(
     cache_dir: Path | None,
     progress: Progress,
 ) -> _Source:
-    """A folder or table of the user's own images."""
-    loaded = folder.load(
+    """The user's own images: a folder, a table, an archive."""
+    loaded = own.load(
         source,
         image_size=image_size,
         resize=resize,

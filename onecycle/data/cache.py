@@ -32,8 +32,11 @@ LIMIT_BYTES = 10 * 10**9
 """The limit if the variable is not set."""
 
 _SEAL = "seal.json"
-_FILES = frozenset({"images.npy", "labels.npy", "names.json", "about.json", _SEAL})
-"""All files that a decoded set may contain."""
+UNPACKED = "unpacked"
+"""The folder in a set that is being made for files that are needed meanwhile."""
+
+_FILES = frozenset({"images.npy", "labels.npy", "names.json", "about.json", _SEAL, UNPACKED})
+"""All files that a decoded set may contain, and that folder."""
 
 _DECODED = re.compile(r"folder-[0-9a-f]{32}|cifar100?-[0-9a-f]{16}")
 _TEMPORARY = re.compile(rf"({_DECODED.pattern})\.[0-9a-f]{{8}}\.tmp")

@@ -120,7 +120,7 @@ class BadImage:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The parts of a folder or a table of images that are in no split.
+    """The parts of a source of images that are in no split.
 
     Attributes:
         hidden_files: number of files and folders whose names begin with a dot.
@@ -131,6 +131,7 @@ class LeftOut:
         other_files: number of files without an image's extension, and of pipes and the like.
         other_endings: their extensions, the most frequent first, five at most.
         dead_links: number of broken links.
+        links: number of links, devices and the like in an archive, which are never followed.
         repeated_folders: number of links to a folder of the same class that was visited already.
         stray_images: number of images outside the class folders.
         other_folders: number of folders next to those of the splits.
@@ -147,6 +148,7 @@ class LeftOut:
     other_files: int = 0
     other_endings: tuple[str, ...] = ()
     dead_links: int = 0
+    links: int = 0
     repeated_folders: int = 0
     stray_images: int = 0
     other_folders: int = 0

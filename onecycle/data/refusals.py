@@ -43,6 +43,14 @@ _TABLES = frozenset(".tsv .txt .xlsx .xls .ods .json .jsonl .ndjson .xml .yaml .
 
 _TO_FOLDERS = "save the images as files in class folders, and give their parent folder"
 
+_TO_ARRAYS = "save the arrays with numpy.savez('set.npz', images=…, labels=…), and give that file"
+
+_READ = (".zip", ".tar", ".tgz", ".tbz2", ".txz")
+"""Archives that are read as they are."""
+
+_SOURCES = (".csv", ".gz", ".npz", ".bz2", ".xz", *_READ)
+"""Extensions of files that may be a source."""
+
 
 def no_such(source: str) -> InputError:
     """The error for a source that is neither a built-in name nor an existing path."""
@@ -52,9 +60,7 @@ def no_such(source: str) -> InputError:
     if source.startswith("file://") and Path(source.removeprefix("file://")).exists():
         return InputError(f"data: {shown} is an address; give {source.removeprefix('file://')!a}")
     if _ADDRESS.match(source):
-        return InputError(
-            f"data: {shown} is an address; download it first, unpack it, and give the folder"
-        )
+        return InputError(f"data: {shown} is an address; download it first, and give the path")
     if name := _built_in(source):
         return InputError(f"data: there is no path {shown}; did you mean {quoted(name)}?")
     missing = f"data: there is no path {shown}"
@@ -96,27 +102,33 @@ def _near(source: str) -> str:
 
 
 def _may_be(entry: "os.DirEntry[str]") -> bool:
-    """Whether an entry could be a source: a visible folder, table or archive."""
+    """Whether an entry could be a source: a visible folder, table, archive or file of arrays."""
     if entry.name.startswith("."):
         return False
-    return entry.is_dir() or os.path.splitext(entry.name)[1].lower() in (".csv", ".gz", ".tar")
+    return entry.is_dir() or os.path.splitext(entry.name)[1].lower() in _SOURCES
 
 
 def no_images(path: Path) -> InputError:
-    """The error for a file that is neither a table of images nor a readable archive."""
+    """The error for a file that is no table of images, no archive and no file of arrays."""
     shown = f"data: {quoted(path)}"
     head = _head(path)
     if head is not None and (named := stand_ins.known(head)):
         return InputError(f"{shown} {named}")
     endings = [suffix.lower() for suffix in path.suffixes]
     last = endings[-1] if endings else ""
+    if last in _READ or re.search(r"\.tar\.(gz|bz2|xz)$", path.name.lower()):
+        return InputError(
+            f"{shown} is not an archive despite its name, or damaged; fetch or make it again"
+        )
+    if last == ".npz":
+        return InputError(f"{shown} is not a file of arrays despite its name; {_TO_ARRAYS}")
     if unpack := unpacking(path, head or b""):
         return InputError(
             f"{shown} is an archive; unpack it first, with {unpack} {quoted(path.name)}, and give "
             "its folder"
         )
     if last in _ARRAYS or (head or b"").startswith((b"\x93NUMPY", b"\x89HDF", b"PAR1", b"\x80")):
-        return InputError(f"{shown} contains arrays, which are not supported; {_TO_FOLDERS}")
+        return InputError(f"{shown} contains arrays of an unsupported form; {_TO_ARRAYS}")
     if last in ENDINGS:
         return InputError(
             f"{shown} is a single image; give a folder of class folders, or a table of images "
@@ -128,7 +140,16 @@ def no_images(path: Path) -> InputError:
             "separated by commas"
         )
     return InputError(
-        f"{shown} is neither a folder nor a table of images (.csv); give a folder of class folders"
+        f"{shown} is neither a folder, a table of images (.csv), an archive (.zip, .tar.gz) nor a "
+        "file of arrays (.npz); give a folder of class folders"
+    )
+
+
+def no_images_inside(path: Path) -> InputError:
+    """The error for an archive without images."""
+    return InputError(
+        f"data: {quoted(path)} is an archive without images in it; give an archive of class "
+        "folders, or a folder of them"
     )
 
 

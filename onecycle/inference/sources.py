@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 
+from onecycle.data import archives
 from onecycle.data.folder import walking
 from onecycle.data.folder.messages import left_out_text, quoted
 from onecycle.errors import InputError
@@ -57,9 +58,17 @@ def listed(paths: Sequence[str], progress: Progress) -> list[Source]:
             raise InputError(f"there is no file or folder {quoted(path)}; check the path")
         elif path.lower().endswith(".csv"):
             found += _in_table(Path(path))
+        elif walking.ending(path) not in walking.ENDINGS and _is_archive(path):
+            raise InputError(
+                f"{quoted(path)} is an archive; unpack it, and give its folder or its images"
+            )
         else:
             found.append(Source(path, path))
     return found
+
+
+def _is_archive(path: str) -> bool:
+    return os.path.isfile(path) and archives.form_of(Path(path)) is not None
 
 
 def _in_folder(folder: str, progress: Progress) -> list[Source]:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from onecycle.data import archives as image_archives
 from onecycle.data import cache, stand_ins
 from onecycle.data.cifar import batches, containers
 from onecycle.data.cifar.archives import (
@@ -27,6 +28,7 @@ from onecycle.data.cifar.archives import (
     Labels,
 )
 from onecycle.data.download import Remote, fetch, md5
+from onecycle.data.folder import walking
 from onecycle.data.image_set import ImageSet
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
@@ -97,12 +99,7 @@ def recognise(source: str | Path, archives: Sequence[Archive] = OFFICIAL) -> Arc
             )
             raise InputError(f"data: '{path}' {named}")
         return None
-    if found := _recognise_names(path, archives):
-        return found
-    raise InputError(
-        f"data: '{path}' is an archive, but not CIFAR's; unpack it, with tar xf '{path.name}', "
-        "and give its folder"
-    )
+    return _recognise_archive(path, archives)
 
 
 def load(
@@ -160,6 +157,8 @@ def _recognise_names(path: Path, archives: Sequence[Archive]) -> Archive | None:
     most = {file.name: archive.largest(file) for archive in archives for file in archive.files()}
     found: dict[str, set[str]] = {archive.remote.name: set() for archive in archives}
     for member in containers.names(path, most):
+        if walking.ending(member.name) in walking.ENDINGS:
+            return None  # CIFAR's archives have no image files
         for archive in archives:
             if member.name in (file.name for file in archive.files()):
                 known = found[archive.remote.name]
@@ -167,6 +166,27 @@ def _recognise_names(path: Path, archives: Sequence[Archive]) -> Archive | None:
                 if len(known) == 2 or PurePosixPath(member).parent.name == archive.folder:
                     return archive
     return None
+
+
+def _recognise_archive(path: Path, archives: Sequence[Archive]) -> Archive | None:
+    """The set in an archive; None if it holds images instead.
+
+    Raises:
+        InputError: it holds neither, or is damaged.
+    """
+    try:
+        if found := _recognise_names(path, archives):
+            return found
+    except InputError:
+        if image_archives.holds_images(path):
+            return None
+        raise
+    if image_archives.holds_images(path):
+        return None
+    raise InputError(
+        f"data: '{path}' is an archive, but not CIFAR's, and has no images in it; give an archive "
+        "or a folder of class folders"
+    )
 
 
 def _recognise_folder(path: Path, archives: Sequence[Archive]) -> Archive | None:

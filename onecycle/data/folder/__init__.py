@@ -89,14 +89,42 @@ def load(
     """
     settings = kept.Settings(image_size, resize, on_bad_image)
     listed = _listed(Path(path), listing.list_folder, manifest.read)
+    check_val_fraction(path, listed, val_fraction)
+    found = _decoded(listed, settings, cache_dir, progress)
+    return arranged(listed, found, _form(Path(path)), split_seed, progress)
+
+
+def check_val_fraction(path: str | Path, listed: Listing, val_fraction: float) -> None:
+    """Reject a validation split of train where the source has its own.
+
+    Raises:
+        InputError: it has.
+    """
     if val_fraction and "val" in dict(listed.named):
         raise InputError(
             f"val_fraction: {quoted(path)} has its own validation split; leave out val_fraction"
         )
-    whole, splits, left_out = _opened(listed, settings, cache_dir, progress)
+
+
+def arranged(
+    listed: Listing, found: kept.Opened, form: str, split_seed: int, progress: Progress
+) -> Loaded:
+    """The splits of decoded images; notes what is left out, and which parts became which splits.
+
+    Args:
+        listed: the list of images.
+        found: the images that could be read, in that order, and the others.
+        form: what the source is, in a few words.
+        split_seed: seed of the test split if there is none.
+        progress: receives the notes.
+
+    Raises:
+        InputError: a class has lost all its images.
+    """
+    whole, splits, left_out = _labelled(listed, found, progress)
     _note_splits(listed, progress)
     train, val, test = _splits(whole, splits, listed.has_test, split_seed)
-    return Loaded(train, test, val, left_out, _kind(Path(path), listed))
+    return Loaded(train, test, val, left_out, _kind(form, listed))
 
 
 def load_labelled(
@@ -119,10 +147,19 @@ def load_labelled(
     """
     settings = kept.Settings(image_size, resize, on_bad_image)
     listed = _listed(Path(path), listing.list_labelled, manifest.read_labelled)
-    whole, _, left_out = _opened(listed, settings, cache_dir, progress)
-    kind = _form(Path(path))
+    found = _decoded(listed, settings, cache_dir, progress)
+    return as_one(listed, found, _form(Path(path)), progress)
+
+
+def as_one(listed: Listing, found: kept.Opened, form: str, progress: Progress) -> LoadedAsOne:
+    """Decoded images as one set; notes what is left out. The arguments are those of `arranged`.
+
+    Raises:
+        InputError: there are none.
+    """
+    whole, _, left_out = _labelled(listed, found, progress)
     return LoadedAsOne(
-        whole, left_out, f"{listed.named[0][0]} split of {kind}" if listed.named else kind
+        whole, left_out, f"{listed.named[0][0]} split of {form}" if listed.named else form
     )
 
 
@@ -144,10 +181,10 @@ def _listed(
     raise refusals.no_images(path)
 
 
-def _opened(
+def _decoded(
     listed: Listing, settings: kept.Settings, cache_dir: Path | None, progress: Progress
-) -> tuple[ImageSet, list[str], LeftOut]:
-    """The images of a listing in its order, the split of each, and what was left out."""
+) -> kept.Opened:
+    """The images of a listing in its order, and the files that are missing or unreadable."""
     cache.limit_bytes()  # report an invalid limit before the work, not after
     missing = tuple(BadImage(file.name, reason) for file, reason in listed.missing)
     if settings.on_bad_image == "error":
@@ -157,15 +194,24 @@ def _opened(
     images_NHWC, unreadable = kept.opened(place, listed) or kept.make(
         place, listed, settings, progress
     )
-    files = good_files(listed, missing + unreadable)
-    left_out = replace(listed.left_out, bad_images=missing + unreadable)
+    return images_NHWC, missing + unreadable
+
+
+def _labelled(
+    listed: Listing, found: kept.Opened, progress: Progress
+) -> tuple[ImageSet, list[str], LeftOut]:
+    """The images of a listing in its order, the split of each, and what was left out."""
+    images_NHWC, unreadable = found
+    files = good_files(listed, unreadable)
+    left_out = replace(listed.left_out, bad_images=unreadable)
     if left_out:
         progress.note(f"data: left out: {left_out_text(left_out)}")
-    return _as_set(images_NHWC, files), [file.split for file in files], left_out
+    return _as_set(images_NHWC, files, listed.classes), [file.split for file in files], left_out
 
 
-def _as_set(images_NHWC: np.ndarray, files: Sequence[File]) -> ImageSet:
-    classes = tuple(sorted({file.label for file in files}))
+def _as_set(images_NHWC: np.ndarray, files: Sequence[File], classes: Sequence[str]) -> ImageSet:
+    present = {file.label for file in files}
+    classes = tuple(label for label in classes if label in present)
     number = {label: index for index, label in enumerate(classes)}
     labels_N = np.array([number[file.label] for file in files], dtype=np.int64)
     return ImageSet(images_NHWC, labels_N, classes, tuple(file.name for file in files))
@@ -174,15 +220,18 @@ def _as_set(images_NHWC: np.ndarray, files: Sequence[File]) -> ImageSet:
 # ------------------------------------------------------------------------------------------- words
 
 
+_TABLE = "table of images"
+
+
 def _form(path: Path) -> str:
-    return "table of images" if path.is_file() else "class folders"
+    return _TABLE if path.is_file() else "class folders"
 
 
-def _kind(path: Path, listed: Listing) -> str:
+def _kind(form: str, listed: Listing) -> str:
     """A short description of the source, and of the origin of its splits."""
     own = ", ".join(f"{split} in {quoted(name)}" for split, name in listed.named if name != split)
-    kind = f"{_form(path)}, {own}" if own else _form(path)
-    if listed.has_test or (path.is_file() and not listed.named):
+    kind = f"{form}, {own}" if own else form
+    if listed.has_test or (form == _TABLE and not listed.named):
         return kind
     of_train = " of train" if listed.named else ""
     return f"{kind}, {_PERCENT} % of each class{of_train} set apart to test"

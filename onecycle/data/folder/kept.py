@@ -67,9 +67,9 @@ Opened = tuple[np.ndarray, tuple[BadImage, ...]]
 """Images of the readable files, memory-mapped, and the unreadable files."""
 
 
-def opened(place: Path, listing: Listing) -> Opened | None:
-    """The decoded set; None if there is no intact one."""
-    if not cache.is_whole(place, KEPT):
+def opened(place: Path, listing: Listing, names: Sequence[str] = KEPT) -> Opened | None:
+    """The decoded set, with files of these names; None if there is no intact one."""
+    if not cache.is_whole(place, names):
         return None
     try:
         about = json.loads((place / "about.json").read_text(encoding="utf-8"))
@@ -87,7 +87,7 @@ def make(place: Path, listing: Listing, settings: Settings, progress: Progress) 
             if made := opened(place, listing):  # by another process meanwhile
                 return made
             with cache.making(place) as folder:
-                _decode(listing, settings, folder, progress)
+                decode(listing, settings, folder, progress)
         cache.make_room(place)
     except OSError as error:
         raise cache.unwritable(place.parent, error) from None
@@ -99,8 +99,14 @@ def make(place: Path, listing: Listing, settings: Settings, progress: Progress) 
 # ---------------------------------------------------------------------------------------- decoding
 
 
-def _decode(listing: Listing, settings: Settings, folder: Path, progress: Progress) -> None:
-    """Write images.npy and about.json."""
+def decode(listing: Listing, settings: Settings, folder: Path, progress: Progress) -> None:
+    """Decode all files of a listing: write images.npy and about.json into `folder`.
+
+    Raises:
+        InputError: an image is unreadable and none may be left out, a class is left without images,
+            or images differ in size.
+        OSError: the folder can't be written.
+    """
     began = time.perf_counter()
     first, shape = _expected(listing, settings)
     target = folder / "images.npy"
@@ -114,12 +120,29 @@ def _decode(listing: Listing, settings: Settings, folder: Path, progress: Progre
     if bad:
         good_files(listing, bad)
         _close_gaps(target, listing, bad)
-    about = {"bad_images": [(image.name, image.reason) for image in bad]}
-    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    write_about(folder, bad)
     count = len(listing.files)
     progress.note(
         f"decoded {counted(count, 'image')} in {seconds:.3g} s, {count / seconds:,.0f} images/s"
     )
+
+
+def check_size(name: str, width: int, height: int, settings: Settings) -> None:
+    """Reject images that are too small or too large to be used as they are.
+
+    Raises:
+        InputError: it names the image.
+    """
+    if not settings.image_size and (min(width, height) < 8 or max(width, height) > 1024):
+        raise InputError(
+            f"data: {quoted(name)} is {width}x{height} pixels; give --image-size from 8 to 1024"
+        )
+
+
+def write_about(folder: Path, bad: Sequence[BadImage] = ()) -> None:
+    """Write about.json: the unreadable images."""
+    about = {"bad_images": [(image.name, image.reason) for image in bad]}
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def _expected(listing: Listing, settings: Settings) -> tuple[str, tuple[int, int, int]]:
@@ -131,10 +154,7 @@ def _expected(listing: Listing, settings: Settings) -> tuple[str, tuple[int, int
     if image_HWC is None:  # none is readable, which is reported later; any shape will do
         return first, (8, 8, 1)
     height, width, channels = image_HWC.shape
-    if not settings.image_size and (min(width, height) < 8 or max(width, height) > 1024):
-        raise InputError(
-            f"data: {quoted(first)} is {width}x{height} pixels; give --image-size from 8 to 1024"
-        )
+    check_size(first, width, height, settings)
     step = -(-len(listing.files) // SAMPLED)
     for file in listing.files[::step]:
         sample_HWC = _pixels(listing, file, settings)

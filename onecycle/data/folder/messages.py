@@ -32,12 +32,13 @@ def left_out_text(left_out: LeftOut) -> str:
         (left_out.system_entries, "folder or file", " of the system", left_out.system_names),
         (left_out.other_files, "other file", "", left_out.other_endings),
         (left_out.dead_links, "dead link", "", ()),
+        (left_out.links, "link or device", " in the archive", ()),
         (left_out.repeated_folders, "link", " to a folder of the same class", ()),
         (left_out.stray_images, "image", " outside the class folders", ()),
         (left_out.other_folders, "folder", " next to the splits", left_out.other_folder_names),
     )
     parts = [
-        f"{count:,} {one if count == 1 else one.replace('folder or', 'folders or') + 's'}{more}"
+        f"{count:,} {one if count == 1 else one.replace(' or', 's or') + 's'}{more}"
         + (f" ({', '.join(names)})" if names else "")
         for count, one, more, names in counts
         if count
