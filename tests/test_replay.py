@@ -17,7 +17,7 @@ from onecycle.config import Recipe, override
 from onecycle.config.sizes import resolve_shares
 from onecycle.data import transforms
 from onecycle.data.batches import Batches
-from onecycle.data.transforms import ColourJitter, ResizedCrop, Rotation, TrivialAugment
+from onecycle.data.transforms import ColourJitter, Cutout, ResizedCrop, Rotation, TrivialAugment
 from onecycle.engine.replay import Replayed, is_replayed, replayed
 from onecycle.engine.transform_check import Applied, applied_to
 from onecycle.progress import SILENT
@@ -92,7 +92,7 @@ def random_settings(rng: random.Random) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "count", [5, pytest.param(200, marks=pytest.mark.faults)], ids=["few", "many"]
+    "count", [3, pytest.param(200, marks=pytest.mark.faults)], ids=["few", "many"]
 )
 def test_random_settings_raise_no_false_alarm(count: int) -> None:
     rng = random.Random(count)
@@ -148,6 +148,15 @@ def test_a_wrong_range_is_caught(name: str, wrong: dict[str, float], line: str) 
     """What is trained differs from the recipe that is audited."""
     recipe, measured = looked_at(EACH[name] | wrong)
     assert failed(override(recipe, **EACH[name]), measured) == {line}
+
+
+def test_a_cutout_that_is_missing_or_has_another_side_is_caught(monkeypatch) -> None:
+    settings = EACH["rotation"] | {"image_size": 24, "cutout": 3}  # hardly more than 1 % of pixels
+    recipe, measured = looked_at(settings)
+    assert failed(recipe, measured) == set()
+    assert failed(override(recipe, cutout=2), measured) == {"Cutout"}
+    monkeypatch.setattr(Cutout, "apply", lambda self, images, rows: images)
+    assert "Cutout" in failed(*looked_at(settings))
 
 
 def test_one_that_is_left_out_of_the_batches_is_caught() -> None:

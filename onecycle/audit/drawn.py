@@ -11,6 +11,7 @@ from onecycle.config import Recipe
 from onecycle.data.transforms import Transform
 from onecycle.engine.plain_transforms import PLAIN
 from onecycle.run_dir.records import Replayed
+from onecycle.writing.numbers import counted
 
 MOST_EQUAL = 0.95
 """Share of images that must be equal when made again: all but those where rounding decides."""
@@ -50,20 +51,24 @@ def lines(recipe: Recipe, asked: tuple[Transform, ...], found: Replayed | None) 
 
 def _ranges(recipe: Recipe, found: Replayed) -> Iterator[Line]:
     if recipe.rotation:
-        yield _range("Rotation", "rotation", found, (-recipe.rotation, recipe.rotation), "degrees")
+        yield _range(
+            "Rotation", "rotation", found, (-recipe.rotation, recipe.rotation), "{} degrees"
+        )
     if recipe.resized_crop:
         yield _area(recipe.resized_crop, found)
     for name in ("brightness", "contrast", "saturation"):
         if reach := getattr(recipe, name):
-            yield _range(f"Jitter of {name}", name, found, (1 - reach, 1 + reach), "fold")
+            yield _range(f"Jitter of {name}", name, found, (1 - reach, 1 + reach), "a factor of {}")
     if recipe.hue:
-        yield _range("Jitter of hue", "hue", found, (-recipe.hue, recipe.hue), "of the circle")
+        yield _range("Jitter of hue", "hue", found, (-recipe.hue, recipe.hue), "{} of the circle")
     if recipe.trivial_augment:
         yield _strengths(found)
+    if recipe.cutout:
+        yield _cutout(int(recipe.cutout), found)
 
 
-def _range(title: str, name: str, found: Replayed, wanted: tuple[float, float], unit: str) -> Line:
-    asked = f"{_ends(wanted)} {unit}"
+def _range(title: str, name: str, found: Replayed, wanted: tuple[float, float], words: str) -> Line:
+    asked = words.format(_ends(wanted))
     if name not in found.lowest:
         return Line(title, asked, "nothing was drawn", False)
     drawn, width = (found.lowest[name], found.highest[name]), wanted[1] - wanted[0]
@@ -92,6 +97,15 @@ def _strengths(found: Replayed) -> Line:
     told = f"operations {first + 1:g} to {last + 1:g}, strengths {drawn[0]:g} to {drawn[1]:g}"
     reaches = _reaches(found, (first, last), (0, OPERATIONS - 1))
     return Line(title, asked, told, within and reaches and _reaches(found, drawn, (0, STRONGEST)))
+
+
+def _cutout(side: int, found: Replayed) -> Line:
+    asked = f"every image cut, {counted(side**2, 'pixel')} each"
+    same = found.lowest.get("cutout") == found.highest.get("cutout") == side
+    told = f"{percent(found.cut / found.images)} of {found.images:,} cut where it was drawn"
+    if not same:
+        told += ", with another side"
+    return Line("Cutout", asked, told, same and found.cut >= MOST_EQUAL * found.images)
 
 
 def _reaches(found: Replayed, drawn: tuple[float, float], wanted: tuple[float, float]) -> bool:

@@ -68,15 +68,17 @@ def _together(each: list[Expected]) -> Expected:
 
 
 def _drawn(wanted: Expected, found: Replayed | None) -> list[Line]:
-    """Crop and flip, where other changes hide them, from the numbers drawn for them.
-
-    The cutout has no share that could be wrong; the images made again show it.
-    """
+    """Crop, flip and cutout, where other changes hide them, from the numbers drawn for them."""
     if not found or not found.images:
         return []
     farthest = int(found.highest.get("shift", 0))
-    counts = {"images": found.images, "decided": found.images, "farthest": farthest}
-    as_drawn = Applied(**counts, shifted=found.shifted, flipped=found.mirrored)
+    as_drawn = Applied(
+        images=found.images,
+        decided=found.images,
+        shifted=found.shifted,
+        farthest=farthest,
+        flipped=found.mirrored,
+    )
     both = (_crop(wanted, as_drawn, CHANCE_DRAWN), _flip(wanted, as_drawn, CHANCE_DRAWN))
     return [replace(line, found=f"{line.found}, as drawn") for line in both]
 
@@ -148,7 +150,8 @@ def _nothing_else(wanted: Expected, asked_for: tuple[Transform, ...], found: App
     asked, measured = "nothing", f"{_of(found.unexplained, found.images)} differ in other pixels"
     passed = found.unexplained == 0
     if wanted.altered:
-        names = " and ".join(each.name for each in asked_for if each.expected.altered)
+        *first, last = (each.name for each in asked_for if each.expected.altered)
+        names = f"{', '.join(first)} and {last}" if first else last
         asked = f"{percent(wanted.altered)} in other pixels, by {names}"
         passed = _fits(found.unexplained, found.images, wanted.altered)
         if wanted.hides:  # how many of the changes can be seen depends on the images

@@ -18,6 +18,7 @@ from onecycle.data.batches import Batches
 from onecycle.data.transforms import (
     ColourJitter,
     Crop,
+    Cutout,
     Flip,
     ResizedCrop,
     Rotation,
@@ -48,6 +49,7 @@ class Replayed:
         images: examined.
         agree: of them, the images that the network got as they were drawn.
         shifted, mirrored: of them, those for which a shift or a mirror image was drawn.
+        cut: of them, those that the network got with a blank square where it was drawn.
         lowest, highest: by name, the least and the largest number drawn for a transform.
     """
 
@@ -55,6 +57,7 @@ class Replayed:
     agree: int = 0
     shifted: int = 0
     mirrored: int = 0
+    cut: int = 0
     lowest: dict[str, float] = field(default_factory=dict)
     highest: dict[str, float] = field(default_factory=dict)
 
@@ -63,7 +66,7 @@ class Replayed:
         for name, end in (("lowest", min), ("highest", max)):
             one, two = getattr(self, name), getattr(other, name)
             ends[name] = one | {k: end(one.get(k, value), value) for k, value in two.items()}
-        counts = ("images", "agree", "shifted", "mirrored")
+        counts = ("images", "agree", "shifted", "mirrored", "cut")
         sums = {name: getattr(self, name) + getattr(other, name) for name in counts}
         return Replayed(**sums, **ends)
 
@@ -106,7 +109,15 @@ def replayed(batches: Batches, step: int, batch_BCHW: Tensor) -> Replayed:
     found = Replayed(images=count, agree=agree)
     for each, drawn_B in zip(batches.transforms, draws, strict=True):
         found += _told(each, drawn_B, height, width)
+        if isinstance(each, Cutout):
+            found += Replayed(cut=_cut(each.side, drawn_B, given_BHWC))
     return found
+
+
+def _cut(side: int, corners_B2: np.ndarray, given_BHWC: np.ndarray) -> int:
+    """Number of images whose square at the drawn corner is blank: 0, as images are normalised."""
+    pairs = zip(given_BHWC, corners_B2, strict=True)
+    return sum(not image_HWC[y : y + side, x : x + side].any() for image_HWC, (y, x) in pairs)
 
 
 def _are_equal(given_HWC: np.ndarray, again_HWC: np.ndarray) -> bool:
@@ -123,6 +134,8 @@ def _told(each: Transform, drawn_B: np.ndarray, height: int, width: int) -> Repl
             return Replayed(shifted=int((moves_B > 0).sum())) + _ends("shift", moves_B)
         case Flip():
             return Replayed(mirrored=int(drawn_B.sum()))
+        case Cutout(side=side):
+            return _ends("cutout", np.array([side]))
         case Rotation():
             return _ends("rotation", drawn_B)
         case ResizedCrop():

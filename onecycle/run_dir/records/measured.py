@@ -75,6 +75,7 @@ class Replayed:
     agree: Count
     shifted: Count
     mirrored: Count
+    cut: Count
     lowest: dict[str, Drawn]
     highest: dict[str, Drawn]
 
