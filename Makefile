@@ -38,7 +38,7 @@ notebook: $(VENV)/.installed-notebook ## install JupyterLab and open the noteboo
 	$(BIN)/jupyter lab notebooks/CIFAR10_Custom_ResNet.ipynb
 
 test: $(VENV)/.installed-dev ## install what is missing, then run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-faults: $(VENV)/.installed-dev ## break runs on purpose, in half an hour of real processes
 	$(BIN)/python -m pytest -m faults

@@ -4,6 +4,8 @@ import os
 import signal
 
 os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib, here or in a subprocess
+# Before anything imports torch: with two files at a time, threads that wait must sleep, not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from collections.abc import Iterator
 from typing import Any
