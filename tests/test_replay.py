@@ -175,3 +175,17 @@ def test_a_colour_that_nobody_asked_for_is_caught(tmp_path, monkeypatch) -> None
     run = training.train(override(RECIPE, epochs=1), runs=tmp_path, report=False, progress=SILENT)
     names = {line.name for line in failures(audit(RunDir.open(run.path)))}
     assert "Anything else done to images" in names
+
+
+def test_images_for_validation_and_test_are_not_transformed() -> None:
+    """With all transforms on, the figures are those of the images as they are."""
+    job, splits = training.prepare(override(RECIPE, **ALL, val_fraction=0.2), progress=SILENT)
+    assert splits.val
+    for image_set in (splits.test, splits.val):
+        shown = (image_set.images_NHWC / 255 - job.batches.mean) / job.batches.std
+        batch_BCHW = torch.from_numpy(shown).float().permute(0, 3, 1, 2)
+        job.model.eval()
+        with torch.no_grad():
+            expected = job.model(batch_BCHW.contiguous(memory_format=torch.channels_last))
+        found = torch.from_numpy(job.evaluate(image_set).logits_NK)
+        torch.testing.assert_close(found.float(), expected.float(), atol=1e-4, rtol=1e-3)
