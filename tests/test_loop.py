@@ -191,8 +191,8 @@ def test_a_step_never_waits_for_the_device():
     model, _, batches = small(RECIPE)
     model = model.to(device)
     batches = dataclasses.replace(batches, device=device)
-    training = Training(RECIPE, model, optim.build(model, RECIPE), batches, batches.train, None,
-                        device)  # fmt: skip
+    optimizer, built = optim.build(model, RECIPE), models.architecture(RECIPE.model)
+    training = Training(RECIPE, built, model, optimizer, batches, batches.train, None, device)
     plan = training.plan
     model.train()
     loop.step(training, 1, plan.at(1))
@@ -217,7 +217,8 @@ def test_readings_wait_for_a_gpu_at_intervals_only(monkeypatch, tmp_path):
             rows.append(row)
 
     model, optimizer, batches = small(RECIPE)
-    training = Training(RECIPE, model, optimizer, batches, batches.train, None, CPU)
+    built = models.architecture(RECIPE.model)
+    training = Training(RECIPE, built, model, optimizer, batches, batches.train, None, CPU)
     training.device = torch.device("cuda")  # the loss itself stays here
     readings = loop.Readings(training, Folder(), SILENT)
     for step in range(45):
