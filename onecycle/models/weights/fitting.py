@@ -35,7 +35,7 @@ class Fitting:
 
     Attributes:
         loaded: by the network's names, with its types.
-        left_out: names in the file of tensors that are not used.
+        left_out: names in the file of tensors that are not used, those of the network first.
         new: names in the network of tensors that stay as they were initialized.
         new_head: why the head is new; empty if it was loaded.
     """
@@ -86,9 +86,10 @@ def fit(
     loaded = {name: _as(own[name], tensors[naming(name)]) for name in own if name in found}
     _check_finite(loaded)
     used = {naming(name) for name in found}
+    order = dict.fromkeys([*map(naming, own), *sorted(tensors)])
     return Fitting(
         loaded=loaded,
-        left_out=tuple(name for name in tensors if name not in used),
+        left_out=tuple(name for name in order if name in tensors and name not in used),
         new=tuple(name for name in own if name not in found),
         new_head=why,
     )
