@@ -245,8 +245,8 @@ COMMANDS = {
         "NAME|PATH",
         {
             "NAME|PATH": "`shapes`, `cifar10`, `cifar100`, or the path of class folders, of an "
-            "archive of them (.zip, .tar.gz), of a table of images (.csv), of arrays (.npz) or of "
-            "a CIFAR archive."
+            "archive of them (.zip, .tar.gz), of a table of images (.csv), of arrays (.npz), "
+            "of a saved Hugging Face data set or of a CIFAR archive."
         },
         ("contact_sheet", "clean", "keep_gb", "mirror", "quiet", "json"),
         _choice_of_images,

@@ -48,7 +48,7 @@ class Recipe:
     data: str = setting("shapes", group="data", metavar="NAME|PATH", path=True, decides="images",
         changes_bits=False,  # the fingerprint identifies the images, not their place
         help="`shapes`, `cifar10`, `cifar100`, or a path: class folders, an archive of them (.zip, "
-        ".tar.gz), table (.csv), arrays (.npz), CIFAR archive.")
+        ".tar.gz), table (.csv), arrays (.npz), saved Hugging Face data set, CIFAR archive.")
     label_set: Literal["fine", "coarse"] = setting("fine", group="data", decides="images",
         help="CIFAR-100's labels: its 100 classes (fine) or their 20 groups (coarse).")
     train_limit: int = setting(0, group="data", unit="images", ge=0, le=10**9, decides="images",

@@ -12,6 +12,7 @@ from onecycle.data.arrays import ArraySource, is_npz
 from onecycle.data.folder import Loaded, LoadedAsOne, kept
 from onecycle.data.folder.decoding import Resize
 from onecycle.data.folder.messages import quoted
+from onecycle.data.hugging_face import HuggingFaceSource, is_data_set
 from onecycle.errors import InputError
 from onecycle.progress import SILENT, Progress
 
@@ -86,6 +87,8 @@ def _recognised(path: Path) -> inside.Source | None:
         InputError: the path can't be read, or is an archive without images.
     """
     try:
+        if is_data_set(path):
+            return HuggingFaceSource(path)
         if path.is_file():
             return _file(path)
     except OSError as error:

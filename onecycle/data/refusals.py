@@ -41,14 +41,16 @@ _ARRAYS = frozenset(
 )
 _TABLES = frozenset(".tsv .txt .xlsx .xls .ods .json .jsonl .ndjson .xml .yaml .yml".split())
 
-_TO_FOLDERS = "save the images as files in class folders, and give their parent folder"
+_TO_DISK = (
+    "save it, with datasets.load_dataset('user/set').save_to_disk('set'), and give that folder"
+)
 
 _TO_ARRAYS = "save the arrays with numpy.savez('set.npz', images=…, labels=…), and give that file"
 
 _READ = (".zip", ".tar", ".tgz", ".tbz2", ".txz")
 """Archives that are read as they are."""
 
-_SOURCES = (".csv", ".gz", ".npz", ".bz2", ".xz", *_READ)
+_SOURCES = (".csv", ".gz", ".npz", ".parquet", ".bz2", ".xz", *_READ)
 """Extensions of files that may be a source."""
 
 
@@ -56,7 +58,7 @@ def no_such(source: str) -> InputError:
     """The error for a source that is neither a built-in name nor an existing path."""
     shown = quoted(source)
     if _HUB.match(source):
-        return InputError(f"data: {shown} is a Hugging Face data set; {_TO_FOLDERS}")
+        return InputError(f"data: {shown} is a Hugging Face data set; {_TO_DISK}")
     if source.startswith("file://") and Path(source.removeprefix("file://")).exists():
         return InputError(f"data: {shown} is an address; give {source.removeprefix('file://')!a}")
     if _ADDRESS.match(source):
@@ -67,7 +69,7 @@ def no_such(source: str) -> InputError:
     if near := _near(source):
         return InputError(f"{missing}; did you mean {quoted(near)}?")
     if _HUB_NAME.fullmatch(source) and not Path(source).parent.exists():
-        return InputError(f"{missing}; if it is a Hugging Face data set: {_TO_FOLDERS}")
+        return InputError(f"{missing}; if it is a Hugging Face data set: {_TO_DISK}")
     if os.sep in source or Path(source).suffix:
         return InputError(f"{missing}; check its spelling, or give its full path")
     return InputError(
@@ -120,6 +122,8 @@ def no_images(path: Path) -> InputError:
         return InputError(
             f"{shown} is not an archive despite its name, or damaged; fetch or make it again"
         )
+    if last == ".arrow":
+        return InputError(f"{shown} is one file of a data set; give the folder it was saved to")
     if last == ".npz":
         return InputError(f"{shown} is not a file of arrays despite its name; {_TO_ARRAYS}")
     if unpack := unpacking(path, head or b""):
