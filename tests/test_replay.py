@@ -92,7 +92,7 @@ def random_settings(rng: random.Random) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "count", [3, pytest.param(200, marks=pytest.mark.faults)], ids=["few", "many"]
+    "count", [2, pytest.param(200, marks=pytest.mark.faults)], ids=["few", "many"]
 )
 def test_random_settings_raise_no_false_alarm(count: int) -> None:
     rng = random.Random(count)
@@ -122,7 +122,9 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", EACH)
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    "together", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["alone", "together"]
+)
 def test_one_that_is_never_applied_or_twice_is_caught(name: str, together: bool, monkeypatch):
     settings, kind = ALL if together else EACH[name], KINDS[name]
     assert failed(*looked_at(settings)) == set()
