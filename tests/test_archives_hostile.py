@@ -317,7 +317,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("what", BAD)
+SLOW = ("zeros without end", "zeros without end, tar")
+"""They unpack a quarter of a gigabyte."""
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(w, marks=[pytest.mark.faults] if w in SLOW else []) for w in BAD]
+)
 def test_a_bad_archive_is_refused_in_one_line_and_leaves_nothing(what, place):
     make, line = BAD[what]
     path = make(place / "work")

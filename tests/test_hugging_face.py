@@ -74,6 +74,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", ["saved", "hub"])
 def test_a_saved_data_set_has_the_pixels_of_the_files_that_it_was_made_of(name, made, place):
     wanted, found = load_splits(str(made / "set")), load_splits(str(made / name))
@@ -88,6 +89,7 @@ def test_a_saved_data_set_has_the_pixels_of_the_files_that_it_was_made_of(name, 
     assert load_all(str(made / name)).fingerprint == load_all(str(made / "set")).fingerprint
 
 
+@pytest.mark.faults
 def test_one_split_is_divided_and_read_from_all_its_files(made, place):
     assert len(list((made / "one").glob("*.arrow"))) == 2
     found = load_splits(str(made / "one"), image_size=8)
@@ -95,18 +97,21 @@ def test_one_split_is_divided_and_read_from_all_its_files(made, place):
     assert (len(found.train), found.val, len(found.test)) == (3, None, 3)
 
 
+@pytest.mark.faults
 def test_labels_may_be_texts_in_a_column_of_the_usual_name(made, place):
     found, wanted = load_all(str(made / "texts")), load_all(str(made / "one"))
     assert found.images.classes == CLASSES
     assert found.fingerprint == wanted.fingerprint
 
 
+@pytest.mark.faults
 def test_a_split_without_labels_is_left_out(made, place):
     found = load_splits(str(made / "hidden"))
     assert found.left_out.unlabelled_folders == ("test",)
     assert len(found.train) + len(found.test) == 6
 
 
+@pytest.mark.faults
 def test_it_is_read_once_and_without_a_network(made, place, monkeypatch):
     load_splits(str(made / "saved"))
     listener = Recorder()
@@ -131,6 +136,7 @@ def test_commands_take_it(made, place, capsys):
     assert main(["evaluate", run, "--data", str(made / "hub")]) == 0
 
 
+@pytest.mark.faults
 def test_a_missing_library_is_named_with_the_extra(made, place, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert main(["data", str(made / "saved")]) == 2
@@ -360,6 +366,7 @@ def test_splits_in_parquet_files_are_told_apart_by_name(place):
         load_splits("a")
 
 
+@pytest.mark.faults
 def test_bounds_hold_for_compressed_images(place, monkeypatch):
     """A Parquet file of one large value, a thousand times: 20 kB that unpack to gigabytes."""
     noise = drawn(1, (400, 400))
@@ -387,6 +394,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("which", ["arrow", "parquet", "info", "state"])
 @given(edits=EDITS, whole=st.booleans())
 @settings(max_examples=FUZZ // 3)

@@ -56,6 +56,7 @@ MAKE = {
 }
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", MAKE)
 def test_a_run_has_the_bits_of_one_on_the_folder(name, photos, of_folder, tmp_path):
     """Stopped, resumed on the source in another place, evaluated on it, and on the folder."""
@@ -108,6 +109,7 @@ def test_every_command_takes_it(name, photos, tmp_path, monkeypatch, capsys):
     assert len(onecycle.load(run).classes) == 3
 
 
+@pytest.mark.faults
 def test_predict_says_that_it_takes_folders(photos, of_folder, tmp_path, capsys):
     source = MAKE["photos.zip"](photos, tmp_path / "photos.zip")
     assert main(["predict", str(of_folder.path), str(source)]) == 2
