@@ -109,6 +109,7 @@ def test_the_record_has_every_name_and_the_audit_recomputes_its_checksum(first, 
     assert lines["Weights to start from"].found == "the same before the first step"
 
 
+@pytest.mark.faults
 def test_the_report_names_the_weights(first, second):
     page = write_report(RunDir.open(second[0])).read_text()
     assert "The training started from other weights: 48 tensors with" in page
@@ -212,6 +213,7 @@ def test_without_a_checkpoint_the_file_is_read_again_and_must_be_the_same(
     assert not failures(audit(RunDir.open(run)))
 
 
+@pytest.mark.faults
 def test_with_a_checkpoint_the_file_is_not_needed(moved, tmp_path):
     run = trained(override(FIRST, init_from=str(moved)), tmp_path / "runs")
     assert training.verify(run, progress=SILENT).equal
@@ -221,6 +223,7 @@ def test_with_a_checkpoint_the_file_is_not_needed(moved, tmp_path):
     assert not failures(audit(RunDir.open(run)))
 
 
+@pytest.mark.faults
 def test_the_audit_fails_if_the_weights_are_not_loaded(first, tmp_path, monkeypatch):
     monkeypatch.setattr(Initial, "apply", lambda self, model: None)
     run = trained(override(FIRST, seed=1, init_from=str(first)), tmp_path)
@@ -286,6 +289,7 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.faults
 def test_a_range_test_alone_starts_from_the_weights_too(first):
     notes = Notes()
     recipe = override(FIRST, init_from=str(first), lr_max="auto", lr_steps=10)

@@ -132,11 +132,11 @@ def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
 
 def started_from(found: InitialWeights) -> str:
     """What was loaded from where, and what is new, in a few words."""
-    step = f" (step {found.step:,})" if found.step is not None else ""
+    step = f"step {found.step:,}, " if found.step is not None else ""
     parts = [
         f"{counted(len(found.loaded), 'tensor')} with "
-        f"{counted(found.loaded_parameters, 'parameter')} from {found.given}{step}, "
-        f"SHA-256 {found.sha256[:8]}…"
+        f"{counted(found.loaded_parameters, 'parameter')} from {found.given} "
+        f"({step}SHA-256 {found.sha256[:8]}…)"
     ]
     if found.new:
         parts.append(f"{counted(len(found.new), 'tensor')} new")

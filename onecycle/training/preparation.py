@@ -46,6 +46,7 @@ def prepare(
     device = runtime.resolve_device(recipe.device)
     precision = runtime.resolve_precision(recipe.precision, device)
     refuse_early(recipe)
+    _refuse_stages(recipe, architecture)
     note_missing_kernels(device, precision, progress)
     initial = None
     if recipe.init_from and weights is not None:
@@ -141,6 +142,19 @@ def build(
         seed=recipe.seed if seed is None else seed,
         **models.arguments(recipe, architecture),
     )
+
+
+def _refuse_stages(recipe: Recipe, architecture: Architecture) -> None:
+    """Refuse names in `freeze` that a built-in network does not have, before images are loaded.
+
+    Raises:
+        InputError: as `freezing.freeze`.
+    """
+    if recipe.freeze and architecture.built_in:
+        channels, classes = 3, 2  # names don't depend on them
+        with torch.device("meta"):  # without values
+            model = build(recipe, architecture, channels, classes)
+        freezing.freeze(model, recipe.freeze, classes)
 
 
 def note_missing_kernels(device: torch.device, precision: str, progress: Progress) -> None:
