@@ -1,9 +1,11 @@
 """Networks of the user's own: how their code is found, and that it runs only when asked for."""
 
 import shlex
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -298,3 +300,66 @@ def test_a_function_is_recorded_by_its_name(tmp_path: Path) -> None:
 
 def tiny(classes: int, channels: int, depth: int = 1) -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(depth), nn.Flatten(), nn.LazyLinear(classes))
+
+
+# ------------------------------------------------------------------------------------ its source
+
+
+def source_of(name: models.Network, **arguments: int) -> str:
+    found = models.architecture("net.py:make", name)
+    return models.with_source(found, models.build(found, classes=3, **arguments)).source_sha256
+
+
+def test_the_hash_follows_what_the_code_says_and_not_where_it_lies(here: Path) -> None:
+    was = source_of("net.py:make")
+    assert len(was) == 64
+    other = here / "other"
+    other.mkdir()
+    (other / "moved.py").write_text(NET)
+    (other / "blocks.py").write_text(BLOCKS)
+    assert source_of("other/moved.py:make") == was
+    (other / "blocks.py").write_text(f"{BLOCKS}# a comment")
+    assert source_of("other/moved.py:make") != was
+    assert source_of("net.py:Net") != was
+    (here / "net.py").write_text(f"{NET}# a comment")
+    assert source_of("net.py:make") != was
+
+
+def test_the_hash_covers_functions_in_other_files_and_no_others(here: Path) -> None:
+    (here / "blocks.py").write_text(f"import deeper\n{BLOCKS}")
+    (here / "deeper.py").write_text("A = 1")
+    (here / "beside.py").write_text("A = 1")
+    was = source_of("net.py:make")
+    (here / "beside.py").write_text("A = 2")
+    assert source_of("net.py:make") == was
+    (here / "deeper.py").write_text("A = 22")
+    assert source_of("net.py:make") != was
+
+
+def test_functions_without_a_source_cannot_be_compared() -> None:
+    names: dict[str, Any] = {}
+    exec("from torch import nn\ndef make(classes, channels):\n  return nn.Linear(2, 2)", names)
+    assert source_of(names["make"]) == ""
+
+
+def test_bound_arguments_belong_to_the_source() -> None:
+    assert source_of(partial(tiny, depth=3)) != source_of(partial(tiny, depth=2))
+    assert source_of(partial(tiny, depth=3)) == source_of(partial(tiny, depth=3))
+
+
+def test_a_changed_source_is_said_or_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.py").write_text(f"{NET}# changed")
+    (tmp_path / "blocks.py").write_text(BLOCKS)
+    name = f"{tmp_path}/net.py:make"
+    assert cli.main(["evaluate", str(run), "--model", name, "--json"]) == 0
+    assert "network source: has changed since the run began" in capsys.readouterr().err
+    unfinished = tmp_path / "run"
+    shutil.copytree(run, unfinished)
+    (unfinished / "result.json").unlink()
+    told = refused(f"resume {unfinished} --model {name}", capsys)
+    assert "network source has changed (SHA-256 " in told
+    assert cli.main(["resume", str(unfinished), "--model", name, "--allow-differences"]) == 0
+    (tmp_path / "net.py").write_text(NET.replace('width: "int" = 4', 'width: "int" = 6'))
+    assert "restore its code" in refused(f"evaluate {run} --model {name}", capsys)

@@ -151,12 +151,14 @@ def _recipe_names(runs: Sequence[FinishedRun]) -> str:
 def settings_of(run: FinishedRun) -> dict[str, Any]:
     """What decides a run's result, except the seed, by field.
 
-    The fingerprint replaces the path of the data. The way a rate was found replaces a rate that was
-    found. `lr_min` replaces a last rate that equals the first. The range test's settings count only
-    if one was run.
+    The fingerprint replaces the path of the data, and the hash of its source that of a network's
+    code. The way a rate was found replaces a rate that was found. `lr_min` replaces a last rate
+    that equals the first. The range test's settings count only if one was run.
     """
     shown = deciding(type(run.recipe), *DECISIVE, *(("rates",) if run.found else ()))
     values = {"data": run.fingerprint} | {name: getattr(run.recipe, name) for name in shown}
+    if source := run.environment.source_sha256:
+        values |= {"model": _place(run.recipe.model), "network source": source[:8]}
     if values["lr_final"] == values["lr_min"]:
         values["lr_final"] = "lr_min"
     words = {"auto": "found", "proven": "proven"}

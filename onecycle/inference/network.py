@@ -65,15 +65,20 @@ def load_network(
     about = about or described(run)
     if about is None:
         raise InputError(f"{run.path / Network.FILE}: is missing; restore it, or train again")
-    model = _built(run, about, models.architecture(about.name, network))
+    architecture = models.architecture(about.name, network)
+    model = _built(run, about, architecture)
+    changed = _change(about, models.with_source(architecture, model))
     saved = _checkpoint(run, checkpoint, progress)
     try:
         load_model(model, saved.tensors)
     except InputError:
+        restore = "its code, whose source has changed" if changed else "them"
         raise InputError(
             f"{run.path}: the checkpoint of step {saved.step} is not of the network that "
-            "recipe.toml and network.json describe; restore them"
+            f"recipe.toml and network.json describe; restore {restore}"
         ) from None
+    if changed:
+        progress.note(changed)
     temperature = _of_best(run, saved) if checkpoint == BEST else _temperature(run)
     return TrainedNetwork(model, about, saved.step, temperature)
 
@@ -175,6 +180,9 @@ def described_by(
 
     `architecture` is that of the network, if it is not built in.
     """
+    source = None
+    if architecture is not None and not architecture.built_in:
+        source = architecture.source_sha256
     return Network(
         name=recipe.model,
         arguments=models.arguments(recipe, architecture),
@@ -184,6 +192,20 @@ def described_by(
         resize=recipe.resize,
         mean=list(mean),
         std=list(std),
+        source_sha256=source,
+    )
+
+
+def _change(about: Network, architecture: models.Architecture) -> str:
+    """What is to be said of the source of a network that is code; empty if it is the same."""
+    was, now = about.source_sha256, architecture.source_sha256
+    if architecture.built_in or was == now != "":
+        return ""
+    if not was or not now:
+        return f"network source: of '{about.name}' can't be found, so it can't be compared"
+    return (
+        f"network source: has changed since the run began (SHA-256 {was:.8}, now {now:.8}), but "
+        "the weights fit"
     )
 
 

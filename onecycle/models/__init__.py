@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from onecycle.config.declaring import deciding, settings, spelled
 from onecycle.config.model_args import Argument, parsed
 from onecycle.config.names import nearest_or_all, unknown_name
 from onecycle.errors import InputError
-from onecycle.models import own
+from onecycle.models import own, source
 from onecycle.models.architecture import Architecture, Network
 from onecycle.models.resnet import CustomResNet
 from onecycle.writing.names import printable
@@ -106,6 +107,13 @@ def build(
             f"model: '{network.name}' returns a {type(model).__name__}; return an nn.Module"
         )
     return model
+
+
+def with_source(network: Architecture, model: nn.Module) -> Architecture:
+    """The architecture with the hash of the source of `model`, unless it is built in."""
+    if network.built_in:
+        return network
+    return replace(network, source_sha256=source.sha256(network.factory, model))
 
 
 def takes(network: str | Architecture) -> tuple[str, ...]:

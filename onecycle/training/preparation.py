@@ -39,9 +39,7 @@ def prepare(
     it is not empty or the recipe's `init_from`, and None if none are needed.
     """
     architecture = architecture or models.architecture(recipe.model)
-    models.arguments(
-        recipe, architecture
-    )  # refuses a network or settings that don't exist, before longer work
+    models.arguments(recipe, architecture)  # refuses what does not exist, before longer work
     runtime.set_threads(threads)
     device = runtime.resolve_device(recipe.device)
     precision = runtime.resolve_precision(recipe.precision, device)
@@ -87,6 +85,7 @@ def assembled(
     """
     channels, classes = train.image_shape[2], len(train.classes)
     model = build(recipe, architecture, channels, classes, seed=initialized_by)
+    architecture = models.with_source(architecture, model)
     frozen = freezing.freeze(model, recipe.freeze, classes)
     model = runtime.placed(model, device, compiled=recipe.compile)
     batches = Batches(

@@ -25,6 +25,9 @@ from onecycle.training.peak_search import found_rates, with_rates
 RATES = ("lr_min", "lr_max", "lr_final")
 """Fields that may have been words when the run began, and have been resolved since."""
 
+SOURCE = "network source"
+"""What differs if the code of a network of the user's own has changed."""
+
 LISTED = 6
 """Largest number of differences that a message names. It counts the others."""
 
@@ -40,9 +43,16 @@ def record(run: RunDir, training: Training, splits: Splits, command: Sequence[st
             data_path=_path(splits),
             data_left_out=splits.left_out.to_json(),
             initial_weights=training.initial and training.initial.record,
+            source_sha256=_source(training),
             recipe=asdict(training.recipe),
         )
     )
+
+
+def _source(training: Training) -> str | None:
+    """The hash of the network's source; empty if it can't be known; None if it is built in."""
+    architecture = training.architecture
+    return None if architecture.built_in else architecture.source_sha256
 
 
 def _path(splits: Splits) -> str | None:
@@ -83,6 +93,15 @@ def record_resumption(
     run.write_record(replace(known, **place, resumed=[*(known.resumed or []), entry]))
 
 
+def note_unknown_source(run: RunDir, training: Training, progress: Progress) -> None:
+    """Report that the source of the network's code can't be compared."""
+    recorded = run.environment().source_sha256
+    if not training.architecture.built_in and not (recorded and _source(training)):
+        progress.note(
+            f"{SOURCE}: of '{training.recipe.model}' can't be found, so it can't be compared"
+        )
+
+
 def refuse(run: RunDir, found: Sequence[Difference]) -> InputError:
     """The error for a run that would not continue as it began."""
     few = "; ".join(map(_told, found[:LISTED]))
@@ -119,6 +138,7 @@ def _facts(training: Training, splits: Splits) -> dict[str, Any]:
         "cpu": runtime.cpu_model(),
         **_initial_weights(training),
         "kernels": kernels_used(training.device, training.recipe.precision),
+        **({SOURCE: source} if (source := _source(training)) else {}),
         **({"device_name": torch.cuda.get_device_name(training.device)} if on_gpu else {}),
     }
 
@@ -141,6 +161,7 @@ def _recorded(run: RunDir, kind: type[Recipe] = Recipe) -> dict[str, Any]:
         "kernels": known.kernels,
         "device_name": known.device_name,
         "initial_weights": known.initial_weights and known.initial_weights.sha256,
+        SOURCE: known.source_sha256 or None,
     }
     facts = {name: value for name, value in facts.items() if value is not None}
     if known.recipe is not None:
@@ -170,6 +191,8 @@ def _influential(recipe: Recipe) -> dict[str, Any]:
 
 
 def _told(difference: Difference) -> str:
+    if difference.what == SOURCE:
+        return f"{SOURCE} has changed (SHA-256 {difference.was:.8}, now {difference.now:.8})"
     was, now = _shown(difference.was), _shown(difference.now)
     return f"{difference.what} was {was} and is now {now}"
 

@@ -19,6 +19,7 @@ from onecycle.training.preparation import prepare
 from onecycle.training.reproducibility import (
     differences,
     note_differences,
+    note_unknown_source,
     recorded_threads,
     refuse,
 )
@@ -70,6 +71,7 @@ def take_up(
     if differing and not allow_differences:
         raise refuse(run, differing)
     note_differences(differing, progress)
+    note_unknown_source(run, training, progress)
     return training, splits, differing
 
 

@@ -42,7 +42,7 @@ class Difference:
 
     Attributes:
         what: a recipe's field, or `data_fingerprint`, `torch`, `threads`, `cpu`, `kernels`,
-            `device_name`, `initial_weights` (the checksum).
+            `device_name`, `initial_weights` (the checksum), `network source`.
         was: its value until then, as in JSON.
         now: its value from then on.
         step: at which the run was resumed; in result.json.
@@ -110,7 +110,10 @@ class InitialWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Recorded):
-    """environment.json: where a run began, with which recipe, and where it was resumed."""
+    """environment.json: where a run began, with which recipe, and where it was resumed.
+
+    `source_sha256`: see `Network`.
+    """
 
     FILE: ClassVar = "environment.json"
 
@@ -133,6 +136,7 @@ class Environment(Recorded):
     data_path: str | None = field(default=None, metadata=NULLABLE)
     data_left_out: Any = None
     initial_weights: InitialWeights | None = None
+    source_sha256: str | None = None
     recipe: dict[str, Any] | None = None
     resumed: list[Resumption] | None = None
 
@@ -142,13 +146,15 @@ class Network(Recorded):
     """network.json: what rebuilds the network and prepares its images, without the data.
 
     Attributes:
-        name: in the registry of networks.
+        name: in the registry of networks, or that of code of the user's own, which is never run
+            because it is named here.
         arguments: with which it was built.
         classes: names of the classes, in the order of the logits.
         channels: of the images.
         size: height and width of the images in pixels; None if unknown.
         resize: how images are brought to that size; see `Recipe.resize`.
         mean, std: of each channel, for normalising images.
+        source_sha256: of the network's source; empty if it can't be known; None if it is built in.
     """
 
     FILE: ClassVar = "network.json"
@@ -161,6 +167,7 @@ class Network(Recorded):
     resize: Resize | None = None
     mean: list[float]
     std: list[Annotated[float, Within(1e-30, 1e30)]]
+    source_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= len(set(self.classes)) == len(self.classes) <= 10**6:
