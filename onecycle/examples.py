@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from onecycle.engine.state import Training
+from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
 from onecycle.interpret import (
     effective_receptive_fields,
@@ -195,13 +196,16 @@ def _shrunk(image_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _maps(training: Training, evaluation: Evaluation, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """Grad-CAM at the network's last stage with a height and a width above 1."""
+    """Grad-CAM at the network's last stage with a height and a width above 1.
+
+    All maps are 0 for a network without such a stage.
+    """
     asked = {"cam_predicted": evaluation.predictions_N, "cam_actual": evaluation.labels_N}
     maps: dict[str, list[np.ndarray]] = {name: [] for name in asked}
     for part, batch_BCHW in _batches(training, indices):
         for name, classes_N in asked.items():
             classes_B = torch.from_numpy(classes_N[part]).to(training.device)
-            maps_BHW = grad_cam(training.evaluated, batch_BCHW, classes_B)
+            maps_BHW = _grad_cam(training.evaluated, batch_BCHW, classes_B)
             maps[name].append((255 * maps_BHW).round().byte().cpu().numpy())
     height, width, _ = training.test.image_shape
     none = [np.zeros((0, height, width), np.uint8)]
@@ -211,23 +215,37 @@ def _maps(training: Training, evaluation: Evaluation, indices: np.ndarray) -> di
     }
 
 
+def _grad_cam(model: nn.Module, batch_BCHW: Tensor, classes_B: Tensor) -> Tensor:
+    """The maps B H W; zeros for a network without a map."""
+    try:
+        return grad_cam(model, batch_BCHW, classes_B)
+    except InputError:  # no layer has a height and a width, or the logits depend on none
+        return torch.zeros(len(batch_BCHW), *batch_BCHW.shape[2:])
+
+
+def _few(images: int, shape: tuple[int, int, int]) -> int:
+    """At most this many images of a shape (H, W, C), of larger ones fewer: graphs take memory."""
+    return max(1, min(images, images * TILE**2 // (shape[0] * shape[1])))
+
+
 def _batches(training: Training, indices: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Test images in the network's input form, a few at a time, with their indices."""
-    for start in range(0, len(indices), MAP_BATCH):
-        part = indices[start : start + MAP_BATCH]
+    size = _few(MAP_BATCH, training.test.image_shape)
+    for start in range(0, len(indices), size):
+        part = indices[start : start + size]
         yield part, training.test_batch(part)
 
 
 def _fields(training: Training) -> dict[str, np.ndarray]:
     """Effective receptive fields over the first images of the test split."""
-    count = min(FIELD_IMAGES, len(training.test))
+    count = min(_few(FIELD_IMAGES, training.test.image_shape), len(training.test))
     batch_BCHW = training.test_batch(np.arange(count))
     found = effective_receptive_fields(training.evaluated, batch_BCHW)
     influences = [_reduced(field.influence_HW) for field in found.values()]
     return {
-        "field_stages": np.array(list(found)),
+        "field_stages": np.array(list(found), dtype=str),
         "field_sides": np.array([field.side for field in found.values()]),
-        "fields": np.array(influences, dtype=np.float32),
+        "fields": np.stack(influences).astype(np.float32) if influences else np.zeros((0, 1, 1)),
     }
 
 

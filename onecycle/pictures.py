@@ -206,8 +206,11 @@ def _mistakes(
 
 
 def _maps(kept: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Grad-CAM maps of the `wrong` images for the class predicted, in [0, 1]; None: not all are."""
-    if not np.isin(kept["wrong"], kept["cam_indices"]).all():
+    """Grad-CAM maps of the `wrong` images for the class predicted, in [0, 1]; None: not all are.
+
+    None too if all are 0, as of a network in which no layer has a height and a width.
+    """
+    if not kept["cam_predicted"].any() or not np.isin(kept["wrong"], kept["cam_indices"]).all():
         return None
     places = np.searchsorted(kept["cam_indices"], kept["wrong"])
     return kept["cam_predicted"][places] / 255

@@ -172,13 +172,20 @@ def _glibc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None)
 
 
+USUAL_ORDER = "onecycle_usual_order"
+"""Attribute of a network whose code can't take images in channels_last order."""
+
+
 def placed(model: nn.Module, device: torch.device, *, compiled: bool = False) -> nn.Module:
     """The model on the device, its weights in channels_last order.
 
     `compiled`: torch.compile runs its forward and backward pass, on a GPU as CUDA graphs, which
-    launch a step's hundreds of kernels at once. The names of the weights do not change.
+    launch a step's hundreds of kernels at once. The names of the weights do not change. A network
+    with the attribute `USUAL_ORDER` keeps its weights in PyTorch's usual order.
     """
-    model = model.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model = model.to(device=device)
+    if not getattr(model, USUAL_ORDER, False):
+        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if compiled:
         model.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
     return model

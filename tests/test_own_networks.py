@@ -1,5 +1,6 @@
 """Networks of the user's own: how their code is found, and that it runs only when asked for."""
 
+import json
 import shlex
 import shutil
 import sys
@@ -15,6 +16,7 @@ from onecycle import cli, models, training
 from onecycle.config import Recipe, from_toml, override, to_toml
 from onecycle.config.model_args import parsed, written
 from onecycle.errors import InputError
+from onecycle.exporting import export
 from onecycle.inference import load
 from onecycle.progress import SILENT
 
@@ -144,13 +146,13 @@ def test_a_module_is_found_in_the_current_folder(here: Path) -> None:
         ("away.py:make", "", "there is no file 'away.py'"),
         ("net.py:mak", NET, "did you mean 'make'?"),
         ("net.py:Sizes.widht", NET, "has no 'widht'"),
-        ("net.py:size", "size = 3", "is a int; name a function"),
+        ("net.py:size", "size = 3", "is of type int; name a function"),
         ("net.py:make", "import nothing_here", "net.py, line 1: ModuleNotFoundError"),
         ("net.py:make", "def make(:\n", "net.py, line 1: SyntaxError"),
         ("net.py:make", "\n\n1 / 0", "net.py, line 3: ZeroDivisionError"),
         ("net.py:make", "import sys\nsys.exit(0)", "net.py, line 2: calls sys.exit(0)"),
         ("net.py:make", "raise Exception('a\\nb')", "net.py, line 1: Exception: a"),
-        ("net.py:make", "def make(classes, channels): return 3", "returns a int"),
+        ("net.py:make", "def make(classes, channels): return 3", "returns int"),
         ("net.py:make", "def make(classes, channels):\n  1 / 0", "net.py, line 2: ZeroDivision"),
         ("net.py:make", "def make(classes): pass", "takes no argument 'channels'"),
         ("net.py:make", "def make(classes, channels, depth): pass", "needs the argument 'depth'"),
@@ -265,13 +267,60 @@ def test_a_run_of_someone_else_runs_no_code(
     assert not has_run(run)
 
 
-def test_reports_and_comparisons_need_no_code(
+def test_a_comparison_needs_no_code(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parents[1])
+    assert cli.main(["compare", str(run)]) == 0
+    assert not has_run(run)
+
+
+@pytest.mark.faults
+def test_a_report_needs_no_code(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(run.parents[1])
     assert cli.main(["report", str(run)]) == 0
-    assert cli.main(["compare", str(run)]) == 0
     assert not has_run(run)
+
+
+def test_a_hostile_name_is_only_text(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger = tmp_path / "stranger"
+    shutil.copytree(run, stranger)
+    (stranger / "evil.py").write_text(NET)
+    text = (stranger / "recipe.toml").read_text()
+    about = json.loads((stranger / "network.json").read_text())
+    names = ("os:system", "../x.py:f", f"{stranger}/evil.py:make", "evil:make\\n\\u202e'$(id)'")
+    for name in names:
+        about["name"] = json.loads(f'"{name}"')
+        (stranger / "network.json").write_text(json.dumps(about))
+        model = next(line for line in text.splitlines() if line.startswith("model ="))
+        (stranger / "recipe.toml").write_text(text.replace(model, f'model = "{name}"'))
+        for line in RUN_COMMANDS:
+            told = refused(line.replace("{}", str(stranger)), capsys)
+            assert "runs only when asked for" in told
+            assert told.isprintable()
+        for work in (training.resume, training.verify, training.evaluate_run, load, export):
+            if work is not training.resume:  # the run is finished
+                with pytest.raises(InputError, match="runs only when asked for"):
+                    work(stranger)
+    assert not list(stranger.glob("*.ran"))
+
+
+def test_hostile_arguments_are_refused_or_text(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger = tmp_path / "stranger"
+    shutil.copytree(run, stranger)
+    about = json.loads((stranger / "network.json").read_text())
+    for hostile in ({"depth": "1\n2"}, {"__class__": 3}, {"depth": [1]}, {"a b": 1}, {"x": "'"}):
+        changed = about | {"arguments": about["arguments"] | hostile}
+        (stranger / "network.json").write_text(json.dumps(changed))
+        line = f"evaluate {stranger} --model {run.parents[1]}/net.py:make"
+        assert "network.json: " in refused(line, capsys) or hostile == {"depth": [1]}
+        (run.parents[1] / "net.py.ran").unlink(missing_ok=True)
 
 
 def test_with_its_code_a_run_can_be_used(
@@ -299,7 +348,9 @@ def test_a_function_is_recorded_by_its_name(tmp_path: Path) -> None:
 
 
 def tiny(classes: int, channels: int, depth: int = 1) -> nn.Module:
-    return nn.Sequential(nn.AdaptiveAvgPool2d(depth), nn.Flatten(), nn.LazyLinear(classes))
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(depth), nn.Flatten(), nn.Linear(channels * depth**2, classes)
+    )
 
 
 # ------------------------------------------------------------------------------------ its source

@@ -4,15 +4,18 @@ Shapes: N images, H height, W width, C channels, K classes.
 """
 
 import importlib
+import io
 import json
 import shlex
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onecycle import models, runtime
 from onecycle.config.names import unknown_name
-from onecycle.errors import InputError
+from onecycle.errors import InputError, Interrupted, TrainingError
 from onecycle.exporting.check import Agreement, Check, checked
 from onecycle.exporting.deployed import Facts, gather
 from onecycle.exporting.format import Format
@@ -105,9 +108,10 @@ def export(
         made.mkdir()
         target = made if form.is_folder else made / place.path.name
         written = Path(aside) / "float32.onnx" if int8 else target
-        form.write(deployable, written)
-        progress.advance()
-        found = checked(format, form, deployable, written, splits.test)
+        with _one_line(format):
+            form.write(deployable, written)
+            progress.advance()
+            found = checked(format, form, deployable, written, splits.test)
         progress.advance()
         if int8:
             facts, comparison = quantized(written, target, facts, splits, result.seed, allow_drop)
@@ -118,6 +122,31 @@ def export(
         place.fill(made)
     progress.finish()
     return Exported(place.path, facts, found)
+
+
+@contextmanager
+def _one_line(format: str) -> Iterator[None]:
+    """Turn what an exporter, or a program that reads its file, says of a network into one line.
+
+    What they print besides is dropped: it may be the whole graph.
+
+    Raises:
+        TrainingError: the network can't be written in this format.
+    """
+    try:
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            yield
+    except (InputError, TrainingError, Interrupted, ImportError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        lines = str(cause).strip().splitlines() or [""]
+        raise TrainingError(
+            f"export: the network can't be written as {format}: {type(cause).__name__}: "
+            f"{lines[0]}; nothing was written"
+        ) from None
 
 
 def _form(name: str, int8: bool) -> Format:

@@ -43,6 +43,7 @@ numpy.savez(sys.argv[3], logits=logits, probabilities=probabilities)
 def write(deployable: Deployable, folder: Path) -> None:
     """Write the files into `folder`."""
     source, tensors = plain.written(deployable)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # some may be tied
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     about = {"network": deployable.about.name, "arguments": deployable.about.arguments}
     config = folder / "config.json"

@@ -71,7 +71,7 @@ def load_network(
     saved = _checkpoint(run, checkpoint, progress)
     try:
         load_model(model, saved.tensors)
-    except InputError:
+    except (InputError, RuntimeError):
         restore = "its code, whose source has changed" if changed else "them"
         raise InputError(
             f"{run.path}: the checkpoint of step {saved.step} is not of the network that "
@@ -226,4 +226,7 @@ def _built(run: RunDir, about: Network, architecture: models.Architecture) -> nn
     except InputError as error:
         raise damaged(run.path / about.FILE, f"'arguments': {error}") from None
     classes, channels = len(about.classes), about.channels
+    if about.size:
+        shape = (*about.size, channels)
+        architecture = models.understood(architecture, shape, classes, arguments)
     return models.build(architecture, classes=classes, channels=channels, **arguments)

@@ -31,7 +31,8 @@ def grad_cam(
         batch_BCHW: images as the network takes them, on its device.
         classes_B: int64, the class to explain for each image; None: the predicted one.
         stage: a name from `model.forward_features`, or the dotted path of a layer if the network
-            has no such method; empty: the last stage whose height and width are above 1.
+            has no such method; empty: the last stage whose height and width are above 1, and on
+            which the logits depend.
 
     Returns:
         float32 in [0, 1], on the model's device.
@@ -41,11 +42,16 @@ def grad_cam(
     """
     # The images need a gradient, so that a stage has one even if all that is before it is frozen.
     logits_BK, stages = with_stages(model, batch_BCHW.detach().requires_grad_())
-    features_BCHW = chosen(stages, stage or last_map(stages))
+    last = stage or last_map(stages)
+    features_BCHW = chosen(stages, last)
     scores_B = _scores(logits_BK, classes_B)
-    (gradient_BCHW,) = torch.autograd.grad(scores_B.sum(), features_BCHW, allow_unused=True)
-    if gradient_BCHW is None:
-        raise InputError(f"stage: the logits do not depend on '{stage}'; name another one")
+    maps = [features_BCHW] if stage else [out for out in stages.values() if _is_map(out)]
+    for features_BCHW in reversed(maps):
+        gradient_BCHW = _gradient(scores_B.sum(), features_BCHW)
+        if gradient_BCHW is not None:
+            break
+    else:
+        raise InputError(f"stage: the logits do not depend on '{last}'; name another one")
     weights_BC11 = gradient_BCHW.float().mean(dim=(2, 3), keepdim=True)
     maps_BHW = (weights_BC11 * features_BCHW.detach().float()).sum(1).clamp(min=0)
     largest_B = maps_BHW.amax(dim=(1, 2), keepdim=True)
@@ -54,16 +60,27 @@ def grad_cam(
     return F.interpolate(maps_BHW[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
+def _gradient(score: Tensor, features_BCHW: Tensor) -> Tensor | None:
+    """The gradient B C H W of the score; None if it does not depend on the features."""
+    if not features_BCHW.requires_grad:
+        return None
+    return torch.autograd.grad(score, features_BCHW, retain_graph=True, allow_unused=True)[0]
+
+
 def last_map(stages: dict[str, Tensor]) -> str:
     """The name of the last stage whose output has a height and a width above 1.
 
     Raises:
         InputError: there is none.
     """
-    maps = [name for name, out in stages.items() if out.ndim == 4 and min(out.shape[2:]) > 1]
+    maps = [name for name, out in stages.items() if _is_map(out)]
     if not maps:
         raise InputError("stage: no output of this network has a height and a width above 1")
     return maps[-1]
+
+
+def _is_map(output: Tensor) -> bool:
+    return output.ndim == 4 and min(output.shape[2:]) > 1
 
 
 def _scores(logits_BK: Tensor, classes_B: Tensor | None) -> Tensor:

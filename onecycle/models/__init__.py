@@ -1,12 +1,13 @@
 """Networks by name. Each has its own arguments."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from onecycle import runtime
 from onecycle.config import Recipe, override
@@ -14,7 +15,7 @@ from onecycle.config.declaring import deciding, settings, spelled
 from onecycle.config.model_args import Argument, parsed
 from onecycle.config.names import nearest_or_all, unknown_name
 from onecycle.errors import InputError
-from onecycle.models import own, source
+from onecycle.models import memory_order, own, source
 from onecycle.models.architecture import Architecture, Network
 from onecycle.models.resnet import CustomResNet
 from onecycle.writing.names import printable
@@ -104,9 +105,38 @@ def build(
             model = network.factory(classes=classes, channels=channels, **arguments)
     if not isinstance(model, nn.Module):
         raise InputError(
-            f"model: '{network.name}' returns a {type(model).__name__}; return an nn.Module"
+            f"model: '{network.name}' returns {type(model).__name__}; return an nn.Module"
         )
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise InputError(
+                f"model: the network has lazy parameters ('{name}'); give its layers their sizes, "
+                "or call it on a batch of zeros where it is made"
+            )
+    if network.usual_order:
+        memory_order.keep_usual(model)
     return model
+
+
+def understood(
+    network: Architecture, shape: tuple[int, int, int], classes: int, arguments: Mapping[str, Any]
+) -> Architecture:
+    """The architecture with what is known of its code once images are: the order that it takes.
+
+    Args:
+        network: of the user's own; one that is built in is returned as it is.
+        shape: height, width and channels of the images.
+        classes: number of classes.
+        arguments: the network's own.
+    """
+    if network.built_in:
+        return network
+
+    def make() -> nn.Module:
+        return build(network, classes=classes, channels=shape[2], **arguments)
+
+    with network.running():
+        return replace(network, usual_order=memory_order.needs_usual(make, shape))
 
 
 def with_source(network: Architecture, model: nn.Module) -> Architecture:

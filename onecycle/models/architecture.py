@@ -26,6 +26,7 @@ class Architecture:
         running: the context in which the user's code runs; it turns its errors into one line.
         source_sha256: of the source of the user's code, in hex, once a network has been built;
             empty if it is built in, or its source is not known.
+        usual_order: whether its code can't take images in channels_last order.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Architecture:
     built_in: bool
     running: Callable[[], AbstractContextManager[None]] = nullcontext
     source_sha256: str = ""
+    usual_order: bool = False
 
     @cached_property
     def declared(self) -> Mapping[str, inspect.Parameter]:

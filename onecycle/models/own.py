@@ -22,6 +22,7 @@ from torch import nn
 
 from onecycle.config.names import nearest_or_all
 from onecycle.errors import InputError, Interrupted
+from onecycle.models import source
 from onecycle.models.architecture import Architecture
 from onecycle.writing.names import printable
 
@@ -69,8 +70,7 @@ def given(name: str, network: Any) -> Architecture:
         raise InputError("network: is a network; give the function or the class that makes it")
     if not callable(network):
         raise InputError(f"network: '{network}' can't be called; give a function or a class")
-    code = getattr(unwrapped(network), "__code__", None)
-    folder = os.path.dirname(code.co_filename) if code else ""
+    folder = os.path.dirname(source.file_of(network))
     return Architecture(name, network, built_in=False, running=_running(name, folder))
 
 
@@ -97,8 +97,8 @@ def imported(called: str, network: str) -> Architecture:
         factory = _attribute(module, attribute, source)
     if not callable(factory) or isinstance(factory, nn.Module):
         raise InputError(
-            f"model: '{printable(network)}' is a {type(factory).__name__}; name a function or a "
-            "class that makes the network"
+            f"model: '{printable(network)}' is of type {type(factory).__name__}; name a function "
+            "or a class that makes the network"
         )
     return Architecture(called, factory, built_in=False, running=running)
 

@@ -36,7 +36,7 @@ def sha256(factory: Any, model: nn.Module) -> str:
     plain, arguments = _unwrapped(factory)
     classes = sorted({type(each) for each in model.modules()}, key=lambda each: each.__qualname__)
     pieces: set[str] = set()
-    folder = _folder_of(plain)
+    folder = _folder_of(file_of(plain))
     waiting, seen = [plain, *classes], set()
     while waiting:
         each = waiting.pop()
@@ -55,6 +55,13 @@ def sha256(factory: Any, model: nn.Module) -> str:
                 waiting += [value for value in names.values() if _is_beside(value, folder, names)]
     name = getattr(plain, "__qualname__", type(plain).__qualname__)
     return _digest("\n".join([name, *arguments, *sorted(pieces)]))
+
+
+def file_of(factory: Any) -> str:
+    """The path of the file that defines a function or a class; empty if there is none."""
+    plain, _ = _unwrapped(factory)
+    path = next((path for path, _, _ in _definitions(plain)), "")
+    return path if os.path.isfile(path) else ""
 
 
 def _unwrapped(factory: Any) -> tuple[Any, list[str]]:
@@ -114,11 +121,10 @@ def _is_beside(value: Any, folder: str, names: dict[str, Any]) -> bool:
     )
 
 
-def _folder_of(factory: Any) -> str:
-    """The folder of the user's files, with a separator; empty for an installed package."""
-    path = next((path for path, _, _ in _definitions(factory)), "")
+def _folder_of(path: str) -> str:
+    """The folder of a user's file, with a separator; empty for an installed package."""
     installed = any(path.startswith(each + os.sep) for each in _PACKAGES)
-    return "" if installed or not os.path.isfile(path) else os.path.dirname(path) + os.sep
+    return "" if installed or not path else os.path.dirname(path) + os.sep
 
 
 def _file_of_module(each: Any) -> str:

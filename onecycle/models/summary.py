@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from onecycle.models.leaves import leaves
 from onecycle.models.reach import Reaches
 
 
@@ -49,26 +51,38 @@ class Summary:
 def summarize(model: nn.Module, image_shape: tuple[int, int, int] = (32, 32, 3)) -> Summary:
     """The summary of `model` for images of `image_shape` (H, W, C). The model is not changed.
 
+    It runs on the device `meta`, without any arithmetic; code that can't do so runs on the CPU.
+
     Receptive field and jump follow the tensors through the network (see `reach`). Each layer in a
     row gives `r += (k - 1) * j; j *= s` (k: kernel, with dilation; s: stride; j: jump). Where
     branches meet, the receptive field covers what each of them sees. Only modules are listed:
     additions and other functions count no MACs.
     """
-    height, width, channels = image_shape
-    probe = deepcopy(model).to("meta").eval()
-    image_BCHW = torch.empty(1, channels, height, width, device="meta")
-    layers: list[Layer] = []
-    with torch.no_grad(), Reaches(image_BCHW) as reaches:
-        for name, module in probe.named_modules():
-            if not list(module.children()):
-                module.register_forward_hook(_recorder(name, layers, reaches))
-        probe(image_BCHW)
+    try:
+        layers = _layers(deepcopy(model).to("meta"), image_shape, "meta")
+    except Exception:  # code that needs values, or holds tensors that don't move
+        layers = _layers(deepcopy(model).cpu(), image_shape, "cpu")
     macs = sum(layer.macs for layer in layers)
     return Summary(tuple(layers), *_parameters(model), macs)
 
 
+def _layers(probe: nn.Module, image_shape: tuple[int, int, int], device: str) -> list[Layer]:
+    """The layers in the order of execution, of a copy that may be changed."""
+    height, width, channels = image_shape
+    image_BCHW = torch.zeros(1, channels, height, width, device=device)
+    layers: list[Layer] = []
+    with torch.no_grad(), Reaches(image_BCHW) as reaches:
+        for name, module in leaves(probe.eval()):
+            module.register_forward_hook(_recorder(name, layers, reaches))
+        probe(image_BCHW)
+    return layers
+
+
 def _recorder(name: str, layers: list[Layer], reaches: Reaches) -> Any:
-    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], outputs: Any) -> None:
+        output = next((each for each in tree_leaves(outputs) if isinstance(each, Tensor)), None)
+        if output is None:
+            return
         axes = reaches.of(output)
         parameters, trainable = _parameters(module)
         layers.append(

@@ -68,6 +68,8 @@ def _sheets(examples: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
     images = [_enlarged(image_HWC) for image_HWC in examples["images"][places]]
     if not images:
         return None
+    if not _has_maps(examples):
+        return {"plain": sheet(images), "predicted": None, "actual": None}
     heated = {
         name: [overlay(image, map_HW / 255) for image, map_HW in zip(images, maps_MHW, strict=True)]
         for name, maps_MHW in (
@@ -76,6 +78,11 @@ def _sheets(examples: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
         )
     }
     return {"plain": sheet(images), **{name: sheet(rows) for name, rows in heated.items()}}
+
+
+def _has_maps(examples: Mapping[str, np.ndarray]) -> bool:
+    """Whether there is any Grad-CAM map; not for a network without a layer that has one."""
+    return bool(examples["cam_predicted"].any() or examples["cam_actual"].any())
 
 
 def _enlarged(image_HWC: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ from onecycle.training.cautions import note_drift, note_few_images, note_few_ste
 from onecycle.training.evaluating import evaluate_run
 from onecycle.training.measurements import note_failures, note_start, write_audit
 from onecycle.training.peak_search import range_test, resolve_rates, set_aside_if_damaged
-from onecycle.training.preparation import build, note_uneven_classes, prepare
+from onecycle.training.preparation import accepted, build, note_uneven_classes, prepare
 from onecycle.training.refusals import built_in
 from onecycle.training.results import summary_of, validation, weights_sha256
 from onecycle.training.resuming import restore, take_up
@@ -218,6 +218,7 @@ def describe(recipe: Recipe, *, network: models.Network | None = None) -> Summar
     else:
         splits = splits_of(recipe)
         shape, classes = splits.train.image_shape, len(splits.train.classes)
+    architecture = accepted(recipe, architecture, shape, classes)
     model = build(recipe, architecture, shape[2], classes)
     freezing.freeze(model, recipe.freeze, classes)
     return summarize(model, shape)

@@ -13,7 +13,7 @@ from onecycle.data.batches import Batches
 from onecycle.data.image_set import ImageSet
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
-from onecycle.models import Architecture, freezing, heads
+from onecycle.models import Architecture, checking, freezing, heads
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.training import initial_weights
 from onecycle.training.refusals import refuse_early, refuse_statistics, refuse_transforms
@@ -58,10 +58,40 @@ def prepare(
     mean, std = _statistics(recipe, splits, initial)
     recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
     recipe = resolve_sizes(recipe, len(splits.train))
+    architecture = accepted(
+        recipe, architecture, splits.train.image_shape, len(splits.train.classes)
+    )
     training = assembled(recipe, architecture, splits.train, splits.test, splits.val, device)
     if initial:
         initial_weights.load(training, initial, progress)
     return training, splits
+
+
+def accepted(
+    recipe: Recipe, architecture: Architecture, shape: tuple[int, int, int], classes: int
+) -> Architecture:
+    """The architecture, if its network can be used for these images, with what is known of it.
+
+    Args:
+        recipe: names the network.
+        architecture: of the network; one that is built in is not checked.
+        shape: height, width and channels of the images.
+        classes: number of classes.
+
+    Raises:
+        InputError: the user's code can't be used.
+    """
+    if architecture.built_in:
+        return architecture
+    arguments = models.arguments(recipe, architecture)
+    known = models.understood(architecture, shape, classes, arguments)
+
+    def make() -> nn.Module:
+        model = build(recipe, known, shape[2], classes)
+        return runtime.placed(model, torch.device("cpu"))
+
+    checking.check(known, make, shape, classes, recipe.precision)
+    return known
 
 
 def assembled(
