@@ -1,6 +1,7 @@
 """Networks of the user's own: how their code is found, and that it runs only when asked for."""
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -10,12 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from onecycle import cli, models, training
-from onecycle.config import Recipe, from_toml, override, to_toml
+from onecycle.config import Recipe, differences, from_toml, override, to_toml
 from onecycle.config.model_args import parsed, written
 from onecycle.errors import InputError
+from onecycle.experiments import compare
 from onecycle.exporting import export
 from onecycle.inference import load
 from onecycle.progress import SILENT
@@ -178,6 +181,18 @@ def test_what_the_users_code_prints_does_not_spoil_json(
     out, err = capsys.readouterr()
     assert out.startswith("{")
     assert "a line of the user's" in err
+
+
+@pytest.mark.faults
+def test_what_it_prints_in_a_pass_does_not_spoil_json_either(
+    here: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talking = NET.replace(
+        "def forward(self, batch):", "def forward(self, batch):\n        print(1)"
+    )
+    (here / "net.py").write_text(talking)
+    assert cli.main(["evaluate", str(run), "--model", "net.py:make", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test_images"] == 20
 
 
 def test_a_network_is_no_function_that_makes_one() -> None:
@@ -414,3 +429,61 @@ def test_a_changed_source_is_said_or_refused(
     assert cli.main(["resume", str(unfinished), "--model", name, "--allow-differences"]) == 0
     (tmp_path / "net.py").write_text(NET.replace('width: "int" = 4', 'width: "int" = 6'))
     assert "restore its code" in refused(f"evaluate {run} --model {name}", capsys)
+
+
+def test_runs_of_another_source_are_another_recipe(run: Path, tmp_path: Path) -> None:
+    places = []
+    for place, (name, source) in enumerate(
+        (("a/net.py:f", "1"), ("net.py:f", "1"), ("net.py:f", "2"))
+    ):
+        copied = shutil.copytree(run, tmp_path / str(place))
+        known = json.loads((copied / "environment.json").read_text())
+        (copied / "environment.json").write_text(json.dumps(known | {"source_sha256": source * 64}))
+        text = (copied / "recipe.toml").read_text().splitlines()
+        changed = {"model =": f'model = "{name}"', "seed =": f"seed = {place}"}
+        lines = [next((v for k, v in changed.items() if row.startswith(k)), row) for row in text]
+        (copied / "recipe.toml").write_text("\n".join(lines))
+        places.append(copied)
+    found = compare(places)
+    assert [group.n for group in found.groups] == [2, 1]
+    assert [group.differences for group in found.groups] == [
+        {"network source": "1" * 8},
+        {"network source": "2" * 8},
+    ]
+
+
+# ------------------------------------------------------------------------------------ the manual
+
+
+@pytest.mark.faults
+def test_the_example_of_the_manual_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[1] / "docs" / "networks.md").read_text("utf-8")
+    text = text.split("## Your own network")[1]
+    code, commands, python = re.findall(r"```(?:python|sh)\n(.*?)```", text, re.DOTALL)[:3]
+    Path("my_net.py").write_text(code)
+    Image.new("RGB", (16, 16)).save("photo.png")
+    small = (
+        "--epochs 1 --train-limit 60 --test-limit 20 --image-size 16 --cutout 2 --crop-padding 1 "
+        "--batch-size 30 --lr-max 0.05 --lr-min 0.005 --no-report --quiet"
+    )
+    for line in commands.splitlines():
+        folder = next(iter(Path("runs").glob("*")), "")
+        words = line.removeprefix("onecycle ").replace("RUN", str(folder))
+        if words.startswith("train"):
+            words = f"{words} {small}"
+        assert cli.main(shlex.split(words)) == 0, capsys.readouterr().err
+    recipe = f"onecycle.Recipe({', '.join(f'{k}={v!r}' for k, v in tiny_fields().items())},"
+    python = python.replace("onecycle.Recipe(epochs=5,", recipe)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        exec(python, {})
+    finally:
+        sys.modules.pop("my_net", None)
+
+
+def tiny_fields() -> dict[str, Any]:
+    """The fields of the tiny recipe that are not the defaults."""
+    return {name: here for name, (_, here) in differences(TINY, Recipe()).items()}

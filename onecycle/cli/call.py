@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,18 @@ class Call:
         """The network that `--model` names; None without it. Only this is ever imported."""
         return self.given.values.get("model")
 
-    def progress(self) -> AbstractContextManager[Progress]:
-        """A listener on standard error while the block runs."""
-        return terminal.shown(sys.stderr, quiet=self.options.quiet)
+    @contextmanager
+    def progress(self, *, rows: bool = False) -> Iterator[Progress]:
+        """A listener on standard error while the block runs.
+
+        What the user's own network prints goes there too, unless the block itself writes `rows`.
+        """
+        is_code = self.network and not rows
+        with (
+            terminal.shown(sys.stderr, quiet=self.options.quiet) as progress,
+            redirect_stdout(sys.stderr) if is_code else nullcontext(),
+        ):
+            yield progress
 
     def place(self, option: str) -> Path | None:
         """Path of the file that an option names; None if the option is not given.

@@ -34,7 +34,7 @@ def predict(call: Call) -> None:
     # Threads that spin while they wait would take the cores from the processes that decode.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     on_screen = output is None and sys.stdout.isatty()
-    with call.progress() as progress:
+    with call.progress(rows=True) as progress:
         from onecycle import runtime
         from onecycle.inference import load
 
