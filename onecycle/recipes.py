@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from onecycle.config import Recipe
+from onecycle.config import Recipe, override
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
 
@@ -87,8 +87,59 @@ CUSTOM_RESNET_8 = NamedRecipe(
     measured_on="CIFAR-10, JPEG-75 copy",
 )
 
+EIGHT_EPOCHS = Recipe(data="cifar10", epochs=8, min_steps="auto", nesterov=True, weight_decay=5e-4)
+"""What the recipes of 8 epochs for residual networks share."""
+
+ADAMW_EIGHT_EPOCHS = override(
+    EIGHT_EPOCHS,
+    min_steps="auto",
+    nesterov=False,
+    optimizer="adamw",
+    weight_decay=0.05,
+    label_smoothing=0.1,
+    lr_end=1.0,
+)
+"""What those for AdamW share. Its rates are lower than SGD's, so the range test ends earlier."""
+
+RESNET18_8 = NamedRecipe(
+    recipe=override(EIGHT_EPOCHS, recipe="resnet18-8", model="resnet18"),
+    summary="ResNet-18 in 8 epochs, with the stem for small images",
+)
+
+RESNET34_8 = NamedRecipe(
+    recipe=override(EIGHT_EPOCHS, recipe="resnet34-8", model="resnet34"),
+    summary="ResNet-34 in 8 epochs, with the stem for small images",
+)
+
+WIDE_RESNET_8 = NamedRecipe(
+    recipe=override(EIGHT_EPOCHS, recipe="wide-resnet-8", model="wide-resnet-16-4"),
+    summary="a wide residual network of 16 layers, four times as wide, in 8 epochs",
+)
+
+CONVNEXT_8 = NamedRecipe(
+    recipe=override(ADAMW_EIGHT_EPOCHS, recipe="convnext-8", model="small-convnext"),
+    summary="a small ConvNeXt in 8 epochs, with AdamW",
+)
+
+VIT_8 = NamedRecipe(
+    # The range test's 9e-3 lies below where the loss blows up, but attention then learns little.
+    recipe=override(ADAMW_EIGHT_EPOCHS, recipe="vit-8", model="small-vit", lr_max=2e-3),
+    summary="a small vision transformer in 8 epochs, with AdamW",
+)
+
 RECIPES: dict[str, NamedRecipe] = {
-    named.recipe.recipe: named for named in (DEMO, BRIEF, CUSTOM_RESNET_8, CUSTOM_RESNET_24)
+    named.recipe.recipe: named
+    for named in (
+        DEMO,
+        BRIEF,
+        CUSTOM_RESNET_8,
+        CUSTOM_RESNET_24,
+        RESNET18_8,
+        RESNET34_8,
+        WIDE_RESNET_8,
+        CONVNEXT_8,
+        VIT_8,
+    )
 }
 """All named recipes, by name."""
 

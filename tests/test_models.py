@@ -157,6 +157,7 @@ class Plain(nn.Module):
 def test_a_network_gets_the_settings_that_it_declares_and_no_others(monkeypatch):
     monkeypatch.setitem(models.NETWORKS, "plain", Plain)
     assert models.takes("custom-resnet") == ("width", "head_scale", "dropout")
+    assert models.takes("resnet18") == ("width", "head_scale", "dropout", "stem")
     recipe = Recipe(model="plain", dropout=0.3)
     assert models.arguments(recipe) == {"dropout": 0.3}
     network = models.build("plain", classes=5, channels=1, depth=7, **models.arguments(recipe))

@@ -9,6 +9,7 @@ from onecycle.cli.command import Command
 from onecycle.cli.compare import compare
 from onecycle.cli.data import data
 from onecycle.cli.export import export
+from onecycle.cli.models import models
 from onecycle.cli.predict import predict
 from onecycle.cli.resolving import resolved
 from onecycle.config import Recipe, to_toml
@@ -231,6 +232,7 @@ COMMANDS = {
     "recipes": Command(
         recipes, "list the recipes, with expected accuracy and time", options=("json",)
     ),
+    "models": Command(models, "list the networks that are built in", options=("json",)),
     "summary": Command(
         on_a_recipe(summary),
         "show the network's layers, parameters, receptive fields",

@@ -83,6 +83,8 @@ class Recipe:
         help="Factor on the logits.")
     dropout: float = setting(0.0, group="network", ge=0, lt=1, decides="network",
         help="Probability of dropping a feature before the last layer, in [0, 1).")
+    stem: Literal["auto", "small", "large"] = setting("auto", group="network", decides="network",
+        help="First layers of resnet18, resnet34: small to 64 pixels, large above; auto: by size.")
 
     # Start from weights
     init_from: str = setting("", group="weights", metavar="RUN|FILE", path=True,

@@ -39,6 +39,7 @@ def written(deployable: Deployable) -> tuple[str, dict[str, Tensor]]:
     """
     flat, graph = _flattened(deployable.network)
     layers = [_layer(name, layer) for name, layer in flat.named_children()]
+    layers += [_parameter(name, each) for name, each in flat.named_parameters(recurse=False)]
     layers += [_buffer(name, tensor) for name, tensor in flat.named_buffers(recurse=False)]
     source = SOURCE.format(
         name=deployable.about.name,
@@ -71,15 +72,25 @@ def _flattened(network: nn.Module) -> tuple[nn.Module, fx.Graph]:
         node.target = node.target.removeprefix("network.").replace(".", "_")
         if node.op == "call_module":
             flat.add_module(node.target, part)
+        elif isinstance(part, nn.Parameter):
+            flat.register_parameter(node.target, part)
         else:
             flat.register_buffer(node.target, part.detach())
     return flat, graph
 
 
+def _parameter(name: str, tensor: Tensor) -> str:
+    """The line that makes room for a parameter which is not that of one of PyTorch's layers."""
+    return f"self.{name} = nn.Parameter({_room(tensor)})"
+
+
 def _buffer(name: str, tensor: Tensor) -> str:
-    """The line that makes room for a tensor which is not a layer's."""
-    shape = ", ".join(map(str, (*tensor.shape, f"dtype={tensor.dtype}")))
-    return f'self.register_buffer("{name}", torch.empty({shape}))'
+    """The line that makes room for another tensor which is not a layer's."""
+    return f'self.register_buffer("{name}", {_room(tensor)})'
+
+
+def _room(tensor: Tensor) -> str:
+    return f"torch.empty({tuple(tensor.shape)}, dtype={tensor.dtype})"
 
 
 def _layer(called: str, layer: nn.Module) -> str:
@@ -106,5 +117,6 @@ def _layer(called: str, layer: nn.Module) -> str:
 
 def _forward(graph: fx.Graph) -> list[str]:
     """The lines of the forward pass, without those that only free memory."""
-    lines = graph.python_code("self").src.strip().splitlines()
+    source = graph.python_code("self").src.replace("torch._C._nn.", "nn.functional.")
+    lines = source.strip().splitlines()
     return [re.sub(r";  [\w = ]+ = None$", "", line) for line in lines]

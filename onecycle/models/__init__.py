@@ -17,16 +17,38 @@ from onecycle.config.names import nearest_or_all, unknown_name
 from onecycle.errors import InputError
 from onecycle.models import memory_order, own, source
 from onecycle.models.architecture import Architecture, Network
+from onecycle.models.arguments import stem_for
+from onecycle.models.convnext import SmallConvNeXt
+from onecycle.models.residual import ResNet18, ResNet34
 from onecycle.models.resnet import CustomResNet
+from onecycle.models.vit import SmallViT
+from onecycle.models.wide_resnet import WideResNet16x4
 from onecycle.writing.names import printable
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"custom-resnet": CustomResNet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "custom-resnet": CustomResNet,
+    "resnet18": ResNet18,
+    "resnet34": ResNet34,
+    "wide-resnet-16-4": WideResNet16x4,
+    "small-convnext": SmallConvNeXt,
+    "small-vit": SmallViT,
+}
 """Every network, by its name in a recipe.
 
 A network takes `classes` and `channels` by keyword, and its own arguments with their defaults. The
 recipe sets the arguments in `SETTINGS`. `forward_features`, if there is one, gives the outputs of
 the stages by name, in order. Otherwise each leaf module is a stage.
 """
+
+DESCRIPTIONS = {
+    "custom-resnet": "the brief's nine layers",
+    "resnet18": "ResNet-18, named as torchvision's",
+    "resnet34": "ResNet-34, named as torchvision's",
+    "wide-resnet-16-4": "16 layers, four times as wide",
+    "small-convnext": "a small ConvNeXt, for AdamW",
+    "small-vit": "a small vision transformer, for AdamW",
+}
+"""What each network is, in one line."""
 
 SETTINGS = deciding(Recipe, "network")
 """Fields of a recipe that are arguments of networks."""
@@ -179,6 +201,13 @@ def arguments(recipe: Recipe, network: Architecture | None = None) -> dict[str, 
                 f"(it has: {has}); leave {name} at {default}"
             )
     return {name: getattr(recipe, name) for name in taken} | _further(recipe, network)
+
+
+def for_size(recipe: Recipe, network: Architecture, height: int, width: int) -> Recipe:
+    """The recipe with what is `auto` of its network resolved for images of this size in pixels."""
+    if recipe.stem != "auto" or "stem" not in takes(network):
+        return recipe
+    return override(recipe, stem=stem_for(height, width))
 
 
 def _further(recipe: Recipe, network: Architecture) -> dict[str, Argument]:

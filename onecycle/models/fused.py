@@ -92,9 +92,30 @@ def norm_relu(
     return output_BCHW if residual_BCHW is None else residual_BCHW + output_BCHW
 
 
+def through_conv(conv: nn.Conv2d, batch_BCHW: Tensor) -> Tensor:
+    """`conv(batch)`, on AMX where that can do part of the work. See `conv3x3`."""
+    if not _is_computing_plainly(batch_BCHW) or not is_usual("conv", conv):
+        return conv(batch_BCHW)
+    found = find(_computing_type(batch_BCHW, conv))
+    if isinstance(found, str) or not _amx_serves(batch_BCHW, conv.weight, found.dtype):
+        return conv(batch_BCHW)
+    return conv3x3(batch_BCHW, conv, found)
+
+
+def through_norm_relu(norm: nn.BatchNorm2d, relu: nn.ReLU, batch_BCHW: Tensor) -> Tensor:
+    """`relu(norm(batch))`, as one operation if norm, ReLU and batch allow it. See `norm_relu`.
+
+    For networks whose layers have other names and another order than those of a `ConvBlock`.
+    """
+    found = find(batch_BCHW.dtype) if _is_computing_plainly(batch_BCHW) else ""
+    if isinstance(found, str) or not is_usual("relu", relu) or not is_usual("norm", norm):
+        return relu(norm(batch_BCHW))
+    return norm_relu(batch_BCHW, norm, found)
+
+
 def _conv3x3(batch_BCHW: Tensor, conv: nn.Conv2d, kernels: Kernels) -> Tensor:
     batch_BCHW = in_rows(batch_BCHW.to(kernels.dtype))
-    if _amx_serves(batch_BCHW, conv.weight):
+    if _amx_serves(batch_BCHW, conv.weight, kernels.dtype):
         return operators.conv3x3(batch_BCHW, conv.weight)
     with torch.autocast("cpu", enabled=False):
         output_BKHW = F.conv2d(batch_BCHW, conv.weight.to(kernels.dtype), padding=1)
@@ -194,11 +215,11 @@ def _can_be_added(residual_BCHW: Tensor, output_BKHW: Tensor, *, pool: bool) -> 
     )
 
 
-def _amx_serves(batch_BCHW: Tensor, weight_KC33: Tensor) -> bool:
-    """Whether the convolutions on AMX can do part of this one's work."""
+def _amx_serves(batch_BCHW: Tensor, weight_KC33: Tensor, dtype: torch.dtype) -> bool:
+    """Whether the convolutions on AMX can do part of this one's work, computed in `dtype`."""
     outputs, inputs = weight_KC33.shape[:2]
     fits = outputs % amx.TILE_CHANNELS == inputs % amx.TILE_CHANNELS == 0
-    if batch_BCHW.dtype != torch.bfloat16 or not fits or len(batch_BCHW) < FEW_IMAGES:
+    if dtype != torch.bfloat16 or not fits or len(batch_BCHW) < FEW_IMAGES:
         return False
     return isinstance(amx.find(), amx.Convolutions)
 

@@ -7,7 +7,7 @@ not matter which modules or functions call them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,12 +27,14 @@ class Axis:
         first, last: first and last pixel that the first value sees; below 0 in the padding.
         jump: pixels between the patches of neighbouring values (cumulative stride).
         size: number of values along the axis.
+        shared: whether all values see this same patch, as after attention, whatever the jump.
     """
 
     first: int
     last: int
     jump: int
     size: int
+    shared: bool = False
 
     @property
     def field(self) -> int:
@@ -41,6 +43,8 @@ class Axis:
 
     def through(self, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> "Axis":
         """After a window of `kernel` values that moves by `stride`."""
+        if self.shared:
+            return replace(self, jump=self.jump * stride)
         first = self.first - padding * self.jump
         last = self.last + ((kernel - 1) * dilation - padding) * self.jump
         return Axis(first, last, self.jump * stride, self.size)
@@ -49,12 +53,17 @@ class Axis:
         """After an operation on all values together."""
         return self.through(self.size, self.size)
 
+    def everywhere(self) -> "Axis":
+        """After an operation in which each value sees all others, and keeps its place."""
+        return replace(self.whole(), jump=self.jump, shared=True)
+
     def joined(self, other: "Axis") -> "Axis":
         """Where two branches meet. If their jumps differ, as after a branch that was enlarged or
         sees the whole image, the smaller jump is kept, and the patch is that of the first value.
         """
         first, last = min(self.first, other.first), max(self.last, other.last)
-        return Axis(first, last, min(self.jump, other.jump), max(self.size, other.size))
+        shared = (self if self.field > other.field else other).shared
+        return Axis(first, last, min(self.jump, other.jump), max(self.size, other.size), shared)
 
 
 Reach = tuple[Axis, Axis]
@@ -111,8 +120,7 @@ def _sized(reach: Reach, tensor: Tensor) -> Reach:
     if tensor.ndim != 4:
         return reach
     height, width = (
-        Axis(axis.first, axis.last, axis.jump, size)
-        for axis, size in zip(reach, tensor.shape[2:], strict=True)
+        replace(axis, size=size) for axis, size in zip(reach, tensor.shape[2:], strict=True)
     )
     return height, width
 
@@ -189,7 +197,7 @@ def _sliced(
 def _moved(axis: Axis, values: int) -> Axis:
     """A slice: another value becomes the first."""
     pixels = values * axis.jump
-    return Axis(axis.first + pixels, axis.last + pixels, axis.jump, axis.size)
+    return replace(axis, first=axis.first + pixels, last=axis.last + pixels)
 
 
 def _reduced(reach: Reach, batch: Tensor, dims: Any = None, *_: Any) -> Reach:
@@ -227,7 +235,7 @@ _CHANGES: dict[Any, Callable[..., Reach]] = {
     aten.max: _reduced,
     aten.mm: _multiplied,
     aten.addmm: lambda reach, bias, *factors: _multiplied(reach, *factors),
-    aten.bmm: lambda reach, *_: (reach[0].whole(), reach[1].whole()),
+    aten.bmm: lambda reach, *_: (reach[0].everywhere(), reach[1].everywhere()),
 }
 """Operations that change what values see. All others keep it."""
 

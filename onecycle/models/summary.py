@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from onecycle.models.leaves import leaves
+from onecycle.models.products import Products
 from onecycle.models.reach import Reaches
 
 
@@ -22,7 +23,7 @@ class Layer:
         output_shape: without the batch, (C, H, W) or (C,).
         parameters: number of trainable and frozen parameters.
         trainable: number of trainable parameters.
-        macs: multiply-accumulates for one image, of convolutions and linear layers.
+        macs: multiply-accumulates for one image, of convolutions and products of matrices.
         receptive_field: longer side in pixels of the input patch that one output value can see.
         jump: distance in input pixels between neighbouring outputs (cumulative stride); the larger
             one where height and width differ.
@@ -40,7 +41,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """All layers, and the network's totals for one image, forward only."""
+    """All layers, and the network's totals for one image, forward only.
+
+    `macs` also counts convolutions and products of matrices that no layer does.
+    """
 
     layers: tuple[Layer, ...]
     parameters: int
@@ -55,31 +59,42 @@ def summarize(model: nn.Module, image_shape: tuple[int, int, int] = (32, 32, 3))
 
     Receptive field and jump follow the tensors through the network (see `reach`). Each layer in a
     row gives `r += (k - 1) * j; j *= s` (k: kernel, with dilation; s: stride; j: jump). Where
-    branches meet, the receptive field covers what each of them sees. Only modules are listed:
-    additions and other functions count no MACs.
+    branches meet, the receptive field covers what each of them sees. Only modules are listed. MACs
+    are those of convolutions and products of matrices, attention's too (see `products`); norms,
+    activations, additions and pooling count none.
     """
     try:
-        layers = _layers(deepcopy(model).to("meta"), image_shape, "meta")
+        layers, macs = _layers(deepcopy(model).to("meta"), image_shape, "meta")
     except Exception:  # code that needs values, or holds tensors that don't move
-        layers = _layers(deepcopy(model).cpu(), image_shape, "cpu")
-    macs = sum(layer.macs for layer in layers)
+        layers, macs = _layers(deepcopy(model).cpu(), image_shape, "cpu")
     return Summary(tuple(layers), *_parameters(model), macs)
 
 
-def _layers(probe: nn.Module, image_shape: tuple[int, int, int], device: str) -> list[Layer]:
-    """The layers in the order of execution, of a copy that may be changed."""
+def _layers(
+    probe: nn.Module, image_shape: tuple[int, int, int], device: str
+) -> tuple[list[Layer], int]:
+    """The layers in the order of execution, and all MACs, of a copy that may be changed."""
     height, width, channels = image_shape
     image_BCHW = torch.zeros(1, channels, height, width, device=device)
     layers: list[Layer] = []
-    with torch.no_grad(), Reaches(image_BCHW) as reaches:
+    with torch.no_grad(), Products() as products, Reaches(image_BCHW) as reaches:
         for name, module in leaves(probe.eval()):
-            module.register_forward_hook(_recorder(name, layers, reaches))
+            _record(module, name, layers, products, reaches)
         probe(image_BCHW)
-    return layers
+    return layers, products.macs
 
 
-def _recorder(name: str, layers: list[Layer], reaches: Reaches) -> Any:
-    def record(module: nn.Module, inputs: tuple[Tensor, ...], outputs: Any) -> None:
+def _record(
+    module: nn.Module, name: str, layers: list[Layer], products: Products, reaches: Reaches
+) -> None:
+    """Add a layer to `layers` at each call of the module."""
+    before = 0
+
+    def begin(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        nonlocal before
+        before = products.macs
+
+    def end(module: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> None:
         output = next((each for each in tree_leaves(outputs) if isinstance(each, Tensor)), None)
         if output is None:
             return
@@ -92,24 +107,17 @@ def _recorder(name: str, layers: list[Layer], reaches: Reaches) -> Any:
                 output_shape=tuple(output.shape[1:]),
                 parameters=parameters,
                 trainable=trainable,
-                macs=_macs(module, output),
+                macs=products.macs - before,
                 receptive_field=max(axis.field for axis in axes),
                 jump=max(axis.jump for axis in axes),
             )
         )
 
-    return record
+    module.register_forward_pre_hook(begin)
+    module.register_forward_hook(end)
 
 
 def _parameters(module: nn.Module) -> tuple[int, int]:
     """The number of all parameters, and of the trainable ones."""
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
     return sum(p.numel() for p in module.parameters()), trainable
-
-
-def _macs(module: nn.Module, output: Tensor) -> int:
-    if isinstance(module, nn.Conv2d):
-        return output[0].numel() * module.weight[0].numel()
-    if isinstance(module, nn.Linear):
-        return output[0].numel() * module.in_features
-    return 0

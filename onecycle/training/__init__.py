@@ -218,6 +218,7 @@ def describe(recipe: Recipe, *, network: models.Network | None = None) -> Summar
     else:
         splits = splits_of(recipe)
         shape, classes = splits.train.image_shape, len(splits.train.classes)
+    recipe = models.for_size(recipe, architecture, *shape[:2])
     architecture = accepted(recipe, architecture, shape, classes)
     model = build(recipe, architecture, shape[2], classes)
     freezing.freeze(model, recipe.freeze, classes)

@@ -57,6 +57,7 @@ def prepare(
     initial = initial and initial.with_statistics_for(recipe, channels)
     mean, std = _statistics(recipe, splits, initial)
     recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
+    recipe = models.for_size(recipe, architecture, height, width)
     recipe = resolve_sizes(recipe, len(splits.train))
     architecture = accepted(
         recipe, architecture, splits.train.image_shape, len(splits.train.classes)
@@ -180,7 +181,8 @@ def _refuse_stages(recipe: Recipe, architecture: Architecture) -> None:
         InputError: as `freezing.freeze`.
     """
     if recipe.freeze and architecture.built_in:
-        channels, classes = 3, 2  # names don't depend on them
+        side, channels, classes = 32, 3, 2  # names don't depend on them
+        recipe = models.for_size(recipe, architecture, side, side)
         with torch.device("meta"):  # without values
             model = build(recipe, architecture, channels, classes)
         freezing.freeze(model, recipe.freeze, classes)
