@@ -84,7 +84,9 @@ def test_it_starts_from_the_run_and_says_so(first, second):
     model = models.build("custom-resnet", classes=10, width=0.05)
     loaded = sum(p.numel() for p in model.parameters())
     loaded -= sum(p.numel() for p in model.linear.parameters())
-    assert next(line for line in notes if line.startswith("initial weights: ")) == (
+    (told,) = [line for line in notes if line.startswith("initial weights: ")]
+    assert told in (run / "train.log").read_text()
+    assert told == (
         f"initial weights: 48 tensors with {loaded:,} parameters from {first}, step 2; left out: "
         "linear.weight, linear.bias; new: linear.weight, linear.bias; the head is new (other "
         "classes there); channel means and deviations are those of the run"
@@ -144,10 +146,10 @@ def test_a_file_leaves_the_statistics_measured(first, tmp_path, other_classes):
     path = tmp_path / "weights.safetensors"
     save_file(tensors_of(first), path)
     recipe = override(FIRST, data=other_classes, train_limit=0, test_limit=0)
-    notes = Notes()
-    job = begun(override(recipe, init_from=str(path)), notes)
+    job = begun(override(recipe, init_from=str(path)))
     assert job.batches.mean == begun(recipe).batches.mean
-    assert "those of the run" not in notes.lines[-1]
+    assert job.initial is not None
+    assert "those of the run" not in initial_weights.told(job.initial.record)
     assert same(job.model.state_dict(), tensors_of(first)) == job.model.state_dict().keys()
 
 

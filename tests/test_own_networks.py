@@ -195,6 +195,22 @@ def test_what_it_prints_in_a_pass_does_not_spoil_json_either(
     assert json.loads(capsys.readouterr().out)["test_images"] == 20
 
 
+@pytest.mark.faults
+def test_what_it_prints_in_a_pass_does_not_run_through_rows(
+    here: Path, run: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    talking = NET.replace(
+        "def forward(self, batch):", "def forward(self, batch):\n        print('said')"
+    )
+    (here / "net.py").write_text(talking)
+    Image.new("L", (16, 16)).save(here / "grey.png")
+    words = ["predict", str(run), "grey.png", "--model", "net.py:make", "--format", "csv"]
+    assert cli.main(words) == 0
+    out, err = capfdbinary.readouterr()
+    assert [line.split(b",")[0] for line in out.splitlines()] == [b"path", b"grey.png"]
+    assert b"said" in err
+
+
 def test_a_network_is_no_function_that_makes_one() -> None:
     with pytest.raises(InputError, match="give the function or the class that makes it"):
         training.describe(TINY, network=nn.Linear(2, 2))
@@ -248,6 +264,28 @@ def test_an_argument_that_a_network_does_not_take_is_refused(
 def test_a_built_in_network_says_which_further_arguments_it_has() -> None:
     with pytest.raises(InputError, match="it has none"):
         training.describe(override(TINY, model_args="depth=2"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("stochastic_depth=deep", "stochastic_depth=deep is not a number; give a number"),
+        ("stochastic_depth=true", "stochastic_depth=true is not a number; give a number"),
+        ("stochastic_depth=2", "stochastic_depth: 2 is out of range"),
+        ("stochastic_depth=-0.1", "stochastic_depth: -0.1 is out of range"),
+    ],
+)
+def test_a_built_in_network_refuses_values_that_its_argument_cannot_have(
+    arguments: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"summary demo --model small-vit --head-scale 1 --model-args {arguments}"
+    assert told in refused(line, capsys)
+
+
+def test_a_file_without_a_function_is_told_what_to_add(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "give net.py:FUNCTION" in refused("summary demo --model net.py", capsys)
 
 
 def test_settings_go_to_a_factory_that_declares_them(here: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from onecycle.audit.transforms import Visible
 from onecycle.data.transforms import Crop, Cutout, Flip
 from onecycle.engine.transform_check import MOST, Applied, applied, images_to_look_at, is_looked_at
 
@@ -90,3 +91,13 @@ def test_a_few_batches_are_looked_at_all_over_the_training(total, looked):
 def test_large_images_are_fewer():
     assert images_to_look_at((32, 32, 3), 4) == MOST
     assert images_to_look_at((224, 224, 3), 28) == 2
+
+
+@pytest.mark.parametrize(("side", "padding"), [(1, 4), (2, 4), (2, 8), (8, 8), (4, 2)])
+def test_squares_that_the_crop_hides_are_expected_as_often_as_they_are_drawn(side, padding):
+    count, visible = 4000, Visible.of((16, 12), side, padding)
+    white = torch.ones(count, 16, 12, 1)
+    (cropped, _), (cut, _) = (augmented(white, padding, 0.5, each) for each in (0, side))
+    seen_B = (cropped - cut).sum((1, 2, 3))
+    assert float((seen_B > 0).float().mean()) == pytest.approx(visible.share, abs=0.03)
+    assert float(seen_B[seen_B > 0].mean()) == pytest.approx(visible.pixels, rel=0.04)

@@ -5,6 +5,7 @@ Each transform says what to expect; `engine.transform_check` has measured what w
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 from scipy.stats import binomtest
 
@@ -47,7 +48,7 @@ def lines(evidence: Evidence) -> list[Line]:
     return [
         _crop(wanted, found),
         _flip(wanted, found),
-        _cutout(wanted, found),
+        _cutout(wanted, found, _visible(evidence, wanted)),
         _untouched(wanted, found),
         _idle(asked, found),
         rest,
@@ -104,19 +105,66 @@ def _flip(wanted: Expected, found: Applied, chance: float = CHANCE) -> Line:
     return Line("Horizontal flip", asked, f"{_of(found.flipped, found.decided)} mirrored", passed)
 
 
-def _cutout(wanted: Expected, found: Applied) -> Line:
+class Visible(NamedTuple):
+    """Cut squares that do not lie wholly in the blank border that the crop leaves.
+
+    Attributes:
+        share: their share.
+        pixels: mean number of pixels of such a square outside that border.
+    """
+
+    share: float
+    pixels: float
+
+    @classmethod
+    def of(cls, size: tuple[int, int], side: int, padding: int) -> "Visible":
+        """Of squares of `side` in images of this height and width, cropped from padded ones."""
+        (seen_rows, rows), (seen_columns, columns) = (
+            _seen_along(total, side, padding) for total in size
+        )
+        share = seen_rows * seen_columns  # a square is hidden by the border's rows or its columns
+        return cls(share, rows * columns / share if share else 0.0)
+
+
+def _visible(evidence: Evidence, wanted: Expected) -> Visible:
+    """What can be seen of the cut squares; all of it, if the images' size is not known."""
+    layers, side = evidence.measured.network, math.isqrt(wanted.blanked_pixels)
+    if layers is None or not side:
+        return Visible(1.0, wanted.blanked_pixels)
+    return Visible.of(layers.image_shape[:2], side, wanted.farthest)
+
+
+def _seen_along(total: int, side: int, farthest: int) -> tuple[float, float]:
+    """Of a square in an image shifted by up to `farthest` pixels, along one axis of `total`.
+
+    The probability that any of its rows is outside the blank border, and their mean number.
+    """
+    places = total - side + 1
+    hidden = lost = 0
+    for border in range(1, farthest + 1):
+        overlaps = [min(side, border - start) for start in range(min(border, places))]
+        lost += 2 * sum(overlaps)  # the shift is one way or the other
+        hidden += 2 * overlaps.count(side)
+    cases = (2 * farthest + 1) * places
+    return 1 - hidden / cases, side - lost / cases
+
+
+def _cutout(wanted: Expected, found: Applied, visible: Visible) -> Line:
     """Part of the square may cover pixels that were already blank, so its area is a bound."""
     read = found.images - found.unexplained if wanted.altered else found.images
     name, measured = "Cutout", f"{_of(found.cut, read)} cut"
     if not wanted.blanked:
         return Line(name, "none", measured, found.cut == 0)
     area, share = wanted.blanked_pixels, wanted.blanked
+    asked = f"{'every image' if share == 1 else percent(share)} cut, {counted(area, 'pixel')} each"
+    if visible.share < 1:
+        asked += f"; {percent(visible.share)} of the squares outside the crop's blank border"
     mean = found.cut_pixels / max(found.cut, 1)
     return Line(
         name,
-        f"{'every image' if share == 1 else percent(share)} cut, {counted(area, 'pixel')} each",
+        asked,
         f"{measured}, {mean:.1f} pixels each that were not blank before",
-        _fits(found.cut, read, share) and 0.5 * area <= mean <= area,
+        _fits(found.cut, read, share * visible.share) and 0.5 * visible.pixels <= mean <= area,
     )
 
 

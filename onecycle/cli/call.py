@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from onecycle.cli import terminal
 from onecycle.cli.flags import Given
@@ -65,15 +65,14 @@ class Call:
         return self.given.values.get("model")
 
     @contextmanager
-    def progress(self, *, rows: bool = False) -> Iterator[Progress]:
+    def progress(self) -> Iterator[Progress]:
         """A listener on standard error while the block runs.
 
-        What the user's own network prints goes there too, unless the block itself writes `rows`.
+        What the user's own network prints goes there too.
         """
-        is_code = self.network and not rows
         with (
             terminal.shown(sys.stderr, quiet=self.options.quiet) as progress,
-            redirect_stdout(sys.stderr) if is_code else nullcontext(),
+            redirect_stdout(sys.stderr) if self.network else nullcontext(),
         ):
             yield progress
 
@@ -122,11 +121,14 @@ def write(text: str) -> None:
         sys.stdout.write(text)
 
 
-def write_rows(text: str) -> None:
-    """Print rows at once, in UTF-8 whatever the locale; a file name as its bytes."""
+def write_rows(text: str, stream: TextIO) -> None:
+    """Print rows at once, in UTF-8 whatever the locale; a file name as its bytes.
+
+    `stream`: standard output, which may stand for standard error while a network's code runs.
+    """
     with heard():
-        _write_bytes(text.encode("utf-8", "surrogateescape"))
-        sys.stdout.flush()
+        _write_bytes(text.encode("utf-8", "surrogateescape"), stream)
+        stream.flush()
 
 
 def write_json(value: Mapping[str, Any]) -> None:
@@ -137,15 +139,15 @@ def write_json(value: Mapping[str, Any]) -> None:
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     names = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
-    _write_bytes(names.encode("utf-8", "backslashreplace"))
+    _write_bytes(names.encode("utf-8", "backslashreplace"), sys.stdout)
 
 
-def _write_bytes(output: bytes) -> None:
-    sys.stdout.flush()
-    if hasattr(sys.stdout, "buffer"):
-        sys.stdout.buffer.write(output)
+def _write_bytes(output: bytes, stream: TextIO) -> None:
+    stream.flush()
+    if hasattr(stream, "buffer"):
+        stream.buffer.write(output)
     else:  # a text stream that someone put in its place
-        sys.stdout.write(output.decode("utf-8", "surrogateescape"))
+        stream.write(output.decode("utf-8", "surrogateescape"))
 
 
 def call_of(given: Given, command_line: tuple[str, ...], started: float) -> Call:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from onecycle.cli.call import Call, write, write_rows
 from onecycle.config.declaring import spelled
@@ -34,7 +34,8 @@ def predict(call: Call) -> None:
     # Threads that spin while they wait would take the cores from the processes that decode.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     on_screen = output is None and sys.stdout.isatty()
-    with call.progress(rows=True) as progress:
+    rows = sys.stdout  # during the work, what a network of the user's own prints goes elsewhere
+    with call.progress() as progress:
         from onecycle import runtime
         from onecycle.inference import load
 
@@ -50,7 +51,7 @@ def predict(call: Call) -> None:
         started = time.perf_counter()
         # Rows on a terminal are progress enough, and a live line would run through them.
         shown = SILENT if on_screen else progress
-        with runtime.reused_memory(), _writer(output) as put:
+        with runtime.reused_memory(), _writer(output, rows) as put:
             form = _made(call, kind, classifier, model)
             count, unreadable = _classify(classifier, sources, total, form, takers, put, shown)
         seconds = time.perf_counter() - started
@@ -203,10 +204,10 @@ def _refuse_inside(flag: str, name: str, paths: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def _writer(output: Path | None) -> "Iterator[Callable[[str], object]]":
-    """What writes text to standard output, or to a file that is whole or missing afterwards."""
+def _writer(output: Path | None, stream: TextIO) -> "Iterator[Callable[[str], object]]":
+    """What writes text to `stream`, or to a file that is whole or missing afterwards."""
     if output is None:
-        yield write_rows
+        yield lambda text: write_rows(text, stream)
         return
     from onecycle.run_dir.files import beside
 

@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from onecycle import runtime
 from onecycle.config import Recipe, override
 from onecycle.config.declaring import deciding, settings, spelled
-from onecycle.config.model_args import Argument, parsed
+from onecycle.config.model_args import Argument, parsed, written
 from onecycle.config.names import nearest_or_all, unknown_name
 from onecycle.errors import InputError
 from onecycle.models import memory_order, own, source
@@ -73,6 +73,9 @@ def architecture(name: str, network: Network | None = None) -> Architecture:
             raise InputError(f"model: the network '{name}' is built in; leave out --model")
         return Architecture(name, NETWORKS[name], built_in=True)
     if not own.is_own(name):
+        if name.endswith(".py"):
+            told = printable(name)
+            raise InputError(f"model: '{told}' names no function in it; give {told}:FUNCTION")
         raise InputError(unknown_name("model", name, NETWORKS))
     if network is None:
         raise InputError(
@@ -234,9 +237,24 @@ def _further(recipe: Recipe, network: Architecture) -> dict[str, Argument]:
         if name not in own_names and not network.takes_any:
             remedy = nearest_or_all(name, own_names) if own_names else "it has none; leave it out"
             raise InputError(f"model_args: '{network.name}' has no argument '{name}'; {remedy}")
+        if network.built_in:
+            _refuse_type(name, found[name], network.declared[name].default)
     for name in network.required:
         if name not in (*reserved, *SETTINGS, *found):
             raise InputError(
                 f"model_args: '{network.name}' needs the argument '{name}'; give {name}=VALUE"
             )
     return found
+
+
+def _refuse_type(name: str, value: Argument, default: Argument) -> None:
+    """Refuse a value of a built-in network's argument that is not of its default's type.
+
+    Raises:
+        InputError: it is of another type. A whole number stands for a number, too.
+    """
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    kind = type(default)
+    if type(value) is not kind and (kind, type(value)) != (float, int):
+        told = written({name: value})
+        raise InputError(f"model_args: {told} is not {kinds[kind]}; give {kinds[kind]}")

@@ -7,6 +7,8 @@ Shapes: B batch, C channels, H height, W width.
 import torch
 from torch import Tensor, nn
 
+from onecycle.errors import InputError
+
 
 class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of each pixel (Ba, Kiros and Hinton, 2016) of a map B C H W."""
@@ -57,5 +59,14 @@ class StochasticDepth(nn.Module):
 
 
 def rising(probability: float, blocks: int) -> list[float]:
-    """Probabilities of stochastic depth: from 0 at the first block evenly to the last's."""
+    """Probabilities of stochastic depth: from 0 at the first block evenly to the last's.
+
+    Raises:
+        InputError: `probability`, the last block's, is not in [0, 1).
+    """
+    if not 0 <= probability < 1:
+        raise InputError(
+            f"stochastic_depth: {probability} is out of range; give a number at least 0 and less "
+            "than 1"
+        )
     return [probability * index / max(1, blocks - 1) for index in range(blocks)]

@@ -20,6 +20,7 @@ from onecycle import runtime
 from onecycle.errors import InputError
 from onecycle.models.architecture import Architecture
 from onecycle.models.summary import summarize
+from onecycle.writing.numbers import counted
 
 IMAGES = 3
 """Images of a batch: few, and more than batch norm needs."""
@@ -65,7 +66,12 @@ def check(
 
     def run(model: nn.Module, batch_BCHW: Tensor) -> Any:
         with runtime.autocast(torch.device("cpu"), precision):
-            return model(batch_BCHW.clone())
+            try:
+                return model(batch_BCHW.clone())
+            except Exception as error:
+                size = f"{height} x {width} pixels with {counted(channels, 'channel')}"
+                error.add_note(f"(given images of {size})")
+                raise
 
     with runtime.preserved_rng(), architecture.running():
         _check_tensors(_made(make, 0), _made(make, 1))

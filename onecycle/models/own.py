@@ -201,12 +201,13 @@ def _running(name: str, folder: str) -> Callable[[], Any]:
 
 
 def failure(error: BaseException, name: str, folder: str) -> InputError:
-    """The line for an error of the user's code: where it is, and what it says."""
+    """The line for an error of the user's code: where it is, what it says, and its notes."""
     told = next(iter(str(error).strip().splitlines()), "")
     if isinstance(error, SystemExit):
         told = f"calls sys.exit({told}); leave that out"
     else:
         told = f"{type(error).__name__}: {told}" if told else type(error).__name__
+    told = " ".join([told, *getattr(error, "__notes__", ())])
     return InputError(f"model: {printable(_place(error, name, folder))}: {printable(told)}")
 
 

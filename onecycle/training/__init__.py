@@ -31,6 +31,7 @@ from onecycle.run_dir.records import Result
 from onecycle.training import reproducibility
 from onecycle.training.cautions import note_drift, note_few_images, note_few_steps, note_sizes
 from onecycle.training.evaluating import evaluate_run
+from onecycle.training.initial_weights import note_initial_weights
 from onecycle.training.measurements import note_failures, note_start, write_audit
 from onecycle.training.peak_search import range_test, resolve_rates, set_aside_if_damaged
 from onecycle.training.preparation import accepted, build, note_uneven_classes, prepare
@@ -200,6 +201,7 @@ def find_lr(
         progress.note(
             "lr_max: 'proven' needs trainings, which only train runs; here is the range test"
         )
+    note_initial_weights(training, progress)
     note_sizes(recipe, training, progress)
     note_few_images(training, progress)
     with noted_signals() as stop, runtime.reused_memory():
@@ -249,6 +251,7 @@ def _carry_out(
         progress = Together(Log(write), elsewhere, progress)
         progress.note(f"run folder: {run.path}")
         if training.state.step == 0:
+            note_initial_weights(training, progress)
             note_sizes(asked or training.recipe, training, progress)
             note_few_steps(training, progress)
             note_few_images(training, progress)

@@ -107,8 +107,8 @@ def place_of(run: RunDir, recipe: Recipe) -> str:
     return known.path if known is not None and known.given == recipe.init_from else ""
 
 
-def load(training: Training, source: Source, progress: Progress = SILENT) -> None:
-    """Load what fits into the training's network, before its first step, and say what that is.
+def load(training: Training, source: Source) -> None:
+    """Load what fits into the training's network, before its first step.
 
     The head is new for a run with other classes.
 
@@ -137,7 +137,12 @@ def load(training: Training, source: Source, progress: Progress = SILENT) -> Non
     )
     training.initial = Initial(record, fitting.loaded)
     training.initial.apply(model)
-    progress.note(told(record))
+
+
+def note_initial_weights(training: Training, progress: Progress) -> None:
+    """Say what the training starts from, unless it is only its seed."""
+    if training.initial:
+        progress.note(told(training.initial.record))
 
 
 def told(found: InitialWeights) -> str:

@@ -64,7 +64,7 @@ def prepare(
     )
     training = assembled(recipe, architecture, splits.train, splits.test, splits.val, device)
     if initial:
-        initial_weights.load(training, initial, progress)
+        initial_weights.load(training, initial)
     return training, splits
 
 

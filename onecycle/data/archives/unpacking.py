@@ -27,8 +27,6 @@ SMALL = 2**28
 LARGEST = 2**30
 """Most bytes of one image."""
 
-MB = 10**6
-
 _ROOM = 2**26
 """Bytes after which the room on the disk is checked again."""
 
@@ -41,11 +39,11 @@ def members(path: Path, progress: Progress) -> Generator[Member, None, None]:
     """
     with errors_named(path), path.open("rb") as file:
         total = os.fstat(file.fileno()).st_size
-        progress.start(f"reading {path.name}", max(1, total // MB), "MB")
+        progress.start(f"reading {path.name}", max(1, total), "bytes")
         shown = 0
         for member in _members(file, path, total):
             yield replace(member, read=partial(_safely_read, path, member))
-            done = min(file.tell(), total) // MB
+            done = min(file.tell(), total)
             progress.advance(max(0, done - shown))
             shown = max(shown, done)
         progress.finish()
