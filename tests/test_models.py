@@ -174,3 +174,35 @@ def test_a_setting_that_the_network_does_not_have_is_refused_with_those_it_has(m
         with pytest.raises(InputError) as refused:
             use(Recipe(model="plain", width=0.25))
         assert str(refused.value) == expected
+
+
+class PaddedConv(nn.Conv2d):
+    """A convolution that pads by a child of its own, as EfficientNet's do."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3)
+        self.pad = nn.ZeroPad2d(1)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return nn.functional.conv2d(self.pad(input), self.weight, self.bias)
+
+
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(8))  # a network's own parameter makes it no layer
+        self.conv = PaddedConv(3, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, batch_BCHW: torch.Tensor) -> torch.Tensor:
+        tokens_BTC = self.conv(batch_BCHW).flatten(2).mT + self.token
+        return self.attention(tokens_BTC, tokens_BTC, tokens_BTC)[0].mean(1)
+
+
+def test_layers_that_have_children_are_listed_with_their_own_weights():
+    found = summarize(Attending(), (4, 4, 3))
+    conv, attention = found.layers
+    assert (conv.name, conv.parameters, conv.macs) == ("conv", 8 * 3 * 9 + 8, 16 * 8 * 3 * 9)
+    assert (conv.receptive_field, conv.output_shape) == (3, (8, 4, 4))
+    assert (attention.name, attention.parameters) == ("attention", 4 * 8 * 8 + 4 * 8)
+    assert found.parameters == conv.parameters + attention.parameters + 8

@@ -388,6 +388,15 @@ def test_with_its_code_a_run_can_be_used(
     assert not has_run(run)
 
 
+def test_other_code_than_the_runs_is_told_from_a_damaged_file(
+    here: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "net.py").write_text("def make(classes, channels): ...")
+    told = refused(f"evaluate {run} --model net.py:make", capsys)
+    assert "names the argument 'dropout', which the code does not take" in told
+    assert "net.py:make" in told.split("then called ")[1]
+
+
 def test_the_code_of_a_built_in_network_is_refused(here: Path) -> None:
     with pytest.raises(InputError, match="is built in; leave out --model"):
         models.architecture("custom-resnet", "net.py:make")

@@ -17,6 +17,7 @@ from onecycle.run_dir.checking import Misfit, from_json
 from onecycle.run_dir.checkpoints import Checkpoint
 from onecycle.run_dir.files import damaged
 from onecycle.run_dir.records import Network, TrainingState
+from onecycle.writing.names import printable
 
 LAST, BEST = "last", "best"
 CHECKPOINTS = (LAST, BEST)
@@ -215,6 +216,7 @@ def _built(run: RunDir, about: Network, architecture: models.Architecture) -> nn
     Raises:
         InputError: its arguments can't be used.
     """
+    _refuse_other_code(run, about, architecture)
     taken = models.takes(architecture)
     further = {name: value for name, value in about.arguments.items() if name not in taken}
     try:
@@ -230,3 +232,21 @@ def _built(run: RunDir, about: Network, architecture: models.Architecture) -> nn
         shape = (*about.size, channels)
         architecture = models.understood(architecture, shape, classes, arguments)
     return models.build(architecture, classes=classes, channels=channels, **arguments)
+
+
+def _refuse_other_code(run: RunDir, about: Network, architecture: models.Architecture) -> None:
+    """Refuse code that takes other arguments than the run's network.
+
+    Raises:
+        InputError: it lacks one of them.
+    """
+    if architecture.built_in or architecture.takes_any:
+        return
+    unknown = [name for name in about.arguments if name not in architecture.names]
+    if unknown:
+        name = printable(unknown[0])
+        raise InputError(
+            f"{run.path / about.FILE}: names the argument '{name}', which the code does not take; "
+            "give the code that the run was trained with, then called "
+            f"{printable(about.name)}"
+        )

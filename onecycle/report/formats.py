@@ -16,14 +16,14 @@ def wilson(hits: int, count: int) -> str:
 
 
 def value(given: object) -> str:
-    """A recipe's value as in a recipe file, floats to six digits."""
+    """A recipe's value as in a recipe file, floats to six digits, no text as `none`."""
     if isinstance(given, bool):
         return str(given).lower()
     if isinstance(given, float):
         return f"{given:.6g}"
     if isinstance(given, list | tuple):
         return ", ".join(map(value, given))
-    return str(given)
+    return str(given) or "none"
 
 
 def rate(given: float | str) -> str:

@@ -13,6 +13,7 @@ from onecycle.plots.heat import COLOURS
 from onecycle.report.embedding import png
 from onecycle.report.overview import started_from
 from onecycle.run_dir.records import Layer, Layers
+from onecycle.writing.numbers import counted
 
 
 def network(files: Evidence) -> dict[str, Any] | None:
@@ -87,7 +88,7 @@ def _fields(files: Evidence, found: Layers) -> dict[str, Any] | None:
                 "name": stage,
                 "heat": _heat(influence_HW),
                 "box": box,
-                "theoretical": layer.receptive_field,
+                "theoretical": counted(layer.receptive_field, "pixel"),
                 "effective": f"{side:.1f}",
             }
             for (stage, side, influence_HW, layer), box in zip(stages, boxes, strict=True)

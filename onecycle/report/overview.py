@@ -146,7 +146,10 @@ def started_from(found: InitialWeights) -> str:
 
 
 def _environment(facts: Environment) -> list[tuple[str, str]]:
-    """Names and values, without the CPU's flags (a page of them) and the path on this machine."""
+    """Names and values, without the CPU's flags (a page of them) and the path on this machine.
+
+    The recipe has a section of its own.
+    """
     told = {
         "command": facts.command and shlex.join(facts.command),
         "versions": ", ".join(f"{name} {version}" for name, version in facts.versions.items()),
@@ -157,9 +160,10 @@ def _environment(facts: Environment) -> list[tuple[str, str]]:
     }
     rows = []
     for name, value in (to_json(facts) | told).items():
-        if name in ("cpu_flags", "data_path") or value in (None, [], ""):
-            continue
         if isinstance(value, Mapping):
-            value = ", ".join(f"{key} {item}" for key, item in value.items())
+            found = {key.replace("_", " "): item for key, item in value.items() if item}
+            value = ", ".join(f"{key} {item}" for key, item in found.items())
+        if name in ("cpu_flags", "data_path", "recipe") or value in (None, [], ""):
+            continue
         rows.append((name.replace("_", " "), str(value)))
     return rows
