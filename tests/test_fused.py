@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.fx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from onecycle import models, runtime
 from onecycle.kernels import Kernels, find, operators
+from onecycle.models import fused
 from onecycle.models.resnet import ConvBlock
 
 LAST = torch.channels_last
@@ -195,10 +197,17 @@ def test_scattered_activations_are_gathered():
     torch.testing.assert_close(block(batch), seen_by_hooks(block)(batch))
 
 
-@pytest.mark.parametrize("size", [(16, 16), (33, 35)])
-def test_a_step_of_the_network_is_the_layers_step_in_float64(size):
-    model = models.build("custom-resnet", classes=10, width=0.125).double()
-    model = model.to(memory_format=LAST)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("custom-resnet", (16, 16)),
+        ("custom-resnet", (33, 35)),
+        ("resnet18", (33, 35)),
+        ("wide-resnet-16-4", (17, 15)),
+    ],
+)
+def test_a_step_of_the_network_is_the_layers_step_in_float64(name, size):
+    model = models.build(name, classes=10, width=0.125).double().to(memory_format=LAST)
     layers = seen_by_hooks(model)
     batch, labels = images(6, 3, *size), torch.arange(6)
     for network in (model, layers):
@@ -253,6 +262,53 @@ def test_hooks_on_a_layer_see_it_run(layer):
     getattr(block, layer).register_forward_hook(lambda *_: seen.append(layer))
     assert not served(block, images(2, 3, 8, 8, dtype=torch.float32))
     assert seen == [layer]
+
+
+class Twice(nn.Module):
+    """norm and ReLU, then a convolution, under names that no `ConvBlock` has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn, self.act = nn.BatchNorm2d(16), nn.ReLU(inplace=True)
+        self.last = nn.Conv2d(16, 16, 3, 1, 1, bias=False)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return fused.through_conv(self.last, fused.through_norm_relu(self.bn, self.act, batch))
+
+
+def kinds_of_nodes(output: torch.Tensor) -> set[str]:
+    """Names of the operations that an output was computed by."""
+    nodes, names = [output.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is not None:
+            names.add(node.name())
+            nodes += [before for before, _ in node.next_functions]
+    return names
+
+
+@pytest.mark.parametrize("spoiled", ["nothing", "a hook", "another norm", "another activation"])
+def test_parts_of_a_block_under_other_names_are_replaced_only_as_they_are(spoiled):
+    torch.manual_seed(0)
+    parts = Twice().to(memory_format=LAST)
+    if spoiled == "a hook":
+        parts.bn.register_forward_hook(lambda *_: None)
+    if spoiled == "another norm":
+        parts.bn = nn.GroupNorm(4, 16)
+    if spoiled == "another activation":
+        parts.act = nn.SiLU()
+    plain = copy.deepcopy(parts)
+    batch = images(20, 16, 5, 7, dtype=torch.float32)
+    output = parts(batch)
+    expected = plain.last(plain.act(plain.bn(batch)))
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
+    assert any("norm_relu" in kind for kind in kinds_of_nodes(output)) == (spoiled == "nothing")
+
+
+def test_parts_of_a_block_are_traced_as_pytorchs_layers():
+    traced = torch.fx.symbolic_trace(nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1, bias=False), Twice()))
+    called = {str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
+    assert called == {"0", "1.bn", "1.act", "1.last"}
 
 
 def test_unusual_norms_are_left_to_pytorch():
