@@ -1,0 +1,1 @@
+"""ImageNet weights against training from nothing, on a few photos."""
