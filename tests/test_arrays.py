@@ -277,7 +277,7 @@ BAD: dict[str, tuple[Made, str]] = {
     ),
     "labels that are floats": (
         plain(labels=np.arange(6) / 2),
-        "'labels' in 'set.npz' has labels of type float64; save whole numbers, with "
+        "'labels' in 'set.npz' is of type float64; save whole numbers, with "
         "labels.astype('int64'), or texts",
     ),
     "an empty label": (
@@ -290,7 +290,7 @@ BAD: dict[str, tuple[Made, str]] = {
     ),
     "labels without end": (
         plain(labels=np.array(["a" * 1000, "b"] * 3)),
-        "'labels' in 'set.npz' has labels of more than 200 characters; shorten them",
+        "'labels' in 'set.npz' has a label of more than 200 characters; shorten it",
     ),
     "numbers and texts": (
         saved(test_labels=np.array(["a", "b", "c"] * 8)),

@@ -60,7 +60,7 @@ class Source:
         """How the run's classes differ; empty for the same, and for a file, which names none."""
         there = self.about.classes if self.about else list(classes)
         if len(there) != len(classes):
-            return f"{len(there)} classes there, {len(classes)} here"
+            return f"{counted(len(there), 'class', 'classes')} there, {len(classes)} here"
         return "" if there == list(classes) else "other classes there"
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from onecycle.data.folder.messages import quoted
 from onecycle.errors import InputError
+from onecycle.writing.numbers import counted
 
 Kind = Literal["file", "folder", "other"]
 """What a member is; `other` are links, devices, pipes and the like, which are never followed."""
@@ -64,13 +65,15 @@ def parts_of(name: str, archive: Path) -> tuple[str, ...]:
         raise refused(archive, name, "whose name has a zero byte; make the archive again")
     if len(parts) > DEEPEST:
         raise refused(
-            archive, parts[0], f"which lies in more than {DEEPEST} folders; make the archive again"
+            archive,
+            parts[0],
+            f"which lies in more than {counted(DEEPEST, 'folder')}; make the archive again",
         )
     if any(len(part.encode("utf-8", "surrogateescape")) > LONGEST_PART for part in parts):
         raise refused(
             archive,
             name[:60] + "…",
-            f"whose name has more than {LONGEST_PART} bytes; make the archive again",
+            f"whose name has more than {counted(LONGEST_PART, 'byte')}; make the archive again",
         )
     return parts
 

@@ -17,6 +17,7 @@ from onecycle.data.folder.messages import quoted
 from onecycle.data.folder.systems import is_systems
 from onecycle.errors import InputError
 from onecycle.progress import Progress
+from onecycle.writing.numbers import counted
 
 MOST_TIMES = 100
 """An archive may unpack to so many times its own size: that of photos is about 1."""
@@ -173,7 +174,8 @@ class _Writer:
             raise refused(
                 self._archive,
                 "/".join(member.parts),
-                f"which has more than {LARGEST:,} bytes; no image needs as many, so remove it",
+                f"which has more than {counted(LARGEST, 'byte')}; no image needs as many, "
+                "so remove it",
             )
         try:
             file = self._folder.joinpath(*member.parts).open("xb")

@@ -27,6 +27,7 @@ from onecycle.data.image_set import LeftOut
 from onecycle.data.listed import Part, chosen, listing
 from onecycle.errors import InputError
 from onecycle.progress import Progress
+from onecycle.writing.numbers import counted
 
 NAMES = ("classes", "class_names")
 """Arrays that may hold the names of the classes."""
@@ -190,7 +191,7 @@ def _check_fits(path: Path, pair: _Pair) -> None:
             remedy = f"put the channels last, with {images.name}.transpose(0, 2, 3, 1)"
         elif images.shape[3] == 4:
             remedy = f"leave out the transparency, with {images.name}[..., :3]"
-        raise InputError(f"{shown} has {images.shape[3]} channels; {remedy}")
+        raise InputError(f"{shown} has {counted(images.shape[3], 'channel')}; {remedy}")
     if images.dtype != np.uint8:
         raise InputError(f"{shown} has the type {images.dtype.name}; {_to_bytes(images)}")
     labels.check(path, pair.labels.name, pair.labels.shape, pair.labels.dtype, images.shape[0])

@@ -27,8 +27,8 @@ def check(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, images
     shown = f"data: {quoted(name)} in {quoted(path)}"
     if len(shape) == 2 and shape[1] > 1:
         raise InputError(
-            f"{shown} has {shape[1]} labels for each image, but one is needed; if they are 0 "
-            f"except for one, save {name}.argmax(axis=1)"
+            f"{shown} has {counted(shape[1], 'label')} for each image, but one is needed; if they "
+            f"are 0 except for one, save {name}.argmax(axis=1)"
         )
     if len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
         raise InputError(f"{shown} has the shape {shape}; one label for each image is needed")
@@ -39,11 +39,13 @@ def check(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, images
         )
     if dtype.kind not in "biuUS":
         raise InputError(
-            f"{shown} has labels of type {dtype.name}; save whole numbers, with "
+            f"{shown} is of type {dtype.name}; save whole numbers, with "
             f"{name}.astype('int64'), or texts"
         )
     if dtype.kind in "US" and dtype.itemsize > 4 * LONGEST:
-        raise InputError(f"{shown} has labels of more than {LONGEST} characters; shorten them")
+        raise InputError(
+            f"{shown} has a label of more than {counted(LONGEST, 'character')}; shorten it"
+        )
 
 
 def names_of(path: Path, name: str, values: np.ndarray) -> list[str]:

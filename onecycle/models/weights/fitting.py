@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from onecycle.errors import InputError
 from onecycle.writing.names import printable
-from onecycle.writing.numbers import percent
+from onecycle.writing.numbers import counted, percent
 
 PREFIXES = (
     "module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.", "ema_model.",
@@ -154,7 +154,7 @@ def _why_new(
         given = tensors.get(naming(name))
         if given is not None and given.shape != own[name].shape:
             if given.shape[1:] == own[name].shape[1:] and given.ndim:
-                return f"{len(given)} classes there, {len(own[name])} here"
+                return f"{counted(len(given), 'class', 'classes')} there, {len(own[name])} here"
             return f"shape {_shape(given)} there, {_shape(own[name])} here"
     return "it is not in there"
 
