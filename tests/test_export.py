@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -363,13 +365,26 @@ class Other(nn.Module):
         return self.end(features)[:, self.order]
 
 
+def oddly_named() -> nn.Module:
+    """Layers whose names are numbers or keywords, or would be one name without their dots."""
+    layers = {
+        "0": nn.Conv2d(3, 8, 3),
+        "a": nn.Sequential(OrderedDict(b=nn.ReLU())),
+        "a_b": nn.Conv2d(8, 4, 3),
+        "pass": nn.Flatten(),
+        "1": nn.Linear(4 * 12 * 12, 3),
+    }
+    return nn.Sequential(OrderedDict(layers))
+
+
 @pytest.mark.faults
+@pytest.mark.parametrize("make", [Other, oddly_named])
 def test_other_networks_are_written_as_plain_pytorch(
-    run: Path, photos: Path, quick: Quick, tmp_path: Path
+    run: Path, photos: Path, quick: Quick, tmp_path: Path, make: Callable[[], nn.Module]
 ) -> None:
     torch.manual_seed(0)
     onecycle.export(run, format="quick")
-    network = DeployedNetwork(Other(), [0.4, 0.5, 0.6], [0.2, 0.3, 0.4], 1.7).eval()
+    network = DeployedNetwork(make(), [0.4, 0.5, 0.6], [0.2, 0.3, 0.4], 1.7).eval()
     form = FORMATS["safetensors"]
     form.write(replace(quick.deployable, network=network), tmp_path)
     found, wanted = (
@@ -388,7 +403,7 @@ def test_a_layer_that_is_not_of_pytorch_is_one_line(
 
     onecycle.export(run, format="quick")
     network = DeployedNetwork(nn.Sequential(nn.Flatten(), Own(768, 3)), [0] * 3, [1] * 3, 1.0)
-    with pytest.raises(TrainingError, match="layer '1' can't be written; use --format onnx"):
+    with pytest.raises(TrainingError, match="layer 'layer_1' can't be written; use --format onnx"):
         FORMATS["safetensors"].write(replace(quick.deployable, network=network), tmp_path)
 
 

@@ -5,6 +5,7 @@ PyTorch's own can be written.
 """
 
 import inspect
+import keyword
 import operator
 import re
 
@@ -64,12 +65,12 @@ def _flattened(network: nn.Module) -> tuple[nn.Module, fx.Graph]:
         raise TrainingError(
             f"export: the network can't be traced ({error}); use --format onnx"
         ) from None
-    flat = nn.Module()
+    flat, taken = nn.Module(), dict[str, str]()
     for node in graph.nodes:
         if node.op not in ("call_module", "get_attr"):
             continue
         part = operator.attrgetter(node.target)(network)
-        node.target = node.target.removeprefix("network.").replace(".", "_")
+        node.target = _attribute(node.target, taken)
         if node.op == "call_module":
             flat.add_module(node.target, part)
         elif isinstance(part, nn.Parameter):
@@ -77,6 +78,19 @@ def _flattened(network: nn.Module) -> tuple[nn.Module, fx.Graph]:
         else:
             flat.register_buffer(node.target, part.detach())
     return flat, graph
+
+
+def _attribute(path: str, taken: dict[str, str]) -> str:
+    """The attribute for what is at a path; no two have the same.
+
+    `taken`: the path of each attribute so far; this one is added.
+    """
+    name = path.removeprefix("network.").replace(".", "_")
+    if not name.isidentifier() or keyword.iskeyword(name):  # such as the `0` of an nn.Sequential
+        name = f"layer_{name}"
+    while taken.setdefault(name, path) != path:
+        name += "_"
+    return name
 
 
 def _parameter(name: str, tensor: Tensor) -> str:
