@@ -240,13 +240,18 @@ def shares(row: dict[str, str]) -> dict[str, float]:
 
 
 def of_onnxruntime(onnx: Path, image_HWC: np.ndarray) -> dict[str, float]:
-    """The five most probable classes."""
+    """The probability of every class."""
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     about = session.get_modelmeta().custom_metadata_map
     (logits,) = session.run(["logits"], {"images": image_HWC[None]})
     odds = np.exp(logits[0].astype(np.float64) / float(about["temperature"]))
     names = json.loads(about["classes"])
-    return {names[k]: odds[k] / odds.sum() for k in np.argsort(-odds)[:5]}
+    return dict(zip(names, (odds / odds.sum()).tolist(), strict=True))
+
+
+def most_probable(expected: dict[str, float]) -> dict[str, float]:
+    """The five most probable classes."""
+    return dict(sorted(expected.items(), key=lambda each: -each[1])[:5])
 
 
 def photo(width: int, height: int) -> Image.Image:
@@ -318,7 +323,8 @@ def test_the_page_answers_as_onnxruntime_does_on_the_pixels_of_training(
             image_HWC = np.asarray(Image.fromarray(image_HWC).convert("L"))[:, :, None]
         if not grey and image_HWC.shape[2] == 1:
             image_HWC = image_HWC.repeat(3, axis=2)
-        found, expected = shares(row), of_onnxruntime(pages[kind].with_suffix(".onnx"), image_HWC)
+        found = shares(row)
+        expected = most_probable(of_onnxruntime(pages[kind].with_suffix(".onnx"), image_HWC))
         assert row["path"] == path.name
         assert row["predicted"] == next(iter(expected))
         if far < 0.01:
@@ -352,8 +358,10 @@ def test_the_page_of_an_exported_run_answers_as_onnxruntime_does(
     page.set_input_files("#files", tmp_path / "photo.png")
     wait_for(page, 1)
     (row,) = answers(page)
-    expected = of_onnxruntime(exported, pixels(tmp_path / "photo.png", 16))
-    assert shares(row) == pytest.approx(expected, abs=far)
+    expected, found = of_onnxruntime(exported, pixels(tmp_path / "photo.png", 16)), shares(row)
+    assert found == pytest.approx({name: expected[name] for name in found}, abs=far)
+    # Of two classes that are nearly equal, either may be the fifth: int8 is rounded by each CPU.
+    assert min(found.values()) >= min(most_probable(expected).values()) - far
     assert page.inner_text("#title") == "demo on shapes"
     visits.close()
     assert visits.heard == [(tmp_path / "page.html").as_uri()]
