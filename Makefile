@@ -40,8 +40,8 @@ notebook: $(VENV)/.installed-notebook ## install JupyterLab and open the noteboo
 test: $(VENV)/.installed-dev ## install what is missing, then run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-faults: $(VENV)/.installed-dev ## break runs on purpose, in half an hour of real processes
-	$(BIN)/python -m pytest -m faults
+test-faults: $(VENV)/.installed-dev ## break runs on purpose, in 20 minutes of real processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m faults
 
 install: $(VENV)/.installed-dev ## install the package, and all that tests and lint need
 

@@ -322,7 +322,7 @@ def test_a_hostile_pickle_as_data(forks, tmp_path):
 
 @fault("two processes on one run folder")
 def test_two_processes_on_one_run_folder(forks, whole, stopped, tmp_path):
-    waiting = after(11, "import time\nopen('waiting', 'w').close()\ntime.sleep(60)")
+    waiting = after(11, "import time\nopen('waiting', 'w').close()\ntime.sleep(200)")
     answers = []
 
     def meet(pid: int) -> None:

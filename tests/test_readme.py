@@ -44,7 +44,7 @@ REDUCED_FIELDS = {  # in a Python snippet
 MAKE_ENDS_WITH = {  # what a make target comes down to once everything is installed
     "train": "onecycle train demo",
     "test": "python -m pytest -n 2 --dist loadfile",  # the suite that is running now
-    "test-faults": "python -m pytest -m faults",
+    "test-faults": "python -m pytest -n 2 --dist loadfile -m faults",
     "notebook": "jupyter lab notebooks/CIFAR10_Custom_ResNet.ipynb",
 }
 

@@ -113,8 +113,10 @@ class Forks:
         assert self._server.stdout
         self._server.stdin.write(json.dumps(job) + "\n")
         self._server.stdin.flush()
-        meanwhile(int(self._server.stdout.readline()))
-        ended = int(self._server.stdout.readline())
+        try:
+            meanwhile(int(self._server.stdout.readline()))
+        finally:  # or the next run would take this one's end for its own
+            ended = int(self._server.stdout.readline())
         return Done(ended, out.read_text("utf-8"), err.read_text("utf-8"))
 
     def close(self) -> None:
