@@ -106,3 +106,10 @@ def test_small_rates_stay_numbers_in_toml():
 
 def test_differences_name_both_values():
     assert differences(Recipe(seed=3), Recipe()) == {"seed": (0, 3)}
+
+
+def test_a_bound_is_written_as_a_reader_would():
+    with pytest.raises(InputError, match=r"at least 1 and at most 1000000$"):
+        Recipe(head_lr_factor=1e7)
+    with pytest.raises(InputError, match=r"at least 0 and at most 0\.5$"):
+        Recipe(hue=0.6)

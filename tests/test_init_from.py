@@ -314,7 +314,8 @@ def test_a_range_test_alone_starts_from_the_weights_too(first):
             lambda path: torch.save(
                 models.build("custom-resnet", classes=10, width=0.1).state_dict(), path
             ),
-            "weights of another network; not fitting: prep.conv.weight (6×3×3×3 there, 3×3×3×3",
+            "weights of this network in another size; give the width that they were trained with; "
+            "not fitting: prep.conv.weight (6×3×3×3 there, 3×3×3×3",
         ),
     ],
 )

@@ -169,7 +169,7 @@ class Setting:
     def _range(self) -> str:
         lower = f"more than {self.gt:g}" if self.ge is None else f"at least {self.ge:g}"
         if self.le is not None:
-            return f"give a number {lower} and at most {self.le}"
+            return f"give a number {lower} and at most {_plain(self.le)}"
         if math.isinf(self.lt):
             return f"give a finite number {lower}"
         return f"give a number {lower} and less than {self.lt}"
@@ -179,6 +179,11 @@ class Setting:
         low = f"({self.gt:g}" if self.ge is None else f"[{self.ge:g}"
         high = f"{self.lt:g})" if self.le is None else f"{self.le:g}]"
         return f"{low}, {high}"
+
+
+def _plain(number: float) -> str:
+    """A bound as a reader would write it: `1000000`, not `1000000.0`."""
+    return str(int(number) if number == int(number) else number)
 
 
 def _is_number(value: Any) -> bool:

@@ -166,7 +166,7 @@ def _check_share(
     tensors: Mapping[str, Tensor],
     naming: Naming,
 ) -> None:
-    """Refuse weights of another network."""
+    """Refuse weights of another network, or of this one in another size."""
     fitting, every = sum(counts[name] for name in counts if name in found), sum(counts.values())
     if fitting >= LEAST * every:
         return
@@ -176,10 +176,15 @@ def _check_share(
     )
     more = f", and {len(missing) - NAMED:,} more" if len(missing) > NAMED else ""
     share = percent(fitting / every if every else 0.0, 0)
+    named = sum(counts[name] for name in counts if naming(name) in tensors)
+    if named >= LEAST * every:
+        whose = "this network in another size; give the width that they were trained with"
+    else:
+        whose = "another network"
     first = next(iter(tensors), "")
     raise InputError(
         f"init_from: only {share} of the network's parameters fit (the head aside), so these are "
-        f"weights of another network; not fitting: {told}{more}; names there begin with "
+        f"weights of {whose}; not fitting: {told}{more}; names there begin with "
         f"'{printable(first)[:80]}'"
     )
 
