@@ -1,0 +1,197 @@
+"""The memory of a search: pruning against a count by hand, kills, two drivers, refusals."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from onecycle.config import Recipe, override
+from onecycle.errors import InputError
+from onecycle.sweep.space import Space, space_of
+from onecycle.sweep.study import Pruning, Study
+
+RECIPE = Recipe(val_fraction=0.2, lr_max=0.3, epochs=9)
+TABLES = {
+    "lr_max": {"low": 1e-3, "high": 1.0, "log": True},
+    "optimizer": {"values": ["sgd", "adamw"]},
+    "momentum": {"low": 0.5, "high": 0.95, "when": {"optimizer": "sgd"}},
+}
+SPACE = space_of(TABLES, RECIPE)
+
+
+def opened(
+    folder: Path,
+    pruning: Pruning = "none",
+    owner: str = "a",
+    space: Space = SPACE,
+    recipe: Recipe = RECIPE,
+) -> Study:
+    return Study.opened(f"sqlite:///{folder}/study.db", "s", space, recipe, pruning, owner)
+
+
+def quality(point) -> float:
+    """Best at a rate of 0.1 with SGD."""
+    return 0.9 - 0.1 * abs(math.log10(point["lr_max"]) + 1) - 0.1 * (point["optimizer"] != "sgd")
+
+
+def test_the_first_trial_has_the_recipe_s_values_and_the_best_is_found_again(tmp_path):
+    study = opened(tmp_path)
+    first = study.ask()
+    assert first.point == {"lr_max": 0.3, "optimizer": "sgd", "momentum": 0.9}
+    study.complete(first.number, quality(first.point))
+    for _ in range(14):
+        proposal = study.ask()
+        assert ("momentum" in proposal.point) == (proposal.point["optimizer"] == "sgd")
+        override(RECIPE, **proposal.point)
+        study.complete(proposal.number, quality(proposal.point))
+    again = opened(tmp_path)
+    assert again.tried == study.tried
+    best = max(study.tried, key=lambda tried: quality(tried.point))
+    assert again.best == best
+    assert best.accuracy == pytest.approx(quality(best.point))
+    shares = again.importances()
+    assert set(shares) == {"lr_max", "optimizer", "momentum"}
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_asha_gives_up_what_is_not_in_the_upper_third_of_its_rung(tmp_path):
+    study = opened(tmp_path, "asha")
+    seen = defaultdict(list)  # accuracies at the rungs: after epochs 1, 3 and 9
+    states = []
+    for trial in range(12):
+        number = study.ask().number
+        for epoch in range(1, 10):
+            accuracy = math.sin(trial * 7.3) / 4 + 0.5 + epoch / 100
+            expected = False
+            if epoch in (1, 3, 9):
+                seen[epoch].append(accuracy)
+                better = sorted(seen[epoch], reverse=True)
+                expected = accuracy < better[max(len(better) // 3, 1) - 1]
+            if study.is_hopeless(number, epoch, accuracy):
+                assert expected, (trial, epoch)
+                study.give_up(number)
+                states.append("pruned")
+                break
+            assert not expected, (trial, epoch)
+        else:
+            study.complete(number, 0.5)
+            states.append("complete")
+    assert [tried.state for tried in study.tried] == states
+    assert {"pruned", "complete"} == set(states)
+    assert all(tried.epochs in (1, 3, 9) for tried in study.tried)
+
+
+def test_hyperband_gives_up_some_and_none_gives_up_nothing(tmp_path):
+    for pruning in ("hyperband", "none"):
+        folder = tmp_path / pruning
+        folder.mkdir()
+        study = opened(folder, pruning)
+        for _ in range(12):
+            proposal = study.ask()
+            for epoch in range(1, 10):
+                if study.is_hopeless(proposal.number, epoch, quality(proposal.point) - 1 / epoch):
+                    study.give_up(proposal.number)
+                    break
+            else:
+                study.complete(proposal.number, quality(proposal.point))
+        given_up = sum(tried.state == "pruned" for tried in study.tried)
+        assert given_up > 2 if pruning == "hyperband" else given_up == 0
+
+
+def test_a_failed_trial_keeps_its_reason_and_is_never_the_best(tmp_path):
+    study = opened(tmp_path)
+    number = study.ask().number
+    study.fail(number, "the loss became non-finite at step 3")
+    (tried,) = study.tried
+    assert (tried.state, tried.why) == ("failed", "the loss became non-finite at step 3")
+    assert study.best is None
+    assert study.importances() == {}
+
+
+DRIVER = """
+import json, os, sys, time
+from test_sweep_study import opened
+from pathlib import Path
+study = opened(Path(sys.argv[1]), owner=sys.argv[2])
+for index in range(int(sys.argv[3])):
+    proposal = study.ask()
+    study.is_hopeless(proposal.number, 1, 0.25)
+    if index + 1 < int(sys.argv[3]) or sys.argv[4] == "ends":
+        study.complete(proposal.number, 0.5)
+print(json.dumps([proposal.number, dict(proposal.point)]), flush=True)
+if sys.argv[4] != "ends":
+    time.sleep(600)
+"""
+
+
+def driver(folder: Path, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(folder), *args],
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_killed_driver_takes_up_its_own_trial_again(tmp_path):
+    killed = driver(tmp_path, "a", "3", "waits")
+    assert killed.stdout
+    number, point = json.loads(killed.stdout.readline())
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert list(opened(tmp_path, owner="b").begun()) == []
+    study = opened(tmp_path, owner="a")
+    (proposal,) = study.begun()
+    assert (proposal.number, proposal.point) == (number, point)
+    study.is_hopeless(number, 2, 0.75)
+    study.complete(number, 0.75)
+    assert study.tried[-1].epochs == 2
+    assert study.best == study.tried[-1]
+    assert list(opened(tmp_path, owner="a").begun()) == []
+
+
+def test_two_drivers_share_a_study(tmp_path):
+    opened(tmp_path)  # the tables of the database
+    drivers = [driver(tmp_path, owner, "4", "ends") for owner in ("a", "b")]
+    for each in drivers:
+        each.communicate(timeout=120)
+        assert each.returncode == 0
+    tried = opened(tmp_path).tried
+    assert [each.number for each in tried] == list(range(8))
+    points = {json.dumps(dict(each.point), sort_keys=True) for each in tried}
+    assert len(points) == 8
+
+
+def test_a_study_of_something_else_is_refused(tmp_path):
+    opened(tmp_path)
+    others = {
+        "space": {"space": space_of(TABLES | {"lr_max": {"low": 0.1, "high": 0.2}}, RECIPE)},
+        "recipe": {"recipe": override(RECIPE, width=0.5)},
+        "pruning": {"pruning": "asha"},
+    }
+    for what, change in others.items():
+        with pytest.raises(InputError, match=f"was begun with another {what}"):
+            opened(tmp_path, **change)
+
+
+@pytest.mark.parametrize(
+    "storage",
+    ["nonsense", "sqlite:////nowhere/at/all/study.db", "unknown://host/db"],
+    ids=["no address", "no folder", "no database"],
+)
+def test_a_storage_that_can_not_be_used_is_one_line(storage):
+    with pytest.raises(InputError, match="^--storage: '.*' can't be used: ") as refusal:
+        Study.opened(storage, "s", SPACE, RECIPE, "none", "a")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path):
+    (tmp_path / "study.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(InputError, match="can't be used: .*not a database"):
+        opened(tmp_path)
