@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onecycle import plots
+    from onecycle import plots, trials
     from onecycle.config import Recipe, from_toml, override, read_recipe, to_toml
     from onecycle.data import load_splits
     from onecycle.data.describe import DataDescription, describe_data
@@ -82,6 +82,7 @@ _HOME = {
     "summarize": "models.summary",
     "to_toml": "config",
     "train": "training",
+    "trials": "",
     "verify": "training",
 }
 
@@ -130,6 +131,7 @@ __all__ = [
     "summarize",
     "to_toml",
     "train",
+    "trials",
     "verify",
 ]
 

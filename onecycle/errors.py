@@ -25,12 +25,19 @@ class Interrupted(Exception):
         run: the folder of the run that can be resumed, or None if there is none yet.
         finished: whether that run's training is finished and saved, so that only its pictures and
             its report are missing.
+        go_on: the command line that goes on with the work, if that is not `onecycle resume`.
     """
 
     def __init__(
-        self, signal_number: int, run: str | None = None, *, finished: bool = False
+        self,
+        signal_number: int,
+        run: str | None = None,
+        *,
+        finished: bool = False,
+        go_on: str = "",
     ) -> None:
         super().__init__(f"stopped by signal {signal_number}")
         self.signal_number = signal_number
         self.run = run
         self.finished = finished
+        self.go_on = go_on

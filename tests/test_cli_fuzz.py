@@ -36,7 +36,7 @@ SMALL = {
 }
 """Flags that keep a command that is really carried out small; the fuzz gives none of them then."""
 
-PRINTS = ("find-lr", "train")
+PRINTS = ("find-lr", "train", "trials")
 
 
 @st.composite
@@ -52,7 +52,12 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     flag = st.integers(0, 15).flatmap(lambda n: st.sampled_from(free) if n and free else odd)
     words = [name]
     if draw(st.integers(0, 9)):
-        meant = {"RECIPE": sorted(RECIPES), "RUN": ["RUN"], "NAME|PATH": ["shapes"]}
+        meant = {
+            "RECIPE": sorted(RECIPES),
+            "RECIPE F=A,B": [*sorted(RECIPES), "cutout=0,8"],
+            "RUN": ["RUN"],
+            "NAME|PATH": ["shapes"],
+        }
         words.append(draw(st.sampled_from(meant.get(command.operand, ["x"])) | WORDS))
     for _ in range(draw(st.integers(0, 5))):
         words.append(draw(flag))

@@ -29,7 +29,7 @@ NOT_RUN = {
     ". .venv/bin/activate": "the commands of the environment that runs the tests are on the path",
     "onecycle train custom-resnet-24": "it fetches CIFAR-10; test_download.py fetches a small set",
 }
-REDUCED_COMMANDS = ("onecycle train", "onecycle find-lr")
+REDUCED_COMMANDS = ("onecycle train", "onecycle find-lr", "onecycle trials")
 SMALL = {  # the flags that they get, unless the snippet gives them
     "--epochs": "1",
     "--train-limit": "60",

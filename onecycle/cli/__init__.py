@@ -94,6 +94,8 @@ def _answered(words: tuple[str, ...], started: float) -> int:
 
 def _advice(stop: Interrupted) -> str:
     """How to continue the stopped run; empty if there is no run yet."""
+    if stop.go_on:
+        return f"; go on with: {stop.go_on}"
     if stop.run is None:
         return ""
     run = shlex.quote(stop.run)

@@ -12,6 +12,7 @@ from onecycle.cli.export import export
 from onecycle.cli.models import models
 from onecycle.cli.predict import predict
 from onecycle.cli.resolving import resolved
+from onecycle.cli.trials import trials
 from onecycle.config import Recipe, to_toml
 from onecycle.config.declaring import Setting
 from onecycle.errors import TrainingError
@@ -284,6 +285,37 @@ COMMANDS = {
             "train --config runs/demo-20260131-120000-1a2b --seed 1 --epochs 10",
         ),
         common=_COMMON,
+    ),
+    "trials": Command(
+        trials,
+        "train a grid of settings, with several seeds each",
+        "RECIPE F=A,B",
+        {
+            "RECIPE F=A,B": "Name of a recipe, optional with --config; then settings with "
+            "the values to try, as in cutout=0,8: all combinations are trained. Without any of "
+            "them, the trials of --into go on.",
+            "threads": "CPU threads in all; 0: PyTorch's choice.",
+        },
+        (
+            "seeds",
+            "into",
+            "jobs",
+            "reports",
+            "engine",
+            "config",
+            "threads",
+            "mirror",
+            "quiet",
+            "print_config",
+            "json",
+        ),
+        _all,
+        many=True,
+        examples=(
+            "trials demo cutout=0,8,16 --seeds 5",
+            "trials demo width=0.25,0.5 optimizer=sgd,adamw --val-fraction 0.1",
+            "trials --into trials/demo-20260131-120000-1a2b",
+        ),
     ),
     "resume": Command(
         resume,

@@ -43,7 +43,7 @@ def compare(call: Call) -> None:
         write(comparison.to_csv())
         _tell(comparison)
     else:
-        call.answer(found, lambda: _show(comparison, page))
+        call.answer(found, lambda: show(comparison, page))
 
 
 def _check_flags(call: Call) -> None:
@@ -120,21 +120,21 @@ def _tell(comparison: "Comparison") -> None:
 # ------------------------------------------------------------------------------------- the screen
 
 
-def _show(comparison: "Comparison", page: Path | None) -> None:
-    """Recipes, figures, differences, and what has to be known, for a person."""
+def show(comparison: "Comparison", page: Path | None = None, *, ranked: bool = False) -> None:
+    """Recipes, figures, differences, and what has to be known, for a person.
+
+    `ranked`: show a leaderboard in place of the recipes, their figures and all differences.
+    """
     from onecycle.cli.screens import console
     from onecycle.experiments import tables
 
     screen = console()
     screen.print(_line(tables.subject(comparison)), style="bold", soft_wrap=True)
     screen.print()
-    told = tables.recipes(comparison)
-    if len(told.headings) > 1:
-        _show_table(told)
-    _show_table(tables.figures(comparison))
-    screen.print(tables.legend(comparison), style="dim")
-    screen.print()
-    _show_pairs(comparison)
+    if ranked:
+        _show_ranks(comparison)
+    else:
+        _show_figures(comparison)
     if mistakes := tables.mistakes_told(comparison):
         screen.print(_line(mistakes))
     for line in comparison.notes:
@@ -143,6 +143,28 @@ def _show(comparison: "Comparison", page: Path | None) -> None:
         screen.print(_line(str(run)), soft_wrap=True)
     if page:
         screen.print(f"page: {page}", soft_wrap=True)
+
+
+def _show_figures(comparison: "Comparison") -> None:
+    from onecycle.cli.screens import console
+    from onecycle.experiments import tables
+
+    screen, told = console(), tables.recipes(comparison)
+    if len(told.headings) > 1:
+        _show_table(told)
+    _show_table(tables.figures(comparison))
+    screen.print(tables.legend(comparison), style="dim")
+    screen.print()
+    _show_pairs(comparison)
+
+
+def _show_ranks(comparison: "Comparison") -> None:
+    from onecycle.cli.screens import console
+    from onecycle.experiments import leaderboard
+
+    _show_table(leaderboard.ranks(comparison))
+    console().print(leaderboard.legend(comparison), style="dim")
+    console().print()
 
 
 def _show_pairs(comparison: "Comparison") -> None:

@@ -29,6 +29,16 @@ class Options:
         help="Addresses to fetch CIFAR from instead of the usual ones, separated by commas.")
     no_report: bool = _option(False,
         help="Draw no plots and write no report.html at the end; `onecycle report` does so later.")
+    into: str = _option("", metavar="DIR", path=True,
+        help="Folder of the trials: a new one, or one to go on with or add to.")
+    seeds: str = _option("", metavar="N|A,B,...",
+        help="How many seeds, from the recipe's own on, or which ones; 3 if not given.")
+    jobs: str = _option("auto", metavar="N|auto",
+        help="Trainings at once; auto: as many as are measured to be fastest; on a GPU one each.")
+    reports: Literal["auto", "none", "last", "all"] = _option("auto",
+        help="Trials to draw: the best by validation (auto), the last seed of each combination.")
+    engine: Literal["local"] = _option("local",
+        help="What carries out the trials: processes on this machine.")
     log: Literal["none", "tensorboard"] = _option("none",
         help="Log elsewhere too: TensorBoard's event files, in the run folder, as it trains.")
     plot: str = _option("", metavar="FILE", path=True,

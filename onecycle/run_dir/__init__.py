@@ -60,15 +60,15 @@ class RunDir(Reader):
         self._locked = False
 
     @classmethod
-    def create(cls, runs: str | Path, recipe: Recipe) -> "RunDir":
-        """A new folder `<recipe>-<yyyymmdd-hhmmss>-<4 hex>` under `runs`.
+    def create(cls, runs: str | Path, recipe: Recipe, name: str = "") -> "RunDir":
+        """A new folder `<recipe>-<yyyymmdd-hhmmss>-<4 hex>` under `runs`, or one called `name`.
 
         Raises:
-            InputError: `runs` can't hold one.
+            InputError: `runs` can't hold one, or there is one called `name` already.
         """
         while True:
             stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-            path = Path(runs) / f"{recipe.recipe}-{stamp}-{os.urandom(2).hex()}"
+            path = Path(runs) / (name or f"{recipe.recipe}-{stamp}-{os.urandom(2).hex()}")
             try:
                 new = [folder for folder in (path, *path.parents) if not folder.exists()]
                 path.mkdir(parents=True)
@@ -79,7 +79,7 @@ class RunDir(Reader):
                         flush_folder(folder)
                 return cls(path)
             except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-                if isinstance(error, FileExistsError) and path.is_dir():
+                if isinstance(error, FileExistsError) and path.is_dir() and not name:
                     continue  # the same name in the same second: draw again
                 raise _no_place(runs, error) from None
 

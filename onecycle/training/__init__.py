@@ -84,6 +84,7 @@ def train(
     *,
     network: models.Network | None = None,
     runs: str | Path = "runs",
+    name: str = "",
     threads: int = 0,
     report: bool = True,
     log: LogName = "none",
@@ -99,6 +100,7 @@ def train(
             it, or its name, `FILE.py:FUNCTION` or `MODULE:FUNCTION`; see docs/networks.md. If the
             recipe names code, it is run only if it is given here too.
         runs: folder in which the run's own folder is made.
+        name: of the run's own folder, which must be new; empty: from the recipe and the time.
         threads: CPU threads; 0: PyTorch's choice.
         report: draw the plots and write report.html. If not, `onecycle report` can do so later.
         log: where to log besides the run folder: `tensorboard` (extra `onecycle[tensorboard]`)
@@ -118,7 +120,7 @@ def train(
     recipe, architecture = models.asked(recipe, network)
     training, splits = prepare(recipe, architecture, threads=threads, progress=progress)
     training.started = started
-    run = RunDir.create(runs, training.recipe)
+    run = RunDir.create(runs, training.recipe, name)
     run.write_recipe(training.recipe)
     record_network(run, training)
     reproducibility.record(run, training, splits, command)

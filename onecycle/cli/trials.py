@@ -1,0 +1,151 @@
+"""`onecycle trials`: a grid of trainings, shown while they run and compared at the end."""
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onecycle.cli.call import Call, write
+from onecycle.cli.flags import Given
+from onecycle.cli.resolving import resolved
+from onecycle.config import Recipe, to_toml
+from onecycle.errors import InputError, TrainingError
+from onecycle.writing.names import printable
+from onecycle.writing.numbers import counted
+
+if TYPE_CHECKING:
+    from onecycle.trials import Trials
+
+SEEDS = "3"
+"""Given in place of --seeds. With fewer, a difference between recipes can't be told from chance."""
+
+
+def trials(call: Call) -> None:
+    """Train a grid. JSON: see docs/trials.md.
+
+    Raises:
+        TrainingError: a trial failed; the others are shown first.
+    """
+    from onecycle.trials.jobs import wanted
+
+    recipe, grid, seeds = _asked(call)
+    if call.options.print_config:
+        _print(call, recipe, grid, seeds)
+        return
+    jobs = wanted(call.options.jobs)
+    from onecycle.cli.board import shown
+    from onecycle.trials import run
+
+    with shown(sys.stderr, quiet=call.options.quiet) as board:
+        found = run(
+            recipe,
+            grid,
+            seeds=seeds,
+            network=call.network,
+            into=call.options.into,
+            jobs=jobs,
+            threads=call.options.threads,
+            reports=call.options.reports,
+            command=call.command_line,
+            listener=board,
+        )
+    call.answer(found.to_json(), lambda: _show(found))
+    if found.failed:
+        raise TrainingError(_told(found))
+
+
+def _asked(call: Call) -> tuple[Recipe, dict[str, tuple[Any, ...]], tuple[int, ...]]:
+    """The recipe, the grid and the seeds: as given, or those of the folder to go on with.
+
+    Raises:
+        InputError: neither is given, or a value is refused.
+    """
+    from onecycle.trials.grid import checked_grid, read_axis, read_seeds
+
+    names = [word for word in call.given.operands if "=" not in word]
+    axes = [word for word in call.given.operands if "=" in word]
+    if len(names) > 1:
+        raise InputError(
+            f"unexpected '{names[1]}'; trials takes one RECIPE, and '{names[0]}' is it; write the "
+            "settings that vary as FIELD=A,B"
+        )
+    changes = {n: v for n, v in call.given.values.items() if n != "model"}
+    if not (names or axes or changes or call.options.config or call.options.seeds):
+        return _of_folder(call)
+    recipe = resolved(replace(call, given=Given(tuple(names), call.given.values)))
+    grid: dict[str, tuple[Any, ...]] = {}
+    for name, values in map(read_axis, axes):
+        if name in grid:
+            raise InputError(f"{name}: is given twice; give all its values at once")
+        if name in call.given.values:
+            raise InputError(f"{name}: is given as a flag and in the grid; give it once")
+        grid[name] = values
+    return recipe, checked_grid(grid), read_seeds(call.options.seeds or SEEDS, recipe.seed)
+
+
+def _of_folder(call: Call) -> tuple[Recipe, dict[str, tuple[Any, ...]], tuple[int, ...]]:
+    """What the folder of --into has.
+
+    Raises:
+        InputError: there is none.
+    """
+    from onecycle.trials import manifest
+
+    into = Path(call.options.into)
+    found = manifest.read(into) if call.options.into and into.is_dir() else None
+    if found is None:
+        raise InputError(
+            f"--into: '{into}' is not a folder of trials; name a recipe to begin one"
+            if call.options.into
+            else "which recipe? name one, see onecycle recipes; or go on with --into DIR"
+        )
+    return found.base(), {n: tuple(v) for n, v in found.grid.items()}, tuple(found.seeds)
+
+
+def _print(
+    call: Call, recipe: Recipe, grid: dict[str, tuple[Any, ...]], seeds: tuple[int, ...]
+) -> None:
+    """The recipe that all trials have in common, and the names of the trials."""
+    from onecycle.trials.grid import trials_of
+
+    names = [trial.name for trial in trials_of(recipe, grid, seeds)]
+    comments = "".join(f"# {name}\n" for name in names)
+    call.answer(
+        {"recipe": asdict(recipe), "trials": names},
+        lambda: write(f"{to_toml(recipe)}\n# {counted(len(names), 'trial')}:\n{comments}"),
+    )
+
+
+def _show(found: "Trials") -> None:
+    """The comparison, what was drawn, and where everything is."""
+    from onecycle.cli import screens
+    from onecycle.cli.compare import show
+    from onecycle.experiments.leaderboard import MOST_IN_PAIRS
+
+    screen = screens.console()
+    if found.comparison:
+        show(found.comparison, ranked=len(found.comparison.groups) > MOST_IN_PAIRS)
+        screen.print()
+    for trial in found.failed:
+        screen.print(f"failed: {trial.name}: {printable(trial.message)}", soft_wrap=True)
+    pairs = {"folder": str(found.folder), "reports": found.drawn.why}
+    for name in found.drawn.names[:3]:
+        pairs[f"report {len(pairs) - 1}"] = f"open {found.folder / name / 'report.html'}"
+    if more := found.drawn.names[3:]:
+        pairs["and"] = counted(len(more), "other")
+    pairs["compare"] = f"onecycle compare {found.folder}"
+    done = len(found.trials) - len(found.failed)
+    screens.print_pairs(f"{counted(done, 'trial')} of {len(found.trials)} finished", pairs)
+
+
+def _told(found: "Trials") -> str:
+    """How many failed, and how to try them again."""
+    from onecycle.trials.driver import command_to_go_on
+    from onecycle.trials.folder import TrialsFolder
+
+    failed, first = found.failed, found.failed[0]
+    again = command_to_go_on(TrialsFolder(found.folder), found.network)
+    return (
+        f"{counted(len(failed), 'trial')} of {len(found.trials)} failed ({first.name}: "
+        f"{first.message}); try again with: {again}"
+    )

@@ -1,0 +1,241 @@
+"""`run`: the table of contents of many trainings."""
+
+import shlex
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from onecycle import models, runtime
+from onecycle.config import Recipe
+from onecycle.errors import InputError, Interrupted
+from onecycle.progress import IN_NOTEBOOKS, Progress
+from onecycle.training.refusals import refuse_early
+from onecycle.training.signals import Signals, noted_signals
+from onecycle.trials import manifest as manifests
+from onecycle.trials.engine import Ended, Engine
+from onecycle.trials.folder import TrialsFolder
+from onecycle.trials.grid import Grid, Trial, checked_grid, checked_seeds, trials_of
+from onecycle.trials.jobs import Wanted, decide
+from onecycle.trials.listening import Listener, Overview, Passing, Standing, State, standing
+from onecycle.trials.local import LocalEngine
+from onecycle.trials.manifest import Manifest
+from onecycle.trials.results import Reports, Trials, chosen, compared, draw, gathered
+from onecycle.writing.numbers import counted
+
+AGAIN = 2
+"""How often a trial is tried again whose worker was killed."""
+
+INTERVAL = 0.2
+"""Seconds between two looks at the workers."""
+
+
+def run(
+    recipe: Recipe,
+    grid: Grid | None = None,
+    *,
+    seeds: int | Sequence[int] = 3,
+    network: str | None = None,
+    into: str | Path = "",
+    jobs: Wanted = "auto",
+    threads: int = 0,
+    reports: Reports = "auto",
+    command: Sequence[str] = (),
+    listener: Listener | None = None,
+    progress: Progress = IN_NOTEBOOKS,
+) -> Trials:
+    """Train a recipe for every combination of a grid's values, with several seeds each.
+
+    Called again with the same folder, it goes on: what is finished is kept.
+
+    Args:
+        recipe: what all trials have in common.
+        grid: the values of each setting that varies, such as `{"cutout": [0, 8]}`.
+        seeds: how many, from the recipe's seed on; or which.
+        network: the name of a network of your own, as in `train`. Processes can't get a function.
+        into: the folder of the trials; empty: a new one under `trials`.
+        jobs: trainings at once; auto: as many as are measured to be fastest.
+        threads: CPU threads in all; 0: PyTorch's choice.
+        reports: which trials get pictures and a report; see `Reports`.
+        command: the command line, for trials.json.
+        listener: is told how the trials go; None: `progress` is.
+        progress: listens.
+
+    Raises:
+        InputError: a value is refused, or the folder holds other trials. Nothing was trained.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came. The work is saved, and another call goes on.
+    """
+    chosen_seeds = range(recipe.seed, recipe.seed + seeds) if isinstance(seeds, int) else seeds
+    grid, chosen_seeds = checked_grid(grid or {}), checked_seeds(chosen_seeds)
+    trials = trials_of(recipe, grid, chosen_seeds)
+    check(trials, network)
+    place = TrialsFolder.at(into, recipe)
+    asked = manifests.new(recipe, grid, chosen_seeds, network, tuple(command))
+    try:
+        with place.driving(), noted_signals() as stop:
+            found = settled(place, asked)
+            left = [trial for trial in trials if not place.finished(trial.name)]
+            if listener is None:
+                listener = Passing(progress, len(trials), len(trials) - len(left))
+            listener.note(f"trials: {place.path}")
+            if left and (found.jobs is None or jobs != "auto"):
+                count, devices = threads or torch.get_num_threads(), gpus(recipe)
+                names = [trial.name for trial in left]
+                shared = decide(jobs, count, devices, place, names, listener)
+                found = replace(found, jobs=shared)
+                manifests.write(place.path, found)
+            failures: dict[str, str] = {}
+            if left and found.jobs:
+                with LocalEngine(place, found.jobs) as engine, stop.deferred():
+                    driver = Driver(place, trials, engine, listener)
+                    driver.drive(stop)
+                    failures = driver.failures
+            results = gathered(place, trials, failures)
+            drawn = chosen(results, reports)
+            draw(place, drawn)
+            return Trials(place.path, results, found.jobs, drawn, compared(results), network)
+    except Interrupted as stopped:
+        raise Interrupted(stopped.signal_number, go_on=command_to_go_on(place, network)) from None
+
+
+def check(trials: Sequence[Trial], network: str | None) -> None:
+    """Refuse what can be refused without the images, before anything is trained.
+
+    Raises:
+        InputError: a trial's network, device or transforms can't be used.
+    """
+    for trial in trials:
+        try:
+            recipe, architecture = models.asked(trial.recipe, network)
+            models.arguments(recipe, architecture)
+            device = runtime.resolve_device(recipe.device)
+            runtime.resolve_precision(recipe.precision, device)
+            refuse_early(recipe)
+        except InputError as error:
+            raise InputError(f"{trial.name}: {error}" if trial.settings else str(error)) from None
+
+
+def settled(place: TrialsFolder, asked: Manifest) -> Manifest:
+    """The folder's manifest, with the trials that are new; it is written."""
+    old = manifests.read(place.path)
+    found = asked if old is None else manifests.extended(old, asked, place.path)
+    if found != old:
+        manifests.write(place.path, found)
+    return found
+
+
+def gpus(recipe: Recipe) -> int:
+    """How many GPUs the trials may use, each one at a time; 0 on the CPU."""
+    device = runtime.resolve_device(recipe.device)
+    if device.type != "cuda":
+        return 1 if device.type == "mps" else 0
+    return torch.cuda.device_count() if device.index is None else 1
+
+
+def command_to_go_on(place: TrialsFolder, network: str | None) -> str:
+    """The command line that goes on with the trials of a folder."""
+    code = f" --model {shlex.quote(network)}" if network and ":" in network else ""
+    return f"onecycle trials --into {shlex.quote(str(place.path))}{code}"
+
+
+class Driver:
+    """Gives trials to an engine until all have ended.
+
+    It knows only what the run folders and the engine say, so it may be killed and started again.
+    """
+
+    def __init__(
+        self,
+        place: TrialsFolder,
+        trials: Sequence[Trial],
+        engine: Engine,
+        listener: Listener,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._place, self._trials, self._engine = place, trials, engine
+        self._listener, self._clock = listener, clock
+        self._state: dict[str, State] = {
+            t.name: "finished" if place.finished(t.name) else "waiting" for t in trials
+        }
+        self._waiting = deque(name for name, state in self._state.items() if state == "waiting")
+        self._deaths: dict[str, int] = {}
+        self._ended: dict[str, Standing] = {}
+        self.failures: dict[str, str] = {}
+        self._began, self._share = clock(), 1.0
+        self._share = self.now().share
+
+    def drive(self, stop: Signals) -> None:
+        """Until all trials have ended, or a signal came and the workers have saved."""
+        while any(state in ("waiting", "running") for state in self._state.values()):
+            if stop.signal_number:
+                self._engine.stop()
+                return
+            for ended in self._engine.poll():
+                self._end(ended)
+            while self._waiting and self._engine.free > 0:
+                name = self._waiting.popleft()
+                self._place.forget_outcome(name)
+                self._engine.submit(name)
+                self._state[name] = "running"
+            self._listener.overview(self.now())
+            time.sleep(INTERVAL)
+
+    def _end(self, ended: Ended) -> None:
+        """Note how a worker ended: its trial is finished, failed, or tried again."""
+        name, outcome = ended.name, self._place.outcome(ended.name)
+        if self._place.finished(name):
+            self._close(name, "finished", "")
+        elif outcome and outcome.state == "failed":
+            self._close(name, "failed", outcome.message)
+        elif ended.code is not None and 0 <= ended.code < 128:
+            told = f"its worker ended with code {ended.code} and could not say why"
+            self._close(name, "failed", f"{told}; see {self._place.log(name)}")
+        elif self._deaths.get(name, 0) < AGAIN:
+            self._deaths[name] = self._deaths.get(name, 0) + 1
+            self._state[name] = "waiting"
+            self._waiting.appendleft(name)
+            self._listener.note(f"{name}: {_killed(ended.code)}; it goes on where it was saved")
+        else:
+            times = counted(AGAIN + 1, "time")
+            told = f"{_killed(ended.code)}, {times} in all; is there enough memory?"
+            self._close(name, "failed", told)
+
+    def _close(self, name: str, state: State, message: str) -> None:
+        self._state[name] = state
+        if message:
+            self.failures[name] = message
+        now = self.now()
+        trial = next(each for each in now.trials if each.name == name)
+        self._listener.ended(trial, message, now)
+
+    def now(self) -> Overview:
+        """How far the trials are. Those that have ended are read once."""
+        found = Overview([self._standing(trial) for trial in self._trials])
+        return replace(found, seconds_left=self._left(found.share))
+
+    def _standing(self, trial: Trial) -> Standing:
+        name, state = trial.name, self._state[trial.name]
+        if state == "waiting":
+            return Standing(state, name, 0, trial.recipe.epochs)
+        if name in self._ended:
+            return self._ended[name]
+        found = standing(self._place.run(name), name, state, trial.recipe.epochs)
+        if state != "running":
+            found = self._ended[name] = replace(found, seconds_left=None)
+        return found
+
+    def _left(self, share: float) -> float | None:
+        """Seconds left for all, at the speed since this driver began."""
+        if share <= self._share or share >= 1:
+            return None
+        return (self._clock() - self._began) * (1 - share) / (share - self._share)
+
+
+def _killed(code: int | None) -> str:
+    """`its process was killed (signal 9)`."""
+    if code is None:
+        return "its process is gone"
+    return f"its process was killed (signal {-code if code < 0 else code - 128})"

@@ -1,0 +1,151 @@
+"""trials.json: what the trials of a folder are."""
+
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from onecycle.config import Recipe, override
+from onecycle.errors import InputError
+from onecycle.run_dir import package_versions, write_atomically
+from onecycle.run_dir.checking import Misfit, Within, from_json, to_json
+from onecycle.run_dir.files import damaged, encode_json, read_json
+from onecycle.run_dir.records.base import Count, Number, Recorded
+from onecycle.trials.grid import Trial, trials_of
+from onecycle.writing.numbers import counted
+
+Some = Annotated[int, Within(1, 100_000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """How fast so many trainings at once were, all together.
+
+    Attributes:
+        jobs: trainings at once.
+        threads: CPU threads of each.
+        images_per_second: of all of them; None if one of them failed.
+    """
+
+    jobs: Some
+    threads: Some
+    images_per_second: Number | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """How the trials share the machine.
+
+    Attributes:
+        jobs: trainings at once.
+        threads: CPU threads of each.
+        devices: GPUs, of which each training gets one; 0: none.
+        measured: the ways that were tried; empty if nothing was measured.
+    """
+
+    jobs: Some
+    threads: Some
+    devices: Count = 0
+    measured: list[Measurement] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Recorded):
+    """trials.json: a worker needs nothing else to carry out a trial.
+
+    Attributes:
+        recipe: what all trials have in common, by field.
+        network: the code of the network that was given with `--model`; None: a built-in one.
+        grid: the values of each setting that varies.
+        seeds: of each combination.
+        jobs: how the trials share the machine; None until it is decided.
+        versions: of the packages when the folder was made.
+        command: the command line that made it.
+        created: when, ISO 8601.
+    """
+
+    FILE: ClassVar = "trials.json"
+
+    recipe: dict[str, Any]
+    network: str | None = None
+    grid: dict[str, list[Any]]
+    seeds: list[Count]
+    jobs: Jobs | None = None
+    versions: dict[str, str]
+    command: list[str]
+    created: str
+
+    def base(self) -> Recipe:
+        """The recipe that all trials have in common."""
+        return override(Recipe(), **self.recipe)
+
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials, in their order."""
+        return trials_of(self.base(), self.grid, self.seeds)
+
+
+def new(
+    recipe: Recipe,
+    grid: dict[str, tuple[Any, ...]],
+    seeds: tuple[int, ...],
+    network: str | None,
+    command: tuple[str, ...],
+) -> Manifest:
+    """The manifest of a new folder."""
+    return Manifest(
+        recipe=asdict(recipe),
+        network=network,
+        grid={name: list(values) for name, values in grid.items()},
+        seeds=list(seeds),
+        versions=package_versions(),
+        command=list(command),
+        created=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+    )
+
+
+def extended(old: Manifest, asked: Manifest, path: Path) -> Manifest:
+    """The manifest after its folder is asked for again: what is there, and trials that are new.
+
+    Raises:
+        InputError: the folder has trials that were not asked for, or others of the same name.
+    """
+    before = {trial.name: trial.recipe for trial in old.trials()}
+    now = {trial.name: trial.recipe for trial in asked.trials()}
+    if lost := [name for name in before if name not in now]:
+        more = f" and {counted(len(lost) - 1, 'other')}" if len(lost) > 1 else ""
+        raise InputError(
+            f"--into: '{path}' has trials that this grid lacks ({lost[0]}{more}); give the same "
+            "grid and seeds, or more of them, or name another folder"
+        )
+    for name, recipe in before.items():
+        if changed := [n for n, v in asdict(recipe).items() if getattr(now[name], n) != v]:
+            raise InputError(
+                f"--into: the trials in '{path}' have another {changed[0]} "
+                f"({getattr(recipe, changed[0])}); give the same recipe, or name another folder"
+            )
+    return replace(old, grid=asked.grid, seeds=asked.seeds, network=asked.network)
+
+
+def read(folder: Path) -> Manifest | None:
+    """The manifest in a folder; None if there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    value = read_json(folder, Manifest.FILE)
+    if value is None:
+        return None
+    try:
+        found = from_json(value, Manifest)
+        found.trials()
+    except Misfit as misfit:
+        raise damaged(folder / Manifest.FILE, misfit) from None
+    except InputError as error:
+        raise InputError(f"{folder / Manifest.FILE}: is damaged ({error}); restore it") from None
+    return found
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write trials.json, complete or not at all."""
+    path = folder / Manifest.FILE
+    write_atomically(path, encode_json(to_json(manifest), path, indent=2))

@@ -1,0 +1,195 @@
+"""What the trials gave: each one's figures, which of them are drawn, and their comparison."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from onecycle.errors import InputError
+from onecycle.run_dir import RunDir
+from onecycle.run_dir.checking import to_json
+from onecycle.run_dir.records import Result
+from onecycle.trials.folder import TrialsFolder
+from onecycle.trials.grid import Trial
+from onecycle.trials.manifest import Jobs
+
+if TYPE_CHECKING:
+    from onecycle.experiments import Comparison
+
+Reports = Literal["auto", "none", "last", "all"]
+"""Which trials are drawn: auto: the best by validation, or none; last: the last seed of each
+combination; all."""
+
+FIGURES = (
+    "train_accuracy", "val_accuracy", "test_accuracy", "test_accuracy_tta", "total_seconds",
+    "weights_sha256",
+)  # fmt: skip
+"""The keys of result.json that --json has for each trial."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What became of a trial.
+
+    Attributes:
+        name: its name.
+        settings: what it has of the grid, by field of the recipe.
+        seed: its seed.
+        run: its run folder.
+        result: the summary; None if it failed.
+        message: why it failed, in one line; empty if it is finished.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    seed: int
+    run: Path
+    result: Result | None
+    message: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        figures = {name: getattr(self.result, name) for name in FIGURES} if self.result else {}
+        return {
+            "name": self.name,
+            "settings": self.settings,
+            "seed": self.seed,
+            "run": str(self.run),
+            "state": "finished" if self.result else "failed",
+            "message": self.message or None,
+            **{name: figures.get(name) for name in FIGURES},
+        }
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Which trials have pictures and a report.
+
+    Attributes:
+        names: of the trials.
+        why: how they were chosen, or why there are none.
+    """
+
+    names: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, repr=False)
+class Trials:
+    """All trials of a folder, after they have ended. A notebook shows them as a table.
+
+    Attributes:
+        folder: where their run folders are.
+        trials: each of them.
+        jobs: how they shared the machine.
+        drawn: which of them have pictures and a report.
+        comparison: of those that are finished; None if there is none.
+        network: the name of a network of one's own that was given.
+    """
+
+    folder: Path
+    trials: tuple[TrialResult, ...]
+    jobs: Jobs | None
+    drawn: Drawn
+    comparison: "Comparison | None"
+    network: str | None = None
+
+    @property
+    def failed(self) -> list[TrialResult]:
+        """Those that failed."""
+        return [trial for trial in self.trials if trial.result is None]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values; see docs/trials.md."""
+        return {
+            "folder": str(self.folder),
+            "trials": [trial.to_json() for trial in self.trials],
+            "failed": len(self.failed),
+            "jobs": None if self.jobs is None else to_json(self.jobs),
+            "reports": {"trials": list(self.drawn.names), "why": self.drawn.why},
+            "comparison": None if self.comparison is None else self.comparison.to_json(),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Trials: {len(self.trials)} in {self.folder}, {len(self.failed)} failed>"
+
+    def _repr_markdown_(self) -> str:
+        return repr(self) if self.comparison is None else self.comparison.to_markdown()
+
+
+def gathered(
+    place: TrialsFolder, trials: Sequence[Trial], failures: Mapping[str, str]
+) -> tuple[TrialResult, ...]:
+    """What became of each trial. `failures`: why some failed, by name."""
+    return tuple(_result(place, trial, failures.get(trial.name, "")) for trial in trials)
+
+
+def _result(place: TrialsFolder, trial: Trial, message: str) -> TrialResult:
+    run, result = place.run(trial.name), None
+    try:
+        result = RunDir(run).result()
+    except InputError as error:
+        message = str(error)
+    if result is None and not message:
+        message = "it has not finished"
+    return TrialResult(trial.name, trial.settings, trial.seed, run, result, message)
+
+
+def chosen(results: Sequence[TrialResult], reports: Reports) -> Drawn:
+    """Which trials are drawn. Nothing is ever chosen by the test split."""
+    finished = [trial for trial in results if trial.result]
+    if reports == "none" or not finished:
+        return Drawn((), "none was asked for" if finished else "no trial is finished")
+    if reports == "all":
+        return Drawn(tuple(trial.name for trial in finished), "all trials")
+    if reports == "last":
+        last = {repr(trial.settings): trial.name for trial in finished}
+        return Drawn(tuple(last.values()), "the last seed of each combination")
+    best = best_by_validation(finished)
+    if best is None:
+        return Drawn(
+            (), "none is the best: there is no validation split (--val-fraction) to choose by"
+        )
+    return Drawn((best.name,), "the best by validation accuracy, mean over seeds first")
+
+
+def best_by_validation(results: Sequence[TrialResult]) -> TrialResult | None:
+    """The best trial of the settings with the best mean validation accuracy over seeds.
+
+    None if a trial has no validation accuracy.
+    """
+    groups: dict[str, list[tuple[float, TrialResult]]] = {}
+    for trial in results:
+        if trial.result is None or trial.result.val_accuracy is None:
+            return None
+        accuracy = trial.result.val_accuracy
+        groups.setdefault(repr(trial.settings), []).append((accuracy, trial))
+    if not groups:
+        return None
+    means = {key: sum(a for a, _ in group) / len(group) for key, group in groups.items()}
+    best = max(groups, key=lambda key: means[key])
+    return max(groups[best], key=lambda pair: pair[0])[1]
+
+
+def draw(place: TrialsFolder, drawn: Drawn) -> None:
+    """Draw the plots and the report of the chosen trials, as far as they are missing."""
+    if not drawn.names:
+        return
+    from onecycle import pictures  # matplotlib takes a second, and may not be needed
+    from onecycle.report import write_report
+
+    for name in drawn.names:
+        run = RunDir(place.run(name))
+        if not (run.path / "report.html").is_file():
+            pictures.write_missing(run)
+            write_report(run)
+
+
+def compared(results: Sequence[TrialResult]) -> "Comparison | None":
+    """The comparison of the finished trials; None if there are none."""
+    runs = [trial.run for trial in results if trial.result]
+    if not runs:
+        return None
+    from onecycle.experiments import compare  # a worker does not need SciPy
+
+    return compare(runs)

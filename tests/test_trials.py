@@ -1,0 +1,585 @@
+"""`onecycle trials`: grids, manifests, real workers, what is kept, and what is refused."""
+
+import io
+import itertools
+import json
+import os
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from simulated_runs import in_memory, write_run
+from trained import result_of
+
+import onecycle
+from onecycle.cli import board, main
+from onecycle.config import Recipe, override
+from onecycle.errors import InputError
+from onecycle.experiments import compare, leaderboard
+from onecycle.recipes import RECIPES
+from onecycle.trials import Measurement, driver, grid, jobs, manifest, results, worker
+from onecycle.trials.engine import Ended
+from onecycle.trials.folder import Outcome, TrialsFolder
+from onecycle.trials.listening import Listener, Overview, Standing
+from onecycle.trials.manifest import Jobs
+
+DEMO = RECIPES["demo"].recipe
+SMALL = (
+    "--epochs 2 --train-limit 64 --test-limit 40 --image-size 16 --width 0.0625 --batch-size 32 "
+    "--crop-padding 2 --cutout 0 --precision fp32 --lr-max 0.05 --lr-min 0.005 --threads 1"
+)
+TINY = override(
+    DEMO, epochs=2, train_limit=64, test_limit=40, image_size=16, width=0.0625, batch_size=32,
+    crop_padding=2, cutout=0, precision="fp32", lr_max=0.05, lr_min=0.005,
+)  # fmt: skip
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def ask(line: str) -> Answer:
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = main(shlex.split(line))
+    return Answer(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+
+
+# ------------------------------------------------------------------------------------- the grid
+
+
+def test_the_trials_are_the_product_of_the_values_and_the_seeds_in_their_order() -> None:
+    axes = {"width": (0.25, 1.0, 1e-3), "cutout": (0, 8, 0.25), "nesterov": (True, False)}
+    found = grid.trials_of(DEMO, axes, (7, 0, 3))
+    combinations = list(itertools.product(*axes.values(), (7, 0, 3)))
+    assert [(*t.settings.values(), t.seed) for t in found] == combinations
+    assert [t.recipe for t in found] == [
+        override(DEMO, width=w, cutout=c, nesterov=n, seed=s) for w, c, n, s in combinations
+    ]
+    words = {True: "on", False: "off"}
+    assert [t.name for t in found] == [
+        f"width={w:g},cutout={c},nesterov={words[n]},seed={s}" for w, c, n, s in combinations
+    ]
+
+
+def test_names_are_safe_for_folders_and_differ_where_the_values_do() -> None:
+    places = ("a/b", "a_b", "../up", "x" * 300, "x" * 301, "c:d", " lead", "ä")
+    found = [trial.name for trial in grid.trials_of(DEMO, {"data": places}, (0, 1))]
+    assert len(set(found)) == len(found) == 16
+    assert all("/" not in name and len(name.encode()) <= grid.LONGEST_NAME for name in found)
+    assert found[2] == "data=a_b,seed=0"  # a value that is its own name has no mark
+    again = [trial.name for trial in grid.trials_of(DEMO, {"data": places[::-1]}, (0, 1))]
+    assert set(again) == set(found)
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "values"),
+    [
+        ("cutout=0,8,0.25", "cutout", (0, 8, 0.25)),
+        ("lr-max=auto,1e-1", "lr_max", ("auto", 0.1)),
+        ("nesterov=on,false", "nesterov", (True, False)),
+        ("model_args=depth=3,depth=5", "model_args", ("depth=3", "depth=5")),
+        ("--width=1", "width", (1.0,)),
+    ],
+)
+def test_a_word_is_read_as_the_flag_would_read_it(
+    word: str, name: str, values: tuple[object, ...]
+) -> None:
+    assert grid.read_axis(word) == (name, values)
+    assert grid.checked_grid({name: values}) == {name: values}
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "seeds"),
+    [("5", 0, (0, 1, 2, 3, 4)), ("2", 7, (7, 8)), ("0,3,7", 5, (0, 3, 7)), ("1", 9, (9,))],
+)
+def test_seeds_are_a_number_of_them_or_a_list(
+    text: str, first: int, seeds: tuple[int, ...]
+) -> None:
+    assert grid.read_seeds(text, first) == seeds
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("demo cutot=0,8", "unknown recipe field 'cutot'; did you mean 'cutout'?"),
+        ("demo cutout=0,x", "cutout: 'x' is not a whole number"),
+        ("demo cutout=0,,8", "cutout: has an empty value in 'cutout=0,,8'; write cutout=A,B"),
+        ("demo cutout=8,8", "cutout: 8 is given twice; give it once"),
+        ("demo lr_max=0.1,1e-1", "lr_max: 0.1 is given twice; give it once"),
+        ("demo cutout=0 cutout=8", "cutout: is given twice; give all its values at once"),
+        ("demo cutout=0,8 --cutout 4", "cutout: is given as a flag and in the grid; give it once"),
+        ("demo width=1,-1", "width: -1.0 is out of range"),
+        ("demo seed=0,1", "seed: is no part of the grid; give the seeds with --seeds"),
+        ("demo mean=0.5,0.4", "mean: is a list of numbers, which a grid can't vary"),
+        ("demo model=net.py:a,net.py:b", "model: 'net.py:a' is code, which a grid can't vary"),
+        ("demo model=resnet18,resnet19", "model=resnet19,seed=0: unknown model 'resnet19'; did"),
+        ("demo cutout=8,64", "cutout=64,seed=0: cutout: "),
+        ("demo peak_epoch=1,4 --epochs 3", "peak_epoch=4,seed=0: peak_epoch: 4"),
+        ("demo --seeds 0", "--seeds: 0 is out of range; give a number from 1 to 10000"),
+        ("demo --seeds 1,x", "--seeds: '1,x' is not a number of seeds; give 5, or a list: 0,3,7"),
+        ("demo --seeds 1,1", "seeds: 1 is given twice; give it once"),
+        ("demo --jobs none", "--jobs: 'none' is not a number from 1 to 1024; give one, or auto"),
+        ("demo --engine ray", "unknown --engine 'ray'; choose one of local"),
+        ("demo brief", "unexpected 'brief'; trials takes one RECIPE, and 'demo' is it"),
+        ("demo --seeds 200 width=0.1,0.2,0.3 " + "cutout=" + ",".join(map(str, range(20))),
+         "trials: the grid has 12,000 trials, more than 10,000"),
+        ("", "which recipe? name one, see onecycle recipes; or go on with --into DIR"),
+        ("--into nowhere", "--into: 'nowhere' is not a folder of trials; name a recipe"),
+    ],
+)  # fmt: skip
+def test_the_whole_command_line_is_checked_before_anything_starts(line: str, told: str) -> None:
+    answer = ask(f"trials {line}")
+    assert answer.code == 2
+    assert answer.err.startswith(f"onecycle: error: {told}"), answer.err
+    assert answer.err.count("\n") == 1
+    assert not list(Path().iterdir())
+
+
+def test_print_config_lists_the_trials_and_runs_nothing() -> None:
+    answer = ask("trials demo cutout=0,8 --seeds 2 --epochs 3 --print-config")
+    assert answer.code == 0
+    assert answer.out.splitlines()[-5:] == [
+        "# 4 trials:",
+        *(f"# cutout={c},seed={s}" for c in (0, 8) for s in (0, 1)),
+    ]
+    assert not list(Path().iterdir())
+
+
+# ---------------------------------------------------------------------------------- the manifest
+
+
+def a_manifest(recipe: Recipe = TINY, **axes: tuple[object, ...]) -> manifest.Manifest:
+    return manifest.new(recipe, axes, (0, 1), None, ("onecycle",))
+
+
+def test_a_manifest_comes_back_as_it_was(tmp_path: Path) -> None:
+    written = replace(
+        a_manifest(cutout=(0, 0.25, 8), nesterov=(True, False), lr_max=("auto", 0.1)),
+        jobs=Jobs(jobs=2, threads=1, measured=[Measurement(jobs=2, threads=1)]),
+    )
+    manifest.write(tmp_path, written)
+    found = manifest.read(tmp_path)
+    assert found == written
+    assert found.trials() == written.trials()
+    assert [p.name for p in tmp_path.iterdir()] == ["trials.json"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"seeds"', '"sids"'),
+        ('"cutout": [', '"cutot": ['),
+        ('"width": 0.0625', '"width": "wide"'),
+        ('"grid": {', '"grid": ['),
+        ("{", ""),
+    ],
+)
+def test_a_damaged_manifest_is_named(tmp_path: Path, old: str, new: str) -> None:
+    manifest.write(tmp_path, a_manifest(cutout=(0, 8)))
+    path = tmp_path / "trials.json"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InputError, match=r"trials\.json: is damaged"):
+        manifest.read(tmp_path)
+
+
+def test_a_grid_may_only_grow(tmp_path: Path) -> None:
+    old = a_manifest(cutout=(0, 8))
+    more = replace(a_manifest(cutout=(4, 0, 8)), seeds=[0, 1, 2])
+    assert len(manifest.extended(old, more, tmp_path).trials()) == 9
+    with pytest.raises(InputError, match=r"trials that this grid lacks \(cutout=8,seed=0 and 1 o"):
+        manifest.extended(old, a_manifest(cutout=(0, 4)), tmp_path)
+    with pytest.raises(InputError, match="have another epochs"):
+        manifest.extended(old, a_manifest(override(TINY, epochs=3), cutout=(0, 8)), tmp_path)
+
+
+def test_a_folder_with_something_else_is_refused() -> None:
+    Path("photos").mkdir()
+    Path("photos/a.png").touch()
+    answer = ask(f"trials demo {SMALL} --into photos")
+    assert answer.code == 2
+    assert "'photos' is not a folder of trials (it has no trials.json), and not empty" in answer.err
+    assert [p.name for p in Path("photos").iterdir()] == ["a.png"]
+
+
+# --------------------------------------------------------------------------------------- the jobs
+
+
+@pytest.mark.parametrize(
+    ("threads", "trials", "ways"),
+    [
+        (2, 12, [(1, 2), (2, 1)]),
+        (16, 12, [(1, 16), (2, 8), (4, 4), (8, 2)]),
+        (6, 99, [(1, 6), (2, 3), (3, 2), (6, 1)]),
+        (4, 1, [(1, 4)]),
+        (1, 9, [(1, 1)]),
+    ],
+)
+def test_the_threads_are_shared_evenly(
+    threads: int, trials: int, ways: list[tuple[int, int]]
+) -> None:
+    assert jobs.candidates(threads, trials) == ways
+
+
+@pytest.mark.parametrize(
+    ("speeds", "best"),
+    [
+        ({1: 100.0, 2: 190.0, 4: 150.0}, 2),
+        ({1: 100.0, 2: 104.0}, 1),  # hardly faster, and takes more memory
+        ({1: 300.0, 2: 100.0}, 1),
+        ({1: 100.0, 2: None, 4: 200.0}, 4),
+        ({1: None, 2: None}, None),
+    ],
+)
+def test_the_fastest_way_is_chosen_from_what_was_measured(
+    speeds: dict[int, float | None], best: int | None
+) -> None:
+    measured = [Measurement(jobs=n, threads=4 // n, images_per_second=s) for n, s in speeds.items()]
+    found = jobs.fastest(measured)
+    assert (found and found.jobs) == best
+    told = jobs.told(measured, found)
+    assert told.startswith("jobs: ")
+    assert best is None or all(
+        str(s or "failed").removesuffix(".0") in told for s in speeds.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads", "devices", "left", "shared"),
+    [
+        (3, 8, 0, 9, Jobs(jobs=3, threads=2)),
+        (4, 2, 0, 9, Jobs(jobs=4, threads=1)),
+        ("auto", 16, 4, 9, Jobs(jobs=4, threads=4, devices=4)),
+        ("auto", 16, 4, 2, Jobs(jobs=2, threads=8, devices=4)),
+        ("auto", 4, 0, 1, Jobs(jobs=1, threads=4)),
+    ],
+)
+def test_nothing_is_measured_where_there_is_nothing_to_choose(
+    asked: jobs.Wanted, threads: int, devices: int, left: int, shared: Jobs, tmp_path: Path
+) -> None:
+    names = [str(n) for n in range(left)]
+    place = TrialsFolder(tmp_path)
+    assert jobs.decide(asked, threads, devices, place, names, Listener()) == shared
+
+
+def test_real_processes_are_measured(tmp_path: Path) -> None:
+    place = TrialsFolder.at(tmp_path / "t", TINY)
+    manifest.write(place.path, a_manifest())
+    assert (jobs.speed(place, "seed=0", 2, 1) or 0) > 0
+    assert jobs.speed(place, "no such trial", 1, 1) is None
+
+
+# ------------------------------------------------------------------------------- the real command
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four trials, carried out as a user does."""
+    folder = tmp_path_factory.mktemp("done") / "t"
+    answer = ask(
+        f"trials demo epochs=1,2 --seeds 2 {SMALL.replace('--epochs 2', '')} --val-fraction 0.25 "
+        f"--into {folder} --jobs 2 --json"
+    )
+    assert answer.code == 0, answer.err
+    (folder / "answer.json").write_text(answer.out, encoding="utf-8")
+    (folder / "told.txt").write_text(answer.err, encoding="utf-8")
+    return folder
+
+
+def test_each_trial_is_an_ordinary_run(done: Path, tmp_path: Path) -> None:
+    names = [f"epochs={e},seed={s}" for e in (1, 2) for s in (0, 1)]
+    found = {p.parent.name for p in done.glob("*/result.json")}
+    assert found == set(names)
+    alone = onecycle.train(
+        override(TINY, epochs=2, seed=1, val_fraction=0.25),
+        runs=tmp_path, threads=1, report=False, progress=onecycle.Progress(),
+    )  # fmt: skip
+    assert result_of(alone.path)["weights_sha256"] == result_of(done / names[3])["weights_sha256"]
+
+
+def test_json_is_one_object_with_every_trial_and_the_comparison(done: Path) -> None:
+    found = json.loads((done / "answer.json").read_text(encoding="utf-8"))
+    assert list(found) == ["folder", "trials", "failed", "jobs", "reports", "comparison"]
+    assert [t["name"] for t in found["trials"]] == [
+        f"epochs={e},seed={s}" for e in (1, 2) for s in (0, 1)
+    ]
+    for trial in found["trials"]:
+        result = result_of(Path(trial["run"]))
+        assert trial["state"] == "finished"
+        assert {k: trial[k] for k in results.FIGURES} == {k: result.get(k) for k in results.FIGURES}
+    compared = compare([t["run"] for t in found["trials"]]).to_json()
+    assert found["comparison"] == json.loads(json.dumps(compared))
+    assert found["jobs"] == {"jobs": 2, "threads": 1, "devices": 0, "measured": []}
+
+
+def test_only_the_best_by_validation_is_drawn(done: Path) -> None:
+    found = json.loads((done / "answer.json").read_text(encoding="utf-8"))
+    by_epochs = {e: [t for t in found["trials"] if t["settings"] == {"epochs": e}] for e in (1, 2)}
+    group = max(by_epochs.values(), key=lambda ts: statistics.fmean(t["val_accuracy"] for t in ts))
+    best = max(group, key=lambda t: t["val_accuracy"])["name"]
+    assert found["reports"]["trials"] == [best]
+    assert [p.parent.name for p in done.glob("*/report.html")] == [best]
+
+
+def test_on_a_log_each_trial_has_a_line(done: Path) -> None:
+    lines = (done / "told.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == f"trials: {done}"
+    assert len(lines) == 5
+    assert all(" % val (" in line for line in lines[1:])
+    assert lines[-1].endswith("(4 of 4 trials finished)")
+
+
+def test_called_again_it_keeps_what_is_finished_and_shows_it(done: Path) -> None:
+    times = {path: path.stat().st_mtime_ns for path in done.glob("*/result.json")}
+    answer = ask(f"trials --into {done}")
+    assert answer.code == 0
+    assert "4 trials of 4 finished" in answer.out
+    assert "chosen" not in answer.err
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_a_second_driver_is_refused_in_one_line(done: Path) -> None:
+    with TrialsFolder(done).driving():
+        answer = ask(f"trials --into {done}")
+    assert answer.code == 2
+    assert f"{done}: process {os.getpid()} on " in answer.err
+    assert answer.err.endswith("is working on these trials; wait for it or stop it\n")
+
+
+def test_a_failed_trial_is_reported_and_does_not_stop_the_others() -> None:
+    answer = ask(
+        f"trials demo lr_max=1e30,0.05 --seeds 1 {SMALL.replace('--lr-max 0.05', '')} --into t "
+        "--jobs 1"
+    )
+    assert answer.code == 1
+    assert "1 trial of 2 finished" in answer.out
+    assert "failed: lr_max=1e+30,seed=0: " in answer.out
+    last = answer.err.splitlines()[-1]
+    assert last.startswith("onecycle: error: 1 trial of 2 failed (lr_max=1e+30,seed=0: ")
+    assert last.endswith("try again with: onecycle trials --into t")
+    assert "Traceback" not in answer.err
+    assert Path("t/lr_max=0.05,seed=0/result.json").is_file()
+
+
+def test_a_stopped_driver_saves_says_how_to_go_on_and_does() -> None:
+    long = SMALL.replace("--epochs 2", "--epochs 400")
+    command = f"trials demo --seeds 2 {long} --into t --jobs 2"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "onecycle", *shlex.split(command)],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(list(Path("t").glob("*/metrics.jsonl"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 143, err
+    assert out == ""
+    assert err.splitlines()[-1] == "onecycle: stopped; go on with: onecycle trials --into t"
+    assert not list(Path("t").glob("*/.owner"))  # the workers have ended
+    assert len(list(Path("t").glob("*/checkpoints/step-*"))) >= 2
+    assert not list(Path("t").glob("*/result.json"))
+
+
+# -------------------------------------------------------------------------------------- a worker
+
+
+def test_a_worker_removes_what_a_kill_left_before_the_run_began(tmp_path: Path) -> None:
+    run = tmp_path / "seed=0"
+    for name in ("checkpoints", "plots"):
+        (run / name).mkdir(parents=True)
+    for name in ("recipe.toml", "network.json", ".network.json.123.tmp"):
+        (run / name).touch()
+    worker.remove_unborn(run)
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("what", ["file", "photo", "full", "link"])
+def test_a_worker_removes_nothing_else(what: str, tmp_path: Path) -> None:
+    run, other = tmp_path / "seed=0", tmp_path / "other"
+    other.mkdir()
+    if what == "file":
+        run.touch()
+    elif what == "link":
+        run.symlink_to(other)
+    else:
+        (run / ("plots" if what == "full" else "photo.png")).mkdir(parents=True)
+        (run / "plots").mkdir(exist_ok=True)
+        (run / "plots/a.png").touch()
+    with pytest.raises(InputError, match="is in the place of a trial's run; move it away"):
+        worker.remove_unborn(run)
+    assert os.path.lexists(run)
+
+
+class Scripted:
+    """An engine whose workers end as a script says: with a code, and perhaps a file."""
+
+    def __init__(self, place: TrialsFolder, script: dict[str, list[int | str]]) -> None:
+        self.place, self.script = place, script
+        self.submitted: list[str] = []
+        self._running: list[str] = []
+
+    @property
+    def free(self) -> int:
+        return 1 - len(self._running)
+
+    def submit(self, name: str) -> None:
+        self.submitted.append(name)
+        self._running.append(name)
+
+    def poll(self) -> list[Ended]:
+        ended = []
+        for name in self._running:
+            act = self.script[name].pop(0)
+            if act == "finish":
+                write_run(self.place.run(name), np.arange(40) < 30)
+                act = 0
+            elif isinstance(act, str):
+                self.place.note_outcome(name, Outcome(state="failed", message=act))
+                act = 1
+            ended.append(Ended(name, act))
+        self._running = []
+        return ended
+
+    def stop(self) -> None:
+        self._running = []
+
+    def close(self) -> None:
+        self._running = []
+
+
+class Noting(Listener):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
+
+    def ended(self, trial: Standing, told: str, now: Overview) -> None:
+        self.lines.append(board.ending(trial, told))
+
+
+def driven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *scripts: Sequence[int | str]
+) -> tuple[driver.Driver, Scripted, list[str]]:
+    monkeypatch.setattr(driver, "INTERVAL", 0.0)
+    trials = grid.trials_of(TINY, {}, range(len(scripts)))
+    place = TrialsFolder.at(tmp_path / "t", TINY)
+    engine = Scripted(
+        place, {t.name: list(script) for t, script in zip(trials, scripts, strict=True)}
+    )
+    noting = Noting()
+    found = driver.Driver(place, trials, engine, noting)
+    found.drive(driver.Signals())
+    return found, engine, noting.lines
+
+
+def test_a_trial_whose_worker_was_killed_is_tried_twice_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, engine, lines = driven(
+        tmp_path, monkeypatch, [-9, -9, "finish"], [-9, -9, -9], ["diverged"], [3], ["finish"]
+    )
+    assert engine.submitted == [f"seed={s}" for s in (0, 0, 0, 1, 1, 1, 2, 3, 4)]
+    assert found.failures == {
+        "seed=1": "its process was killed (signal 9), 3 times in all; is there enough memory?",
+        "seed=2": "diverged",
+        "seed=3": "its worker ended with code 3 and could not say why; see "
+        f"{tmp_path / 't/.workers/seed=3.log'}",
+    }
+    assert (
+        lines[:2]
+        == ["seed=0: its process was killed (signal 9); it goes on where it was saved"] * 2
+    )
+    assert lines[-1].startswith("seed=4: ")
+
+
+def test_what_an_earlier_worker_said_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = TrialsFolder.at(tmp_path / "t", TINY)
+    place.note_outcome("seed=0", Outcome(state="failed", message="of yesterday"))
+    found, _, _ = driven(tmp_path, monkeypatch, [-9, "finish"])
+    assert found.failures == {}
+
+
+# -------------------------------------------------------------------------------- what is shown
+
+
+def shown_trials(count: int) -> Overview:
+    running = Standing("running", "width=0.25,seed=1", 3, 12, 0.8431, "val", 75.0)
+    rest = [Standing("waiting", f"seed={n}", 0, 12) for n in range(count - 2)]
+    return Overview([Standing("finished", "seed=0", 12, 12, 0.5, "test"), running, *rest], 3600.0)
+
+
+def test_a_line_tells_how_far_all_are() -> None:
+    assert board.together(shown_trials(12)) == (
+        "1 of 12 trials finished, 1 running, 1 h 00 min left"
+    )
+    assert shown_trials(12).share == pytest.approx((1 + 3 / 12) / 12)
+    assert board.cells(shown_trials(12).trials[1]) == ("3/12", "84.31 % val", "1 min 15 s")
+
+
+def test_nothing_is_chosen_by_the_test_split(tmp_path: Path) -> None:
+    def trial(cutout: int, seed: int, val: float | None) -> results.TrialResult:
+        result = replace(
+            in_memory(np.arange(9) < 5, seed=seed).result, val_accuracy=val, test_accuracy=val or 1
+        )
+        return results.TrialResult(f"{cutout},{seed}", {"cutout": cutout}, seed, tmp_path, result)
+
+    some = [trial(0, 0, 0.9), trial(0, 1, 0.1), trial(8, 0, 0.6), trial(8, 1, 0.7)]
+    assert results.chosen(some, "auto").names == ("8,1",)
+    assert results.chosen(some, "last").names == ("0,1", "8,1")
+    assert len(results.chosen(some, "all").names) == 4
+    assert results.chosen(some, "none").names == ()
+    without = results.chosen([*some, trial(8, 2, None)], "auto")
+    assert without.names == ()
+    assert "there is no validation split" in without.why
+
+
+def test_many_recipes_are_ranked_with_their_intervals(tmp_path: Path) -> None:
+    scipy = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(0)
+    accuracies: dict[int, list[float]] = {}
+    for cutout in range(8):
+        for seed in range(3):
+            right = rng.integers(60, 160)
+            write_run(
+                tmp_path / f"{cutout}-{seed}", np.arange(200) < right, seed=seed, cutout=cutout
+            )
+            accuracies.setdefault(cutout, []).append(right / 200)
+    comparison = compare(tmp_path)
+    table = leaderboard.ranks(comparison)
+    order = sorted(accuracies, key=lambda c: -statistics.fmean(accuracies[c]))
+    assert table.headings == ["", "cutout", "n", "test %", "95 % interval"]
+    assert [row[1] for row in table.rows] == [str(c) for c in order]
+    for place, (cutout, row) in enumerate(zip(order, table.rows, strict=True), start=1):
+        values = np.array(accuracies[cutout])
+        mean, std = values.mean(), values.std(ddof=1)
+        half = scipy.t.ppf(0.975, 2) * std / np.sqrt(3)
+        assert row[0] == f"{place}."
+        assert row[3] == f"{100 * mean:.2f} ± {100 * std:.2f}"
+        low, high = map(float, row[4].split(" to "))
+        assert (low, high) == pytest.approx(
+            (max(0.0, 100 * (mean - half)), min(100.0, 100 * (mean + half))), abs=0.006
+        )
+    assert "by test accuracy, since there is no validation split" in leaderboard.legend(comparison)
