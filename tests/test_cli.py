@@ -658,6 +658,10 @@ def another_value(setting: Setting) -> Any:
     return TIED.get(setting.name, {int: 17, float: 0.125}[setting.kind])
 
 
+NEEDED = {"fold": {"folds": 20}}
+"""What a field can't be without."""
+
+
 @pytest.mark.parametrize("name", settings(Recipe))
 @pytest.mark.parametrize("spelling", [str, lambda name: name.replace("_", "-")])
 def test_every_field_of_a_recipe_is_a_flag(name: str, spelling: Callable[[str], str]) -> None:
@@ -666,8 +670,10 @@ def test_every_field_of_a_recipe_is_a_flag(name: str, spelling: Callable[[str], 
         text = ""
     else:
         text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    assert printed(f"train demo --{spelling(name)} {text}") == override(
-        RECIPES["demo"].recipe, **{name: value}
+    needed = NEEDED.get(name, {})
+    more = " ".join(f"--{other} {number}" for other, number in needed.items())
+    assert printed(f"train demo --{spelling(name)} {text} {more}") == override(
+        RECIPES["demo"].recipe, **{name: value}, **needed
     )
 
 

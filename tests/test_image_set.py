@@ -107,7 +107,7 @@ def test_a_recipes_images_follow_its_settings(monkeypatch):
     """Every setting of a recipe for its images is passed on."""
     recipe = Recipe(
         data="cifar100", label_set="coarse", image_size=16, resize="squash", on_bad_image="skip",
-        train_limit=200, test_limit=20, val_fraction=0.25, split_seed=3,
+        train_limit=200, val_fraction=0.25, folds=4, fold=1, split_seed=3,
     )  # fmt: skip
     handed_on = {}
     monkeypatch.setattr(
@@ -118,7 +118,7 @@ def test_a_recipes_images_follow_its_settings(monkeypatch):
         "data",
         *(declared(Recipe).keys() & inspect.signature(load_splits).parameters.keys()),
     }
-    assert len(settings) == 9
+    assert len(settings) == 11
     assert {name: handed_on[name] for name in settings} == {
         name: getattr(recipe, name) for name in settings
     }

@@ -57,6 +57,10 @@ class Recipe:
         help="Use only this many test images; 0: all.")
     val_fraction: float = setting(0.0, group="data", ge=0, lt=1, decides="images",
         help="Share of the training images set apart for validation, in [0, 1).")
+    folds: int = setting(0, group="data", unit="folds", ge=0, le=1000, decides="images",
+        help="Cross-validation: cut the images into so many parts, one of which is the test split.")
+    fold: int = setting(0, group="data", ge=0, lt=1000, decides="images",
+        help="With folds: which part is the test split, from 0.")
     image_size: int = setting(0, group="data", unit="pixels", ge=0, le=1024, decides="images",
         help="Height and width in pixels to which images are resized; 0: the data's own size.")
     resize: Literal["crop", "squash"] = setting("crop", group="data", decides="images",

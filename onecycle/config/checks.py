@@ -40,6 +40,15 @@ def _check_possible(recipe: "Recipe") -> None:
             f"{SMALLEST_IMAGE} or more, "
             "or 0 for the data's own size"
         )
+    if recipe.folds == 1:
+        raise InputError("folds: 1 leaves nothing to train on; give 2 or more, or 0 for none")
+    if recipe.fold and recipe.fold >= recipe.folds:
+        remedy = f"give one from 0 to {recipe.folds - 1}" if recipe.folds else "set folds too"
+        raise InputError(f"fold: there is no fold {recipe.fold}; {remedy}")
+    if recipe.folds and recipe.test_limit:
+        raise InputError(
+            "test_limit: with folds, the test split is a fold as it is; set test_limit to 0"
+        )
     if recipe.micro_batch == 1:
         raise InputError("micro_batch: one image has no statistics; give 2 or more, or 0 for all")
     if recipe.std != "auto" and 0 in recipe.std:

@@ -8,6 +8,7 @@ import numpy as np
 
 from onecycle.config import Recipe
 from onecycle.data import cifar, own, refusals, shapes
+from onecycle.data import folds as crossed
 from onecycle.data.image_set import ImageSet, Labelled, LeftOut, Splits, fingerprint
 from onecycle.data.refusals import BUILT_IN
 from onecycle.errors import InputError
@@ -36,6 +37,8 @@ def load_splits(
     train_limit: int = 0,
     test_limit: int = 0,
     val_fraction: float = 0.0,
+    folds: int = 0,
+    fold: int = 0,
     split_seed: int = 0,
     cache_dir: Path | None = None,
     progress: Progress = IN_NOTEBOOKS,
@@ -59,7 +62,11 @@ def load_splits(
             are drawn, so any number is possible.
         val_fraction: share of the training images to hold out for validation, in [0, 1); must be 0
             if the source has its own validation split.
-        split_seed: seed of the limits and of the validation split.
+        folds: for cross-validation, the number of parts into which the training images are cut,
+            after `train_limit`; the source's own test split is not used. If it has none, all
+            images are cut. 0: none.
+        fold: the part that is the test split, from 0.
+        split_seed: seed of the limits, the folds and the validation split.
         cache_dir: where downloads and decoded images are kept; None: the user's cache folder.
         progress: receives progress reports.
 
@@ -75,12 +82,28 @@ def load_splits(
         found = _official(source, official, label_set, image_size, cache_dir, progress)
     elif Path(source).exists():
         found = _own(
-            source, image_size, resize, on_bad_image, val_fraction, split_seed, cache_dir, progress
+            source,
+            image_size,
+            resize,
+            on_bad_image,
+            val_fraction,
+            folds > 0,
+            split_seed,
+            cache_dir,
+            progress,
         )
     else:
         raise refusals.no_such(source)
     train = _limited(found.train, train_limit, split_seed, "train_limit")
-    test = _limited(found.test, test_limit, split_seed, "test_limit")
+    if folds:
+        train, test = crossed.parted(train, folds, fold, split_seed)
+        progress.note(
+            f"data: fold {fold} of 0 to {folds - 1} is the test split: "
+            f"{counted(len(test), 'image')}"
+            + ("; the data's own is not used" if len(found.test) else "")
+        )
+    else:
+        test = _limited(found.test, test_limit, split_seed, "test_limit")
     train, val = _validation_apart(train, val_fraction, split_seed)
     val = found.val or val
     return Splits(
@@ -153,6 +176,8 @@ def splits_of(recipe: Recipe, progress: Progress = SILENT) -> Splits:
         train_limit=recipe.train_limit,
         test_limit=recipe.test_limit,
         val_fraction=recipe.val_fraction,
+        folds=recipe.folds,
+        fold=recipe.fold,
         split_seed=recipe.split_seed,
         progress=progress,
     )
@@ -162,7 +187,7 @@ def splits_of(recipe: Recipe, progress: Progress = SILENT) -> Splits:
 
 
 class _Source(NamedTuple):
-    """All images of a source, with a description of its kind."""
+    """All images of a source, with a description of its kind. With folds, `test` may be empty."""
 
     kind: str
     train: ImageSet
@@ -206,6 +231,7 @@ def _own(
     resize: Literal["crop", "squash"],
     on_bad_image: str,
     val_fraction: float,
+    without_test: bool,
     split_seed: int,
     cache_dir: Path | None,
     progress: Progress,
@@ -217,6 +243,7 @@ def _own(
         resize=resize,
         on_bad_image=on_bad_image,
         val_fraction=val_fraction,
+        without_test=without_test,
         split_seed=split_seed,
         cache_dir=cache_dir,
         progress=progress,

@@ -24,6 +24,7 @@ def load(
     resize: Resize = "crop",
     on_bad_image: str = "error",
     val_fraction: float = 0.0,
+    without_test: bool = False,
     split_seed: int = 0,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
@@ -41,6 +42,7 @@ def load(
             resize=resize,
             on_bad_image=on_bad_image,
             val_fraction=val_fraction,
+            without_test=without_test,
             split_seed=split_seed,
             cache_dir=cache_dir,
             progress=progress,
@@ -48,7 +50,7 @@ def load(
     settings = kept.Settings(image_size, resize, on_bad_image)
     listed, found = inside.opened(source, settings, cache_dir, progress, whole=False)
     folder.check_val_fraction(path, listed, val_fraction)
-    return folder.arranged(listed, found, source.form, split_seed, progress)
+    return folder.arranged(listed, found, source.form, split_seed, progress, without_test)
 
 
 def load_labelled(

@@ -60,6 +60,7 @@ def load(
     resize: Resize = "crop",
     on_bad_image: str = "error",
     val_fraction: float = 0.0,
+    without_test: bool = False,
     split_seed: int = 0,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
@@ -78,6 +79,7 @@ def load(
             keeps the middle; `squash` scales both sides to it.
         on_bad_image: `error`, or `skip` to leave unreadable images out.
         val_fraction: share of train to hold out later; must be 0 if there is a val split.
+        without_test: make no test split if the source has none; it is empty then.
         split_seed: seed of the test split if the source has none.
         cache_dir: where decoded images are kept; None: the user's cache.
         progress: receives progress reports, and notes on what is left out and which folders
@@ -91,7 +93,7 @@ def load(
     listed = _listed(Path(path), listing.list_folder, manifest.read)
     check_val_fraction(path, listed, val_fraction)
     found = _decoded(listed, settings, cache_dir, progress)
-    return arranged(listed, found, _form(Path(path)), split_seed, progress)
+    return arranged(listed, found, _form(Path(path)), split_seed, progress, without_test)
 
 
 def check_val_fraction(path: str | Path, listed: Listing, val_fraction: float) -> None:
@@ -107,7 +109,12 @@ def check_val_fraction(path: str | Path, listed: Listing, val_fraction: float) -
 
 
 def arranged(
-    listed: Listing, found: kept.Opened, form: str, split_seed: int, progress: Progress
+    listed: Listing,
+    found: kept.Opened,
+    form: str,
+    split_seed: int,
+    progress: Progress,
+    without_test: bool = False,
 ) -> Loaded:
     """The splits of decoded images; notes what is left out, and which parts became which splits.
 
@@ -117,14 +124,16 @@ def arranged(
         form: what the source is, in a few words.
         split_seed: seed of the test split if there is none.
         progress: receives the notes.
+        without_test: make no test split if there is none; it is empty then.
 
     Raises:
         InputError: a class has lost all its images.
     """
     whole, splits, left_out = _labelled(listed, found, progress)
-    _note_splits(listed, progress)
-    train, val, test = _splits(whole, splits, listed.has_test, split_seed)
-    return Loaded(train, test, val, left_out, _kind(form, listed))
+    complete = listed.has_test or without_test
+    _note_splits(listed, complete, progress)
+    train, val, test = _splits(whole, splits, complete, split_seed)
+    return Loaded(train, test, val, left_out, _kind(form, listed, complete))
 
 
 def load_labelled(
@@ -227,11 +236,11 @@ def _form(path: Path) -> str:
     return _TABLE if path.is_file() else "class folders"
 
 
-def _kind(form: str, listed: Listing) -> str:
+def _kind(form: str, listed: Listing, complete: bool) -> str:
     """A short description of the source, and of the origin of its splits."""
     own = ", ".join(f"{split} in {quoted(name)}" for split, name in listed.named if name != split)
     kind = f"{form}, {own}" if own else form
-    if listed.has_test or (form == _TABLE and not listed.named):
+    if complete or (form == _TABLE and not listed.named):
         return kind
     of_train = " of train" if listed.named else ""
     return f"{kind}, {_PERCENT} % of each class{of_train} set apart to test"
@@ -240,14 +249,14 @@ def _kind(form: str, listed: Listing) -> str:
 _PERCENT = f"{100 * TEST_FRACTION:.0f}"
 
 
-def _note_splits(listed: Listing, progress: Progress) -> None:
+def _note_splits(listed: Listing, complete: bool, progress: Progress) -> None:
     """Note which folders were taken for which splits, and how the test split is made without one.
 
     Folders named exactly like splits, and classes without splits, need no note.
     """
     if own := [f"{quoted(name)} as {split}" for split, name in listed.named if name != split]:
         progress.note(f"data: using {', '.join(own)}")
-    if not listed.named or listed.has_test:
+    if not listed.named or complete:
         return
     names = {split: quoted(name) for split, name in listed.named}
     line = f"data: no test split, so {_PERCENT} % of each class of {names['train']} are set apart"
@@ -260,7 +269,7 @@ def _note_splits(listed: Listing, progress: Progress) -> None:
 
 
 def _splits(
-    whole: ImageSet, splits: Sequence[str], has_test: bool, split_seed: int
+    whole: ImageSet, splits: Sequence[str], complete: bool, split_seed: int
 ) -> tuple[ImageSet, ImageSet | None, ImageSet]:
     """Files are ordered train, val, test, so all splits are slices of the memory map."""
     counts = [splits.count(split) for split in SPLITS]
@@ -268,7 +277,7 @@ def _splits(
         counts[0] = len(whole)
     first, second = counts[0], counts[0] + counts[1]
     train, val = _cut(whole, 0, first), _cut(whole, first, second)
-    if has_test:
+    if complete:
         test = _cut(whole, second, len(whole))
     else:
         in_test = _stratified_test(train.labels_N, split_seed)
