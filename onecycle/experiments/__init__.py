@@ -4,6 +4,7 @@ It needs only the run folders, not PyTorch.
 """
 
 from onecycle.experiments.comparison import Comparison, compare
+from onecycle.experiments.folds import Folded, join_folds
 from onecycle.experiments.groups import Accuracy, Group
 from onecycle.experiments.marked import Marked, find_marked, rewrite
 from onecycle.experiments.mistakes import Mistake, Mistakes
@@ -16,6 +17,7 @@ __all__ = [
     "Accuracy",
     "Comparison",
     "FinishedRun",
+    "Folded",
     "Group",
     "Interval",
     "Marked",
@@ -25,6 +27,7 @@ __all__ = [
     "compare",
     "curves",
     "find_marked",
+    "join_folds",
     "rewrite",
     "seeds",
     "to_html",
