@@ -29,6 +29,7 @@ import test_schedule
 import test_signals
 import test_soak
 import test_thousands_of_classes
+import test_trials_faults
 import test_untouched
 from PIL import Image
 from reliability import DOCUMENTED, TESTED, assert_told, fault
@@ -124,7 +125,7 @@ def test_every_row_of_the_table_has_its_test() -> None:
     elsewhere = (
         test_cli_fuzz, test_compilers, test_inherited, test_kills, test_modes,
         test_replaced_layers, test_run_folder_hostile, test_run_fuzz, test_sanitizers,
-        test_signals, test_soak, test_thousands_of_classes,
+        test_signals, test_soak, test_thousands_of_classes, test_trials_faults,
     )  # fmt: skip
     assert {module.__name__ for module in elsewhere}  # they have rows too
     assert set(TESTED) == set(DOCUMENTED) - {"fault", "---"}

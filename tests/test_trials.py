@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from rich.console import Console
 from simulated_runs import in_memory, write_run
 from trained import result_of
 
@@ -27,7 +28,7 @@ from onecycle.config import Recipe, override
 from onecycle.errors import InputError
 from onecycle.experiments import compare, leaderboard
 from onecycle.recipes import RECIPES
-from onecycle.trials import Measurement, driver, grid, jobs, manifest, results, worker
+from onecycle.trials import Measurement, driver, grid, jobs, local, manifest, results, worker
 from onecycle.trials.engine import Ended
 from onecycle.trials.folder import Outcome, TrialsFolder
 from onecycle.trials.listening import Listener, Overview, Standing
@@ -279,6 +280,21 @@ def test_nothing_is_measured_where_there_is_nothing_to_choose(
     names = [str(n) for n in range(left)]
     place = TrialsFolder(tmp_path)
     assert jobs.decide(asked, threads, devices, place, names, Listener()) == shared
+
+
+@pytest.mark.parametrize(
+    ("seen", "device", "gets"),
+    [(None, None, None), (None, 1, "1"), ("4,7", 1, "7"), ("GPU-a,GPU-b", 0, "GPU-a")],
+)
+def test_a_worker_gets_its_threads_and_one_of_the_gpus_that_the_driver_sees(
+    seen: str | None, device: int | None, gets: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    found = local.environment(3, device)
+    assert found["OMP_NUM_THREADS"] == "3"
+    assert found.get("CUDA_VISIBLE_DEVICES") == gets
 
 
 def test_real_processes_are_measured(tmp_path: Path) -> None:
@@ -539,6 +555,29 @@ def test_a_line_tells_how_far_all_are() -> None:
     assert board.cells(shown_trials(12).trials[1]) == ("3/12", "84.31 % val", "1 min 15 s")
 
 
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_live_table_fits_the_screen_and_keeps_the_seed_in_view(width: int) -> None:
+    screen = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    live = board.LiveBoard(screen)
+    names = [f"width=0.25,cutout=8,optimizer=adamw,weight_decay=0.0005,seed={n}" for n in range(20)]
+    running = [Standing("running", name, 3, 12, 0.8431, "val", 75.0) for name in names]
+    live.overview(Overview(running, 3600.0))
+    table = Console(file=io.StringIO(), width=width, color_system=None)
+    table.print(live._table())
+    live.close()
+    lines = table.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    if width >= 80:
+        assert [line.split()[0].endswith(f"seed={n}") for n, line in enumerate(lines[2:18])] == [
+            True
+        ] * board.MOST_ROWS
+        assert lines[2].endswith("3/12   84.31 % val     1 min 15 s")
+        assert lines[-2:] == [
+            "and 4 others",
+            "0 of 20 trials finished, 20 running, 1 h 00 min left",
+        ]
+
+
 def test_nothing_is_chosen_by_the_test_split(tmp_path: Path) -> None:
     def trial(cutout: int, seed: int, val: float | None) -> results.TrialResult:
         result = replace(
@@ -583,3 +622,42 @@ def test_many_recipes_are_ranked_with_their_intervals(tmp_path: Path) -> None:
             (max(0.0, 100 * (mean - half)), min(100.0, 100 * (mean + half))), abs=0.006
         )
     assert "by test accuracy, since there is no validation split" in leaderboard.legend(comparison)
+
+
+def test_where_there_is_a_validation_split_it_decides_the_places(tmp_path: Path) -> None:
+    for cutout, val, right in ((0, 0.5, 150), (4, 0.9, 100), (8, 0.7, 199)):
+        figures = {"val_accuracy": val}
+        write_run(tmp_path / f"{cutout}", np.arange(200) < right, figures=figures, cutout=cutout)
+    comparison = compare(tmp_path)
+    table = leaderboard.ranks(comparison)
+    assert [row[1] for row in table.rows] == ["4", "8", "0"]
+    assert table.headings[3:] == ["val %", "test %", "95 % interval"]
+    assert [row[3:5] for row in table.rows] == [
+        ["90.00", "50.00"], ["70.00", "99.50"], ["50.00", "75.00"],
+    ]  # fmt: skip
+    assert leaderboard.legend(comparison).startswith("Order: by validation accuracy")
+
+
+def test_in_python_progress_hears_of_each_trial(done: Path) -> None:
+    class Heard(onecycle.Progress):
+        def __init__(self) -> None:
+            self.calls: list[object] = []
+
+        def start(self, title: str, total: int, unit: str = "steps") -> None:
+            self.calls.append((title, total))
+
+        def advance(self, count: int = 1, **figures: float) -> None:
+            self.calls.append(count)
+
+        def finish(self) -> None:
+            self.calls.append("finish")
+
+    heard = Heard()
+    found = onecycle.trials.run(
+        override(TINY, val_fraction=0.25), {"epochs": [1, 2]}, seeds=2, into=done, progress=heard
+    )
+    assert heard.calls == [("trials", 4), 4, "finish"]
+    assert found.failed == []
+    assert repr(found) == f"<Trials: 4 in {done}, 0 failed>"
+    assert found.comparison
+    assert found._repr_markdown_() == found.comparison.to_markdown()

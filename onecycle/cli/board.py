@@ -22,6 +22,12 @@ PLAIN_INTERVAL = 60.0
 MOST_ROWS = 16
 """Running trials that the table shows."""
 
+WIDTHS = {"epoch": 7, "accuracy": 11, "left": 12}
+"""Columns of the table beside the trial's name; they don't move while it changes."""
+
+GAP, LEAST_NAME = 3, 24
+"""Cells between two columns, and of the shortest name."""
+
 
 @contextmanager
 def shown(stream: IO[str], *, quiet: bool = False) -> Iterator[Listener]:
@@ -108,15 +114,19 @@ class LiveBoard(Listener):
         from rich.table import Table
         from rich.text import Text
 
+        from onecycle.cli.screens import shortened
+
         if not self._now.trials:
             return Text("")
         running = [each for each in self._now.trials if each.state == "running"]
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-        table.add_column("trial", overflow="ellipsis", no_wrap=True)
-        for heading in ("epoch", "accuracy", "left"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for each in running[:MOST_ROWS]:
-            table.add_row(printable(each.name), *cells(each))
+        room = max(self._console.width - sum(WIDTHS.values()) - GAP * len(WIDTHS), LEAST_NAME)
+        names = [shortened(printable(each.name), room) for each in running[:MOST_ROWS]]
+        table.add_column("trial", no_wrap=True, min_width=min(room, LEAST_NAME))
+        for heading, width in WIDTHS.items():
+            table.add_column(heading, justify="right", no_wrap=True, min_width=width)
+        for name, each in zip(names, running, strict=False):
+            table.add_row(name, *cells(each))
         more = len(running) - MOST_ROWS
         rest = [Text(f"and {counted(more, 'other')}", style="dim")] if more > 0 else []
         return Group(table, *rest, Text(together(self._now), style="bold"))
@@ -125,6 +135,7 @@ class LiveBoard(Listener):
 def cells(trial: Standing) -> tuple[str, str, str]:
     """A running trial's epoch, accuracy and time left."""
     left = "" if trial.seconds_left is None else duration(trial.seconds_left)
+    left = "ending" if trial.epoch and trial.epoch == trial.epochs else left
     accuracy = "" if trial.accuracy is None else f"{percent(trial.accuracy)} {trial.split}"
     return f"{trial.epoch}/{trial.epochs}", accuracy, left
 

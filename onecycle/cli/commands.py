@@ -316,6 +316,7 @@ COMMANDS = {
             "trials demo width=0.25,0.5 optimizer=sgd,adamw --val-fraction 0.1",
             "trials --into trials/demo-20260131-120000-1a2b",
         ),
+        common=("seeds", "into", "jobs", "threads", "reports", "data", "val_fraction", "epochs"),
     ),
     "resume": Command(
         resume,

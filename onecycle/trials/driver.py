@@ -93,6 +93,7 @@ def run(
                     driver = Driver(place, trials, engine, listener)
                     driver.drive(stop)
                     failures = driver.failures
+            listener.finish()
             results = gathered(place, trials, failures)
             drawn = chosen(results, reports)
             draw(place, drawn)

@@ -76,6 +76,9 @@ class Listener:
     def ended(self, trial: Standing, told: str, now: Overview) -> None:
         """A trial has ended. `told`: why it failed; empty if it is finished."""
 
+    def finish(self) -> None:
+        """All trials have ended."""
+
 
 class Passing(Listener):
     """Passes it on to the `Progress` of a notebook or of another program."""
@@ -94,6 +97,10 @@ class Passing(Listener):
         if told:
             self._progress.note(f"{trial.name}: failed: {told}")
         self._progress.advance(1)
+
+    def finish(self) -> None:
+        """The stage is done."""
+        self._progress.finish()
 
 
 def standing(run: Path, name: str, state: State, epochs: int) -> Standing:
