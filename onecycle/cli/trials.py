@@ -1,5 +1,6 @@
 """`onecycle trials`: a grid of trainings, shown while they run and compared at the end."""
 
+import shlex
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -133,7 +134,8 @@ def _show(found: "Trials") -> None:
         pairs[f"report {len(pairs) - 1}"] = f"open {found.folder / name / 'report.html'}"
     if more := found.drawn.names[3:]:
         pairs["and"] = counted(len(more), "other")
-    pairs["compare"] = f"onecycle compare {found.folder}"
+    if found.comparison:
+        pairs["compare"] = shlex.join(["onecycle", "compare", str(found.folder)])
     done = len(found.trials) - len(found.failed)
     screens.print_pairs(f"{counted(done, 'trial')} of {len(found.trials)} finished", pairs)
 

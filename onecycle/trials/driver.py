@@ -11,6 +11,7 @@ import torch
 
 from onecycle import models, runtime
 from onecycle.config import Recipe
+from onecycle.data.refusals import BUILT_IN, no_such
 from onecycle.errors import InputError, Interrupted
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.training.refusals import refuse_early
@@ -106,7 +107,8 @@ def check(trials: Sequence[Trial], network: str | None) -> None:
     """Refuse what can be refused without the images, before anything is trained.
 
     Raises:
-        InputError: a trial's network, device or transforms can't be used.
+        InputError: a trial's network, device or transforms can't be used, or its images are not
+            there.
     """
     for trial in trials:
         try:
@@ -115,6 +117,8 @@ def check(trials: Sequence[Trial], network: str | None) -> None:
             device = runtime.resolve_device(recipe.device)
             runtime.resolve_precision(recipe.precision, device)
             refuse_early(recipe)
+            if recipe.data not in BUILT_IN and not Path(recipe.data).exists():
+                raise no_such(recipe.data)
         except InputError as error:
             raise InputError(f"{trial.name}: {error}" if trial.settings else str(error)) from None
 
