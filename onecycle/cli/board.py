@@ -78,6 +78,7 @@ class LiveBoard(Listener):
         from rich.live import Live
 
         self._console, self._now, self._drawn = console, Overview([]), 0.0
+        self._last = ""
         self._live = Live(
             console=console,
             get_renderable=self._table,
@@ -103,9 +104,14 @@ class LiveBoard(Listener):
         self._now = now
         self.note(ending(trial, told))
 
+    def finish(self) -> None:
+        """In place of the table, what is done at the end."""
+        self._last = "drawing what was chosen, and comparing …"
+        self._live.refresh()
+
     def close(self) -> None:
         """Remove the table and show the cursor again."""
-        self._now = Overview([])
+        self._now, self._last = Overview([]), ""
         self._live.stop()
 
     def _table(self) -> "RenderableType":
@@ -116,8 +122,8 @@ class LiveBoard(Listener):
 
         from onecycle.cli.screens import shortened
 
-        if not self._now.trials:
-            return Text("")
+        if self._last or not self._now.trials:
+            return Text(self._last, style="dim")
         running = [each for each in self._now.trials if each.state == "running"]
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         room = max(self._console.width - sum(WIDTHS.values()) - GAP * len(WIDTHS), LEAST_NAME)

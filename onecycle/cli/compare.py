@@ -135,9 +135,11 @@ def show(comparison: "Comparison", page: Path | None = None, *, ranked: bool = F
         _show_ranks(comparison)
     else:
         _show_figures(comparison)
-    if mistakes := tables.mistakes_told(comparison):
-        screen.print(_line(mistakes))
+        if mistakes := tables.mistakes_told(comparison):
+            screen.print(_line(mistakes))
     for line in comparison.notes:
+        if ranked and line in comparison.test_notes:
+            continue  # no test is shown
         screen.print(_line(f"note: {line}"))
     for run in comparison.left_out:
         screen.print(_line(str(run)), soft_wrap=True)

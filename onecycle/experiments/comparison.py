@@ -27,6 +27,7 @@ class Comparison:
             than two runs on the same test images.
         notes: what a reader must know to read the figures correctly, one line each.
         left_out: runs that can't be compared, each with the reason.
+        test_notes: those of the notes that are about the tests of pairs.
     """
 
     groups: tuple[Group, ...]
@@ -34,6 +35,7 @@ class Comparison:
     mistakes: Mistakes | None
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    test_notes: tuple[str, ...] = ()
 
     @property
     def runs(self) -> list[FinishedRun]:
@@ -85,6 +87,7 @@ def compare(runs: str | Path | Iterable[str | Path]) -> Comparison:
         mistakes=find_mistakes(groups),
         notes=(*_notes(groups, pairs), *repeated, *([ALONE] if len(found) == 1 else [])),
         left_out=tuple(left_out),
+        test_notes=tuple(_test_notes(pairs)),
     )
 
 

@@ -150,7 +150,9 @@ def chosen(results: Sequence[TrialResult], reports: Reports) -> Drawn:
         return Drawn(
             (), "none is the best: there is no validation split (--val-fraction) to choose by"
         )
-    return Drawn((best.name,), "the best by validation accuracy, mean over seeds first")
+    return Drawn(
+        (best.name,), "the best trial of the settings with the best mean validation accuracy"
+    )
 
 
 def best_by_validation(results: Sequence[TrialResult]) -> TrialResult | None:
