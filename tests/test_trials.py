@@ -336,7 +336,15 @@ def test_each_trial_is_an_ordinary_run(done: Path, tmp_path: Path) -> None:
 
 def test_json_is_one_object_with_every_trial_and_the_comparison(done: Path) -> None:
     found = json.loads((done / "answer.json").read_text(encoding="utf-8"))
-    assert list(found) == ["folder", "trials", "failed", "jobs", "reports", "comparison"]
+    assert list(found) == [
+        "folder",
+        "trials",
+        "failed",
+        "jobs",
+        "reports",
+        "comparison",
+        "cross_validations",
+    ]
     assert [t["name"] for t in found["trials"]] == [
         f"epochs={e},seed={s}" for e in (1, 2) for s in (0, 1)
     ]

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,16 @@ from onecycle.cli.resolving import resolved
 from onecycle.config import Recipe, to_toml
 from onecycle.errors import InputError, TrainingError
 from onecycle.writing.names import printable
-from onecycle.writing.numbers import counted
+from onecycle.writing.numbers import counted, percent
 
 if TYPE_CHECKING:
-    from onecycle.trials import Trials
+    from rich.table import Table
+
+    from onecycle.trials import CrossValidation, Trials
 
 SEEDS = "3"
-"""Given in place of --seeds. With fewer, a difference between recipes can't be told from chance."""
+"""Given in place of --seeds. With fewer, a difference between recipes can't be told from chance.
+With folds it is one, as each fold is a training."""
 
 
 def trials(call: Call) -> None:
@@ -61,6 +65,7 @@ def _asked(call: Call) -> tuple[Recipe, dict[str, tuple[Any, ...]], tuple[int, .
     Raises:
         InputError: neither is given, or a value is refused.
     """
+    from onecycle.trials.folds import across_folds
     from onecycle.trials.grid import checked_grid, read_axis, read_seeds
 
     names = [word for word in call.given.operands if "=" not in word]
@@ -81,7 +86,8 @@ def _asked(call: Call) -> tuple[Recipe, dict[str, tuple[Any, ...]], tuple[int, .
         if name in call.given.values:
             raise InputError(f"{name}: is given as a flag and in the grid; give it once")
         grid[name] = values
-    return recipe, checked_grid(grid), read_seeds(call.options.seeds or SEEDS, recipe.seed)
+    seeds = read_seeds(call.options.seeds or ("1" if recipe.folds else SEEDS), recipe.seed)
+    return recipe, checked_grid(across_folds(recipe, grid)), seeds
 
 
 def _of_folder(call: Call) -> tuple[Recipe, dict[str, tuple[Any, ...]], tuple[int, ...]]:
@@ -127,6 +133,9 @@ def _show(found: "Trials") -> None:
     if found.comparison:
         show(found.comparison, ranked=len(found.comparison.groups) > MOST_IN_PAIRS)
         screen.print()
+    if found.cross_validations:
+        screens.print_table(_cross_validations(found.cross_validations))
+        screen.print()
     for trial in found.failed:
         screen.print(f"failed: {trial.name}: {printable(trial.message)}", soft_wrap=True)
     pairs = {"folder": str(found.folder), "reports": found.drawn.why}
@@ -134,10 +143,35 @@ def _show(found: "Trials") -> None:
         pairs[f"report {len(pairs) - 1}"] = f"open {found.folder / name / 'report.html'}"
     if more := found.drawn.names[3:]:
         pairs["and"] = counted(len(more), "other")
+    if found.cross_validations:
+        files = [each.predictions for each in found.cross_validations]
+        pairs["predictions"] = str(files[0]) + (f" and {len(files) - 1} more" if files[1:] else "")
     if found.comparison:
         pairs["compare"] = shlex.join(["onecycle", "compare", str(found.folder)])
     done = len(found.trials) - len(found.failed)
     screens.print_pairs(f"{counted(done, 'trial')} of {len(found.trials)} finished", pairs)
+
+
+def _cross_validations(found: Sequence["CrossValidation"]) -> "Table":
+    """A row for each combination and seed."""
+    from onecycle.cli import screens
+    from onecycle.trials.grid import name_of
+
+    table = screens.new_table(
+        "cross-validation", "images", "accuracy %", "95 % interval", "lowest fold", "highest",
+        numbers=5,
+    )  # fmt: skip
+    for each in found:
+        low, high = each.interval
+        table.add_row(
+            name_of(each.settings | {"seed": each.seed}),
+            f"{each.images:,}",
+            percent(each.accuracy, unit=""),
+            f"{percent(low, unit='')} to {percent(high, unit='')}",
+            percent(min(each.by_fold), unit=""),
+            percent(max(each.by_fold), unit=""),
+        )
+    return table
 
 
 def _told(found: "Trials") -> str:

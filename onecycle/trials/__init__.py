@@ -6,12 +6,14 @@ carries out one trial, which it finds from the folder and the trial's name alone
 
 from onecycle.trials.driver import run
 from onecycle.trials.engine import Ended, Engine
+from onecycle.trials.folds import CrossValidation
 from onecycle.trials.grid import Trial, trials_of
 from onecycle.trials.listening import Listener
 from onecycle.trials.manifest import Jobs, Manifest, Measurement
 from onecycle.trials.results import TrialResult, Trials
 
 __all__ = [
+    "CrossValidation",
     "Ended",
     "Engine",
     "Jobs",

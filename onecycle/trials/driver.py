@@ -19,6 +19,7 @@ from onecycle.training.signals import Signals, noted_signals
 from onecycle.trials import manifest as manifests
 from onecycle.trials.engine import Ended, Engine
 from onecycle.trials.folder import TrialsFolder
+from onecycle.trials.folds import across_folds, cross_validated
 from onecycle.trials.grid import Grid, Trial, checked_grid, checked_seeds, trials_of
 from onecycle.trials.jobs import Wanted, decide
 from onecycle.trials.listening import Listener, Overview, Passing, Standing, State, standing
@@ -53,7 +54,7 @@ def run(
     Called again with the same folder, it goes on: what is finished is kept.
 
     Args:
-        recipe: what all trials have in common.
+        recipe: what all trials have in common. If it has `folds`, each of them is a trial.
         grid: the values of each setting that varies, such as `{"cutout": [0, 8]}`.
         seeds: how many, from the recipe's seed on; or which.
         network: the name of a network of your own, as in `train`. Processes can't get a function.
@@ -70,7 +71,8 @@ def run(
         Interrupted: SIGINT, SIGTERM or SIGHUP came. The work is saved, and another call goes on.
     """
     chosen_seeds = range(recipe.seed, recipe.seed + seeds) if isinstance(seeds, int) else seeds
-    grid, chosen_seeds = checked_grid(grid or {}), checked_seeds(chosen_seeds)
+    grid = checked_grid(across_folds(recipe, grid or {}))
+    chosen_seeds = checked_seeds(chosen_seeds)
     trials = trials_of(recipe, grid, chosen_seeds)
     check(trials, network)
     place = TrialsFolder.at(into, recipe)
@@ -96,9 +98,18 @@ def run(
                     failures = driver.failures
             listener.finish()
             results = gathered(place, trials, failures)
-            drawn = chosen(results, reports)
+            crossed = recipe.folds if "fold" in grid else 0
+            drawn = chosen(results, reports, crossed=bool(crossed))
             draw(place, drawn)
-            return Trials(place.path, results, found.jobs, drawn, compared(results), network)
+            return Trials(
+                place.path,
+                results,
+                found.jobs,
+                drawn,
+                None if crossed else compared(results),
+                cross_validated(place.path, results, crossed) if crossed else (),
+                network,
+            )
     except Interrupted as stopped:
         raise Interrupted(stopped.signal_number, go_on=command_to_go_on(place, network)) from None
 

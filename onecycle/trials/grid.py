@@ -131,7 +131,7 @@ def trials_of(recipe: Recipe, grid: Grid, seeds: Sequence[int]) -> tuple[Trial, 
 
 
 def _trial(recipe: Recipe, chosen: dict[str, Any], seed: int) -> Trial:
-    name = _name(chosen | {"seed": seed})
+    name = name_of(chosen | {"seed": seed})
     try:
         return Trial(name, chosen, seed, override(recipe, **chosen, seed=seed))
     except InputError as error:
@@ -163,8 +163,11 @@ def _read(setting: Setting, text: str) -> Any:
     return setting.read([text])
 
 
-def _name(chosen: Mapping[str, Any]) -> str:
-    """A name for a folder on any system; a hash tells apart what such a name can't."""
+def name_of(chosen: Mapping[str, Any]) -> str:
+    """What settings are called, as in `width=0.25,seed=0`: a name for a folder on any system.
+
+    A hash tells apart what such a name can't.
+    """
     exact = ",".join(f"{name}={_spelled(value)}" for name, value in chosen.items())
     safe = file_name(exact)
     if safe == exact and len(exact.encode()) <= LONGEST_NAME:

@@ -10,6 +10,7 @@ from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.records import Result
 from onecycle.trials.folder import TrialsFolder
+from onecycle.trials.folds import CrossValidation
 from onecycle.trials.grid import Trial
 from onecycle.trials.manifest import Jobs
 
@@ -83,7 +84,8 @@ class Trials:
         trials: each of them.
         jobs: how they shared the machine.
         drawn: which of them have pictures and a report.
-        comparison: of those that are finished; None if there is none.
+        comparison: of those that are finished; None if there is none, and for folds.
+        cross_validations: the folds of each combination and seed, joined; the best comes first.
         network: the name of a network of one's own that was given.
     """
 
@@ -92,6 +94,7 @@ class Trials:
     jobs: Jobs | None
     drawn: Drawn
     comparison: "Comparison | None"
+    cross_validations: tuple[CrossValidation, ...] = ()
     network: str | None = None
 
     @property
@@ -108,6 +111,7 @@ class Trials:
             "jobs": None if self.jobs is None else to_json(self.jobs),
             "reports": {"trials": list(self.drawn.names), "why": self.drawn.why},
             "comparison": None if self.comparison is None else self.comparison.to_json(),
+            "cross_validations": [each.to_json() for each in self.cross_validations],
         }
 
     def __repr__(self) -> str:
@@ -135,8 +139,8 @@ def _result(place: TrialsFolder, trial: Trial, message: str) -> TrialResult:
     return TrialResult(trial.name, trial.settings, trial.seed, run, result, message)
 
 
-def chosen(results: Sequence[TrialResult], reports: Reports) -> Drawn:
-    """Which trials are drawn. Nothing is ever chosen by the test split."""
+def chosen(results: Sequence[TrialResult], reports: Reports, *, crossed: bool = False) -> Drawn:
+    """Which trials are drawn. Nothing is ever chosen by the test split, nor among folds."""
     finished = [trial for trial in results if trial.result]
     if reports == "none" or not finished:
         return Drawn((), "none was asked for" if finished else "no trial is finished")
@@ -145,6 +149,8 @@ def chosen(results: Sequence[TrialResult], reports: Reports) -> Drawn:
     if reports == "last":
         last = {repr(trial.settings): trial.name for trial in finished}
         return Drawn(tuple(last.values()), "the last seed of each combination")
+    if crossed:
+        return Drawn((), "none is the best: each fold was trained and tested on other images")
     best = best_by_validation(finished)
     if best is None:
         return Drawn(

@@ -1,0 +1,112 @@
+"""Cross-validation by trials: a training for each fold, and one figure for all of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onecycle.config import Recipe
+from onecycle.errors import InputError
+from onecycle.statistics import Interval
+from onecycle.trials.grid import name_of
+
+if TYPE_CHECKING:
+    from onecycle.experiments import Folded
+    from onecycle.trials.results import TrialResult
+
+AXIS = "fold"
+
+
+def across_folds(recipe: Recipe, grid: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The grid with all folds of the recipe, unless the recipe or the grid chooses some.
+
+    Raises:
+        InputError: the number of folds varies in the grid.
+    """
+    if "folds" in grid:
+        raise InputError("folds: can't vary, since the trials are joined over them; give --folds K")
+    if not recipe.folds or recipe.fold or AXIS in grid:
+        return dict(grid)
+    return {**grid, AXIS: tuple(range(recipe.folds))}
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The trainings of all folds of the same settings and seed, as one.
+
+    Attributes:
+        settings: what they have of the grid, besides the fold.
+        seed: their seed.
+        images: how many there are; each was held out once.
+        accuracy: share of the images that were classified right when held out.
+        interval: of the accuracy, at 95 %, over the images (Wilson).
+        by_fold: the accuracy of each fold.
+        predictions: the file with the predictions of all images.
+        folded: those predictions.
+    """
+
+    settings: dict[str, Any]
+    seed: int
+    images: int
+    accuracy: float
+    interval: Interval
+    by_fold: tuple[float, ...]
+    predictions: Path
+    folded: "Folded" = field(repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "settings": self.settings,
+            "seed": self.seed,
+            "images": self.images,
+            "accuracy": self.accuracy,
+            "low": self.interval.low,
+            "high": self.interval.high,
+            "by_fold": list(self.by_fold),
+            "predictions": str(self.predictions),
+        }
+
+
+def cross_validated(
+    folder: Path, results: Sequence["TrialResult"], folds: int
+) -> tuple[CrossValidation, ...]:
+    """Join the folds of the same settings and seed, where all are finished; the best comes first.
+
+    The predictions are written into `folder`: predictions.npz, or one file for each combination.
+
+    Raises:
+        InputError: runs are damaged, or not of the same images.
+        TrainingError: a file can't be written.
+    """
+    groups: dict[str, list[TrialResult]] = {}
+    for trial in results:
+        groups.setdefault(name_of(_without_fold(trial) | {"seed": trial.seed}), []).append(trial)
+    single = len(groups) == 1
+    found = [
+        _joined(folder / ("predictions.npz" if single else f"predictions-{name}.npz"), trials)
+        for name, trials in groups.items()
+        if len(trials) == folds and all(trial.result for trial in trials)
+    ]
+    return tuple(sorted(found, key=lambda each: -each.accuracy))
+
+
+def _joined(path: Path, trials: Sequence["TrialResult"]) -> CrossValidation:
+    from onecycle.experiments import join_folds  # a worker does not need SciPy
+
+    folded = join_folds([trial.run for trial in trials])
+    folded.write(path)
+    return CrossValidation(
+        _without_fold(trials[0]),
+        trials[0].seed,
+        len(folded.labels_N),
+        folded.accuracy,
+        folded.interval,
+        folded.accuracies,
+        path,
+        folded,
+    )
+
+
+def _without_fold(trial: "TrialResult") -> dict[str, Any]:
+    return {name: value for name, value in trial.settings.items() if name != AXIS}
