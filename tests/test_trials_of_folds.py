@@ -1,13 +1,16 @@
 """`onecycle trials --folds`: a training for each fold, one figure for all images."""
 
+import io
 import json
 import shlex
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
 from small_folders import paint
 
 from onecycle.cli import main
+from onecycle.config import override
 from onecycle.errors import InputError
 from onecycle.experiments import join_folds
 from onecycle.recipes import RECIPES
@@ -40,10 +43,7 @@ def done(photos, tmp_path_factory):
 
 
 def ask(line):
-    import contextlib
-    import io
-
-    with contextlib.redirect_stdout(io.StringIO()) as out:
+    with redirect_stdout(io.StringIO()) as out:
         assert main(shlex.split(line)) == 0
     return json.loads(out.getvalue())
 
@@ -81,15 +81,13 @@ def test_the_screen_has_a_row_for_each_and_going_on_changes_nothing(done, capsys
     assert main(["trials", "--into", str(into), "--quiet"]) == 0
     out = capsys.readouterr().out
     assert "cross-validation" in out
-    assert "dropout=0.25,seed=0" in out
+    assert "dropout=0.25 " in out
     assert str(into) in out.replace("\n", "")
     again = ask(f"trials --into {into} --quiet --json")
     assert again["cross_validations"] == found["cross_validations"]
 
 
 def test_folds_are_added_unless_some_are_chosen():
-    from onecycle.config import override
-
     plain = RECIPES["demo"].recipe
     folded = override(plain, folds=3)
     assert across_folds(plain, {"cutout": (0,)}) == {"cutout": (0,)}

@@ -161,10 +161,12 @@ def _cross_validations(found: Sequence["CrossValidation"]) -> "Table":
         "cross-validation", "images", "accuracy %", "95 % interval", "lowest fold", "highest",
         numbers=5,
     )  # fmt: skip
+    seeds = {each.seed for each in found}
     for each in found:
         low, high = each.interval
+        named = each.settings | ({"seed": each.seed} if len(seeds) > 1 else {})
         table.add_row(
-            name_of(each.settings | {"seed": each.seed}),
+            name_of(named) if named else "all folds",
             f"{each.images:,}",
             percent(each.accuracy, unit=""),
             f"{percent(low, unit='')} to {percent(high, unit='')}",
