@@ -76,7 +76,7 @@ class Result:
 def main() -> None:
     given = arguments()
     base = override(named(given.recipe).recipe, val_fraction=given.val_fraction)
-    base = override(base, image_size=given.image_size)
+    base = override(base, image_size=given.image_size, test_limit=given.test_limit)
     candidates = CANDIDATES
     if given.candidates:
         candidates = tomllib.loads(given.candidates.read_text(encoding="utf-8"))
@@ -102,6 +102,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--recipe", default="custom-resnet-8", help="what candidates build on")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--val-fraction", type=float, default=0.25)
+    parser.add_argument(
+        "--test-limit", type=int, default=16, help="test images of a run; none is looked at"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()

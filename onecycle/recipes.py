@@ -125,6 +125,11 @@ VIT_8 = NamedRecipe(
     # The range test's 9e-3 lies below where the loss blows up, but attention then learns little.
     recipe=override(ADAMW_EIGHT_EPOCHS, recipe="vit-8", model="small-vit", lr_max=2e-3),
     summary="a small vision transformer in 8 epochs, with AdamW",
+    device="2 CPU cores (AMD EPYC, AVX-512 bf16)",
+    minutes=25,
+    accuracy=0.5820,
+    n=1,
+    measured_on="CIFAR-10, JPEG-75 copy",
 )
 
 RECIPES: dict[str, NamedRecipe] = {

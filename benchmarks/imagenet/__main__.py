@@ -33,6 +33,10 @@ MEAN, STD = (0.498, 0.498, 0.498), (0.502, 0.502, 0.502)
 """EfficientNet-Lite's normalisation: (pixel - 127) / 128."""
 
 
+FEW_EPOCHS = 10
+"""Epochs of what starts from weights. More were not tried."""
+
+
 @dataclass(frozen=True)
 class Way:
     """A way to train. `network` is its own network; empty: the recipe's."""
@@ -44,7 +48,7 @@ class Way:
 
 def ways(weights: str) -> tuple[Way, ...]:
     """The ways that are compared; `weights`: file of the ImageNet weights."""
-    started = {"init_from": weights, "mean": MEAN, "std": STD}
+    started = {"init_from": weights, "mean": MEAN, "std": STD, "epochs": FEW_EPOCHS}
     return (
         Way("from nothing", {}),
         Way("from ImageNet, body frozen", started | {"freeze": "body"}, NETWORK),
