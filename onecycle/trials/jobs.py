@@ -79,7 +79,9 @@ def decide(
     ways = candidates(threads, len(left))
     if len(ways) == 1:
         return Jobs(jobs=1, threads=threads)
-    listener.note(f"jobs: timing {counted(len(ways), 'way')} to share {threads} threads …")
+    listener.note(
+        f"jobs: timing {counted(len(ways), 'way')} to share {counted(threads, 'thread')} …"
+    )
     measured = [
         Measurement(jobs=jobs, threads=each, images_per_second=speed(folder, left[0], jobs, each))
         for jobs, each in ways
