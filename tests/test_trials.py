@@ -33,6 +33,7 @@ from onecycle.trials.engine import Ended
 from onecycle.trials.folder import Outcome, TrialsFolder
 from onecycle.trials.listening import Listener, Overview, Standing
 from onecycle.trials.manifest import Jobs
+from onecycle.trials.source import Source
 
 DEMO = RECIPES["demo"].recipe
 SMALL = (
@@ -473,9 +474,14 @@ class Scripted:
         self._running.append(name)
 
     def poll(self) -> list[Ended]:
-        ended = []
+        ended, running = [], list[str]()
         for name in self._running:
             act = self.script[name].pop(0)
+            if act == "train":
+                running.append(name)
+                continue
+            if act == "save":
+                act = 128 + signal.SIGTERM
             if act == "finish":
                 write_run(self.place.run(name), np.arange(40) < 30)
                 act = 0
@@ -483,8 +489,11 @@ class Scripted:
                 self.place.note_outcome(name, Outcome(state="failed", message=act))
                 act = 1
             ended.append(Ended(name, act))
-        self._running = []
+        self._running = running
         return ended
+
+    def cancel(self, name: str) -> None:
+        self.script[name].insert(0, "save")
 
     def stop(self) -> None:
         self._running = []
@@ -537,6 +546,63 @@ def test_a_trial_whose_worker_was_killed_is_tried_twice_more(
         == ["seed=0: its process was killed (signal 9); it goes on where it was saved"] * 2
     )
     assert lines[-1].startswith("seed=4: ")
+
+
+class Choosing(Source):
+    """Adds trials while others run, and gives one of them up."""
+
+    def __init__(self, names: Sequence[str], hopeless: str) -> None:
+        self.names, self.hopeless = list(names), hopeless
+        self.told: list[tuple[str, str, str]] = []
+
+    @property
+    def to_come(self) -> int:
+        return len(self.names)
+
+    def more(self) -> grid.Trial | None:
+        return grid.added_trial(TINY, self.names.pop(0), {}) if self.names else None
+
+    def is_hopeless(self, trial: Standing) -> bool:
+        return trial.name == self.hopeless
+
+    def ended(self, trial: Standing, message: str) -> None:
+        self.told.append((trial.name, trial.state, message))
+
+
+def test_trials_that_are_chosen_while_others_run_are_begun_and_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "INTERVAL", 0.0)
+    place = TrialsFolder.at(tmp_path / "t", TINY)
+    engine = Scripted(
+        place, {"a": ["finish"], "b": ["train"] * 9, "c": ["diverged"], "d": ["train", "finish"]}
+    )
+    source = Choosing("abcd", hopeless="b")
+    driver.Driver(place, [], engine, Listener(), source).drive(driver.Signals())
+    assert engine.submitted == ["a", "b", "c", "d"]
+    assert source.told == [
+        ("a", "finished", ""), ("b", "pruned", ""), ("c", "failed", "diverged"),
+        ("d", "finished", ""),
+    ]  # fmt: skip
+
+
+def test_a_manifest_keeps_trials_outside_of_its_grid(tmp_path: Path) -> None:
+    place = TrialsFolder.at(tmp_path / "t", TINY)
+    empty = manifest.new(TINY, {}, (), None, ())
+    assert empty.trials() == ()
+    found = empty.with_trial("trial-0", {"lr_max": 0.07}).with_trial("b", {"seed": 5})
+    manifest.write(place.path, found)
+    trials = worker.trial_in(place.path, "trial-0")[1], worker.trial_in(place.path, "b")[1]
+    assert [t.recipe for t in trials] == [override(TINY, lr_max=0.07), override(TINY, seed=5)]
+    assert [(t.settings, t.seed) for t in trials] == [({"lr_max": 0.07}, 0), ({}, 5)]
+    for name, settings in (("../up", {}), ("", {}), ("a", {"cutout": -1})):
+        manifest.write(place.path, found.with_trial(name, settings))
+        with pytest.raises(InputError, match="is damaged"):
+            manifest.read(place.path)
+    manifest.write(place.path, found)
+    answer = ask(f"trials demo --into {place.path}")
+    assert answer.code == 2
+    assert "are those of a sweep" in answer.err
 
 
 def test_what_an_earlier_worker_said_does_not_count(

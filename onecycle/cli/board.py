@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import IO, TYPE_CHECKING, cast
 
 from onecycle.cli.terminal import Unbreakable
-from onecycle.trials.listening import Listener, Overview, Standing
+from onecycle.trials.listening import Listener, Overview, Standing, State
 from onecycle.writing.names import printable
 from onecycle.writing.numbers import counted, duration, percent
 
@@ -147,17 +147,22 @@ def cells(trial: Standing) -> tuple[str, str, str]:
 
 
 def ending(trial: Standing, told: str) -> str:
-    """`cutout=8,seed=0: 84.31 % test`, or why it failed."""
+    """`cutout=8,seed=0: 84.31 % test`, or why it failed or was pruned."""
     if told:
         return f"{trial.name}: failed: {told}"
+    if trial.state == "pruned":
+        reached = "" if trial.accuracy is None else f": {percent(trial.accuracy)} {trial.split}"
+        return f"{trial.name}: pruned after epoch {trial.epoch} of {trial.epochs}{reached}"
     accuracy = "finished" if trial.accuracy is None else percent(trial.accuracy)
     return f"{trial.name}: {accuracy} {trial.split}".rstrip()
 
 
 def together(now: Overview) -> str:
     """`5 of 12 trials finished, 1 failed, 2 running, 3 min 20 s left`."""
-    parts = [f"{now.count('finished')} of {counted(len(now.trials), 'trial')} finished"]
-    parts += [f"{count} {state}" for state in ("failed", "running") if (count := now.count(state))]
+    trials = counted(len(now.trials) + now.to_come, "trial")
+    parts = [f"{now.count('finished')} of {trials} finished"]
+    states: tuple[State, ...] = ("pruned", "failed", "running")
+    parts += [f"{count} {state}" for state in states if (count := now.count(state))]
     if now.seconds_left is not None:
         parts.append(f"{duration(now.seconds_left)} left")
     return ", ".join(parts)

@@ -26,6 +26,7 @@ from onecycle.trials.listening import Listener, Overview, Passing, Standing, Sta
 from onecycle.trials.local import LocalEngine
 from onecycle.trials.manifest import Manifest
 from onecycle.trials.results import Reports, Trials, chosen, compared, draw, gathered
+from onecycle.trials.source import Source
 from onecycle.writing.numbers import counted
 
 AGAIN = 2
@@ -169,10 +170,12 @@ class Driver:
         trials: Sequence[Trial],
         engine: Engine,
         listener: Listener,
+        source: Source | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._place, self._trials, self._engine = place, trials, engine
+        self._place, self._trials, self._engine = place, list(trials), engine
         self._listener, self._clock = listener, clock
+        self._source, self._pruned = source or Source(), set[str]()
         self._state: dict[str, State] = {
             t.name: "finished" if place.finished(t.name) else "waiting" for t in trials
         }
@@ -185,25 +188,48 @@ class Driver:
 
     def drive(self, stop: Signals) -> None:
         """Until all trials have ended, or a signal came and the workers have saved."""
-        while any(state in ("waiting", "running") for state in self._state.values()):
+        while True:
             if stop.signal_number:
                 self._engine.stop()
                 return
             for ended in self._engine.poll():
                 self._end(ended)
-            while self._waiting and self._engine.free > 0:
-                name = self._waiting.popleft()
+            while self._engine.free > 0 and (name := self._next()):
                 self._place.forget_outcome(name)
                 self._engine.submit(name)
                 self._state[name] = "running"
-            self._listener.overview(self.now())
+            if "running" not in self._state.values():
+                return
+            now = self.now()
+            self._prune(now)
+            self._listener.overview(now)
             time.sleep(INTERVAL)
+
+    def _next(self) -> str:
+        """The trial to begin now: one that waits, or a new one; empty if there is none."""
+        if self._waiting:
+            return self._waiting.popleft()
+        trial = self._source.more()
+        if trial is None:
+            return ""
+        self._trials.append(trial)
+        return trial.name
+
+    def _prune(self, now: Overview) -> None:
+        """End the workers of trials that are given up."""
+        for trial in now.trials:
+            runs = trial.state == "running" and trial.name not in self._pruned
+            if runs and self._source.is_hopeless(trial):
+                self._pruned.add(trial.name)
+                self._engine.cancel(trial.name)
 
     def _end(self, ended: Ended) -> None:
         """Note how a worker ended: its trial is finished, failed, or tried again."""
         name, outcome = ended.name, self._place.outcome(ended.name)
         if self._place.finished(name):
             self._close(name, "finished", "")
+        elif name in self._pruned:
+            self._close(name, "pruned", "")
         elif outcome and outcome.state == "failed":
             self._close(name, "failed", outcome.message)
         elif ended.code is not None and 0 <= ended.code < 128:
@@ -225,12 +251,15 @@ class Driver:
             self.failures[name] = message
         now = self.now()
         trial = next(each for each in now.trials if each.name == name)
+        self._source.ended(trial, message)
         self._listener.ended(trial, message, now)
 
     def now(self) -> Overview:
         """How far the trials are. Those that have ended are read once."""
-        found = Overview([self._standing(trial) for trial in self._trials])
-        return replace(found, seconds_left=self._left(found.share))
+        trials = [self._standing(trial) for trial in self._trials]
+        found = Overview(trials, to_come=self._source.to_come)
+        left = self._source.seconds_left
+        return replace(found, seconds_left=self._left(found.share) if left is None else left)
 
     def _standing(self, trial: Trial) -> Standing:
         name, state = trial.name, self._state[trial.name]

@@ -35,6 +35,10 @@ class Engine(Protocol):
         """The workers that have ended since the last call."""
         ...
 
+    def cancel(self, name: str) -> None:
+        """Ask a trial's worker to save and end; `poll` tells when it has. Nothing if none runs."""
+        ...
+
     def stop(self) -> None:
         """Ask all workers to save and end, and wait for that; a worker that doesn't is killed."""
         ...

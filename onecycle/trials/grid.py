@@ -138,6 +138,21 @@ def _trial(recipe: Recipe, chosen: dict[str, Any], seed: int) -> Trial:
         raise InputError(f"{name}: {error}") from None
 
 
+def added_trial(recipe: Recipe, name: str, settings: Mapping[str, Any]) -> Trial:
+    """A trial outside of a grid. Its seed is the recipe's, unless the settings have one.
+
+    Raises:
+        InputError: a value, or the combination of values, is refused.
+    """
+    if not name or file_name(name) != name or len(name.encode()) > LONGEST_NAME:
+        raise InputError(f"'{name}' can't be the name of a trial's folder")
+    try:
+        found = override(recipe, **settings)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    return Trial(name, {n: v for n, v in settings.items() if n != "seed"}, found.seed, found)
+
+
 def _setting(name: str) -> Setting:
     """The setting that an axis varies.
 

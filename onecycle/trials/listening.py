@@ -9,7 +9,8 @@ from onecycle.errors import InputError
 from onecycle.progress import Progress
 from onecycle.run_dir.reader import Reader
 
-State = Literal["waiting", "running", "finished", "failed"]
+State = Literal["waiting", "running", "finished", "failed", "pruned"]
+"""What a trial does, or how it ended; pruned: it was given up, as it is worse than others."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Standing:
     @property
     def share(self) -> float:
         """How much of the work is done, in [0, 1]."""
-        if self.state in ("finished", "failed"):
+        if self.state not in ("waiting", "running"):
             return 1.0
         return self.epoch / self.epochs if self.epochs else 0.0
 
@@ -49,10 +50,12 @@ class Overview:
     Attributes:
         trials: each of them, in their order.
         seconds_left: None if it isn't known.
+        to_come: how many more there will be, as far as is known.
     """
 
     trials: Sequence[Standing]
     seconds_left: float | None = None
+    to_come: int = 0
 
     def count(self, state: State) -> int:
         """How many trials are in a state."""
@@ -61,7 +64,7 @@ class Overview:
     @property
     def share(self) -> float:
         """How much of all work is done, in [0, 1]."""
-        return sum(each.share for each in self.trials) / len(self.trials)
+        return sum(each.share for each in self.trials) / (len(self.trials) + self.to_come)
 
 
 class Listener:
@@ -74,7 +77,7 @@ class Listener:
         """How far the trials are; it comes several times a second."""
 
     def ended(self, trial: Standing, told: str, now: Overview) -> None:
-        """A trial has ended. `told`: why it failed; empty if it is finished."""
+        """A trial has ended. `told`: why it failed; empty if it did not."""
 
     def finish(self) -> None:
         """All trials have ended."""

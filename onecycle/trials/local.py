@@ -66,11 +66,16 @@ class LocalEngine:
             self._forget(name)
         return ended
 
-    def stop(self) -> None:
-        """Ask all workers to save and end; those that don't within a minute are killed."""
-        for worker in self._workers.values():
+    def cancel(self, name: str) -> None:
+        """Ask a worker to save and end."""
+        if worker := self._workers.get(name):
             with suppress(ProcessLookupError):
                 worker.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Ask all workers to save and end; those that don't within a minute are killed."""
+        for name in self._workers:
+            self.cancel(name)
         deadline = time.monotonic() + TIME_TO_SAVE
         while self._workers and time.monotonic() < deadline:
             self.poll()

@@ -1,5 +1,6 @@
 """trials.json: what the trials of a folder are."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from onecycle.run_dir import package_versions, write_atomically
 from onecycle.run_dir.checking import Misfit, Within, from_json, to_json
 from onecycle.run_dir.files import damaged, encode_json, read_json
 from onecycle.run_dir.records.base import Count, Number, Recorded
-from onecycle.trials.grid import Trial, trials_of
+from onecycle.trials.grid import Trial, added_trial, trials_of
 from onecycle.writing.numbers import counted
 
 Some = Annotated[int, Within(1, 100_000)]
@@ -57,7 +58,8 @@ class Manifest(Recorded):
         recipe: what all trials have in common, by field.
         network: the code of the network that was given with `--model`; None: a built-in one.
         grid: the values of each setting that varies.
-        seeds: of each combination.
+        seeds: of each combination; empty: there are only added trials.
+        added: trials outside of the grid: the settings of each, which may have a seed, by its name.
         jobs: how the trials share the machine; None until it is decided.
         versions: of the packages when the folder was made.
         command: the command line that made it.
@@ -70,6 +72,7 @@ class Manifest(Recorded):
     network: str | None = None
     grid: dict[str, list[Any]]
     seeds: list[Count]
+    added: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: Jobs | None = None
     versions: dict[str, str]
     command: list[str]
@@ -80,8 +83,14 @@ class Manifest(Recorded):
         return override(Recipe(), **self.recipe)
 
     def trials(self) -> tuple[Trial, ...]:
-        """All trials, in their order."""
-        return trials_of(self.base(), self.grid, self.seeds)
+        """All trials, in their order: those of the grid, then those that were added."""
+        base = self.base()
+        found = trials_of(base, self.grid, self.seeds) if self.seeds else ()
+        return (*found, *(added_trial(base, *each) for each in self.added.items()))
+
+    def with_trial(self, name: str, settings: Mapping[str, Any]) -> "Manifest":
+        """The manifest with one more trial outside of the grid."""
+        return replace(self, added=self.added | {name: dict(settings)})
 
 
 def new(
@@ -109,6 +118,11 @@ def extended(old: Manifest, asked: Manifest, path: Path) -> Manifest:
     Raises:
         InputError: the folder has trials that were not asked for, or others of the same name.
     """
+    if old.added:
+        raise InputError(
+            f"--into: the trials in '{path}' are those of a sweep; go on with it, or name another "
+            "folder"
+        )
     before = {trial.name: trial.recipe for trial in old.trials()}
     now = {trial.name: trial.recipe for trial in asked.trials()}
     if lost := [name for name in before if name not in now]:
