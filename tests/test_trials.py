@@ -141,7 +141,6 @@ def test_seeds_are_a_number_of_them_or_a_list(
         ("demo --seeds 1,x", "--seeds: '1,x' is not a number of seeds; give 5, or a list: 0,3,7"),
         ("demo --seeds 1,1", "seeds: 1 is given twice; give it once"),
         ("demo --jobs none", "--jobs: 'none' is not a number from 1 to 1024; give one, or auto"),
-        ("demo --engine ray", "unknown --engine 'ray'; choose one of local"),
         ("demo brief", "unexpected 'brief'; trials takes one RECIPE, and 'demo' is it"),
         ("demo --seeds 200 width=0.1,0.2,0.3 " + "cutout=" + ",".join(map(str, range(20))),
          "trials: the grid has 12,000 trials, more than 10,000"),

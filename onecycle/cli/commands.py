@@ -294,7 +294,8 @@ COMMANDS = {
             "RECIPE F=A,B": "Name of a recipe, optional with --config; then settings with "
             "the values to try, as in cutout=0,8: all combinations are trained. Without any of "
             "them, the trials of --into go on.",
-            "threads": "CPU threads in all; 0: PyTorch's choice.",
+            "threads": "CPU threads in all; 0: PyTorch's choice. With Ray and SLURM those of each "
+            "training.",
         },
         (
             "seeds",
@@ -302,6 +303,8 @@ COMMANDS = {
             "jobs",
             "reports",
             "engine",
+            "address",
+            "slurm",
             "config",
             "threads",
             "mirror",

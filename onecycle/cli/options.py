@@ -37,8 +37,13 @@ class Options:
         help="Trainings at once; auto: as many as are measured to be fastest; on a GPU one each.")
     reports: Literal["auto", "none", "last", "all"] = _option("auto",
         help="Trials to draw: the best by validation (auto), the last seed of each combination.")
-    engine: Literal["local"] = _option("local",
-        help="What carries out the trials: processes on this machine.")
+    engine: Literal["auto", "local", "ray", "slurm"] = _option("auto",
+        help="What trains: processes here (local), a Ray cluster, or SLURM; auto: as before in "
+        "this folder, else local.")
+    address: str = _option("", metavar="HOST:PORT",
+        help="With --engine ray: the Ray cluster. Without it, one is started on this machine.")
+    slurm: str = _option("", metavar="KEY=VALUE,...",
+        help="With --engine slurm: options of sbatch, as in partition=gpu,time=4:00:00,gpus=1.")
     log: Literal["none", "tensorboard"] = _option("none",
         help="Log elsewhere too: TensorBoard's event files, in the run folder, as it trains.")
     plot: str = _option("", metavar="FILE", path=True,

@@ -40,6 +40,7 @@ def trials(call: Call) -> None:
     jobs = wanted(call.options.jobs)
     from onecycle.cli.board import shown
     from onecycle.trials import run
+    from onecycle.trials.slurm_engine import read_options
 
     with shown(sys.stderr, quiet=call.options.quiet) as board:
         found = run(
@@ -50,6 +51,9 @@ def trials(call: Call) -> None:
             into=call.options.into,
             jobs=jobs,
             threads=call.options.threads,
+            engine=call.options.engine,
+            address=call.options.address,
+            slurm=read_options(call.options.slurm),
             reports=call.options.reports,
             command=call.command_line,
             listener=board,

@@ -3,11 +3,9 @@
 import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from onecycle import models, runtime
 from onecycle.config import Recipe
@@ -16,14 +14,14 @@ from onecycle.errors import InputError, Interrupted
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.training.refusals import refuse_early
 from onecycle.training.signals import Signals, noted_signals
+from onecycle.trials import engines
 from onecycle.trials import manifest as manifests
 from onecycle.trials.engine import Ended, Engine
 from onecycle.trials.folder import TrialsFolder
 from onecycle.trials.folds import across_folds, cross_validated
 from onecycle.trials.grid import Grid, Trial, checked_grid, checked_seeds, trials_of
-from onecycle.trials.jobs import Wanted, decide
+from onecycle.trials.jobs import Wanted
 from onecycle.trials.listening import Listener, Overview, Passing, Standing, State, standing
-from onecycle.trials.local import LocalEngine
 from onecycle.trials.manifest import Manifest
 from onecycle.trials.results import Reports, Trials, chosen, compared, draw, gathered
 from onecycle.trials.source import Source
@@ -45,6 +43,9 @@ def run(
     into: str | Path = "",
     jobs: Wanted = "auto",
     threads: int = 0,
+    engine: engines.Name = "auto",
+    address: str = "",
+    slurm: Mapping[str, str] | None = None,
     reports: Reports = "auto",
     command: Sequence[str] = (),
     listener: Listener | None = None,
@@ -61,7 +62,10 @@ def run(
         network: the name of a network of your own, as in `train`. Processes can't get a function.
         into: the folder of the trials; empty: a new one under `trials`.
         jobs: trainings at once; auto: as many as are measured to be fastest.
-        threads: CPU threads in all; 0: PyTorch's choice.
+        threads: CPU threads in all; 0: PyTorch's choice. On a cluster, those of each training.
+        engine: what carries them out; auto: as before in this folder, else `local`.
+        address: of the Ray cluster; empty: one that is started for them.
+        slurm: options of sbatch by their long names, such as `{"partition": "gpu"}`.
         reports: which trials get pictures and a report; see `Reports`.
         command: the command line, for trials.json.
         listener: is told how the trials go; None: `progress` is.
@@ -69,32 +73,31 @@ def run(
 
     Raises:
         InputError: a value is refused, or the folder holds other trials. Nothing was trained.
+        ModuleNotFoundError: the extra of the engine is not installed.
+        TrainingError: the connection to the cluster is lost.
         Interrupted: SIGINT, SIGTERM or SIGHUP came. The work is saved, and another call goes on.
     """
     chosen_seeds = range(recipe.seed, recipe.seed + seeds) if isinstance(seeds, int) else seeds
     grid = checked_grid(across_folds(recipe, grid or {}))
     chosen_seeds = checked_seeds(chosen_seeds)
     trials = trials_of(recipe, grid, chosen_seeds)
-    check(trials, network)
+    chosen_engine = engines.Asked(engine, address, slurm or {}).settled(into)
+    check(trials, network, here=chosen_engine.engine == "local")
     place = TrialsFolder.at(into, recipe)
     asked = manifests.new(recipe, grid, chosen_seeds, network, tuple(command))
     try:
         with place.driving(), noted_signals() as stop:
-            found = settled(place, asked)
+            found = settled(place, asked, chosen_engine)
             left = [trial for trial in trials if not place.finished(trial.name)]
             if listener is None:
                 listener = Passing(progress, len(trials), len(trials) - len(left))
             listener.note(f"trials: {place.path}")
-            if left and (found.jobs is None or jobs != "auto"):
-                count, devices = threads or torch.get_num_threads(), gpus(recipe)
-                names = [trial.name for trial in left]
-                shared = decide(jobs, count, devices, place, names, listener)
-                found = replace(found, jobs=shared)
-                manifests.write(place.path, found)
             failures: dict[str, str] = {}
-            if left and found.jobs:
-                with LocalEngine(place, found.jobs) as engine, stop.deferred():
-                    driver = Driver(place, trials, engine, listener)
+            if left:
+                begun = engines.begun(place, found, left, jobs, threads, listener)
+                with begun as (carries_out, found), stop.deferred():
+                    manifests.write(place.path, found)
+                    driver = Driver(place, trials, carries_out, listener)
                     driver.drive(stop)
                     failures = driver.failures
             listener.finish()
@@ -115,8 +118,10 @@ def run(
         raise Interrupted(stopped.signal_number, go_on=command_to_go_on(place, network)) from None
 
 
-def check(trials: Sequence[Trial], network: str | None) -> None:
+def check(trials: Sequence[Trial], network: str | None, *, here: bool = True) -> None:
     """Refuse what can be refused without the images, before anything is trained.
+
+    `here`: whether the trials run on this machine, so that its devices are known.
 
     Raises:
         InputError: a trial's network, device or transforms can't be used, or its images are not
@@ -126,8 +131,9 @@ def check(trials: Sequence[Trial], network: str | None) -> None:
         try:
             recipe, architecture = models.asked(trial.recipe, network)
             models.arguments(recipe, architecture)
-            device = runtime.resolve_device(recipe.device)
-            runtime.resolve_precision(recipe.precision, device)
+            if here:
+                device = runtime.resolve_device(recipe.device)
+                runtime.resolve_precision(recipe.precision, device)
             refuse_early(recipe)
             if recipe.data not in BUILT_IN and not Path(recipe.data).exists():
                 raise no_such(recipe.data)
@@ -135,21 +141,14 @@ def check(trials: Sequence[Trial], network: str | None) -> None:
             raise InputError(f"{trial.name}: {error}" if trial.settings else str(error)) from None
 
 
-def settled(place: TrialsFolder, asked: Manifest) -> Manifest:
-    """The folder's manifest, with the trials that are new; it is written."""
+def settled(place: TrialsFolder, asked: Manifest, engine: engines.Asked) -> Manifest:
+    """The folder's manifest, with the trials that are new and the engine; it is written."""
     old = manifests.read(place.path)
     found = asked if old is None else manifests.extended(old, asked, place.path)
+    found = engine.noted_in(found)
     if found != old:
         manifests.write(place.path, found)
     return found
-
-
-def gpus(recipe: Recipe) -> int:
-    """How many GPUs the trials may use, each one at a time; 0 on the CPU."""
-    device = runtime.resolve_device(recipe.device)
-    if device.type != "cuda":
-        return 1 if device.type == "mps" else 0
-    return torch.cuda.device_count() if device.index is None else 1
 
 
 def command_to_go_on(place: TrialsFolder, network: str | None) -> str:
@@ -181,6 +180,7 @@ class Driver:
         }
         self._waiting = deque(name for name, state in self._state.items() if state == "waiting")
         self._deaths: dict[str, int] = {}
+        self._had: dict[str, set[str]] = {}
         self._ended: dict[str, Standing] = {}
         self.failures: dict[str, str] = {}
         self._began, self._share = clock(), 1.0
@@ -196,6 +196,7 @@ class Driver:
                 self._end(ended)
             while self._engine.free > 0 and (name := self._next()):
                 self._place.forget_outcome(name)
+                self._had[name] = self._place.checkpoints(name)
                 self._engine.submit(name)
                 self._state[name] = "running"
             if "running" not in self._state.values():
@@ -235,15 +236,24 @@ class Driver:
         elif ended.code is not None and 0 <= ended.code < 128:
             told = f"its worker ended with code {ended.code} and could not say why"
             self._close(name, "failed", f"{told}; see {self._place.log(name)}")
+        elif outcome and outcome.state == "saved" and self._got_on(name):
+            self._again(name, "its worker was asked to end and has saved; it goes on from there")
         elif self._deaths.get(name, 0) < AGAIN:
             self._deaths[name] = self._deaths.get(name, 0) + 1
-            self._state[name] = "waiting"
-            self._waiting.appendleft(name)
-            self._listener.note(f"{name}: {_killed(ended.code)}; it goes on where it was saved")
+            self._again(name, f"{_killed(ended.code)}; it goes on where it was saved")
         else:
             times = counted(AGAIN + 1, "time")
             told = f"{_killed(ended.code)}, {times} in all; is there enough memory?"
             self._close(name, "failed", told)
+
+    def _got_on(self, name: str) -> bool:
+        """Whether a trial's last worker saved more than the one before it."""
+        return self._place.checkpoints(name) != self._had[name]
+
+    def _again(self, name: str, told: str) -> None:
+        self._state[name] = "waiting"
+        self._waiting.appendleft(name)
+        self._listener.note(f"{name}: {told}")
 
     def _close(self, name: str, state: State, message: str) -> None:
         self._state[name] = state

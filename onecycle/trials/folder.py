@@ -3,7 +3,7 @@
 trials/<recipe>-<yyyymmdd-hhmmss>-<4 hex>/
 trials.json                  what the trials are
 width=0.25,seed=0/           an ordinary run folder
-.workers/width=0.25,seed=0.log, .json, .lock
+.workers/width=0.25,seed=0.log, .json, .lock, .job
 """
 
 import os
@@ -36,13 +36,13 @@ class Outcome(Recorded):
     """What a worker says at its end. One that was killed says nothing.
 
     Attributes:
-        state: whether the trial is finished.
-        message: why not, in one line.
+        state: whether the trial is finished; saved: it was asked to end, and can go on.
+        message: why it failed, in one line.
     """
 
     FILE: ClassVar = "outcome"
 
-    state: Literal["finished", "failed"]
+    state: Literal["finished", "failed", "saved"]
     message: str = ""
 
 
@@ -103,6 +103,36 @@ class TrialsFolder:
     def forget_outcome(self, name: str) -> None:
         """Remove what an earlier worker said."""
         (self.path / WORKERS / f"{name}.json").unlink(missing_ok=True)
+
+    def checkpoints(self, name: str) -> set[str]:
+        """The names of the checkpoints of a trial's run."""
+        place = self.run(name) / "checkpoints"
+        return {path.name for path in place.iterdir()} if place.is_dir() else set()
+
+    def job(self, name: str) -> str:
+        """The number of the job that carries out a trial; empty if there is none."""
+        try:
+            return (read(self.path, f"{WORKERS}/{name}.job", 100) or b"").decode("ascii").strip()
+        except (InputError, ValueError):
+            return ""
+
+    def note_job(self, name: str, number: str) -> None:
+        """Keep the number of the job that carries out a trial, or forget it if it is empty."""
+        path = self.path / WORKERS / f"{name}.job"
+        if number:
+            write_atomically(path, f"{number}\n".encode("ascii"))
+        else:
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def visible(self) -> Iterator[Path]:
+        """A file that is there while the block runs: who sees it sees this folder."""
+        path = (self.path / WORKERS / f".sign-{os.urandom(4).hex()}").absolute()
+        path.touch()
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def finished(self, name: str) -> bool:
         """Whether a trial's run is finished."""

@@ -110,15 +110,20 @@ def start(
     A terminal's Ctrl-C does not reach it: the driver decides what it does. It finds the packages
     where this process does.
     """
-    here = sys.path[:1] in ([""], [os.getcwd()])
     return subprocess.Popen(
-        [sys.executable, *([] if here else ["-P"]), "-m", module, *arguments],
+        [sys.executable, *interpreter_flags(), "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=errors,
         env=environ,
         start_new_session=True,
     )
+
+
+def interpreter_flags() -> tuple[str, ...]:
+    """What a Python process needs to find the packages where this one does."""
+    here = sys.path[:1] in ([""], [os.getcwd()])
+    return () if here else ("-P",)
 
 
 def environment(threads: int, device: int | None = None) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from onecycle.config import Recipe, override
 from onecycle.errors import InputError
@@ -61,6 +61,9 @@ class Manifest(Recorded):
         seeds: of each combination; empty: there are only added trials.
         added: trials outside of the grid: the settings of each, which may have a seed, by its name.
         jobs: how the trials share the machine; None until it is decided.
+        engine: what carries them out.
+        address: of the Ray cluster; empty: one that is started for them.
+        slurm: the options of sbatch that were given.
         versions: of the packages when the folder was made.
         command: the command line that made it.
         created: when, ISO 8601.
@@ -74,6 +77,9 @@ class Manifest(Recorded):
     seeds: list[Count]
     added: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: Jobs | None = None
+    engine: Literal["local", "ray", "slurm"] = "local"
+    address: str = ""
+    slurm: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str]
     command: list[str]
     created: str

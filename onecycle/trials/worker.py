@@ -37,7 +37,12 @@ def main(folder: str, name: str) -> int:
     try:
         with place.working_on(name):
             place.forget_outcome(name)
-            carry_out(place, name)
+            try:
+                carry_out(place, name)
+            except Interrupted as stop:
+                if stop.run:
+                    place.note_outcome(name, Outcome(state="saved"))
+                raise
             place.note_outcome(name, Outcome(state="finished"))
         return DONE
     except Interrupted as stop:
