@@ -9,6 +9,10 @@ class TrainingError(RuntimeError):
     """The work itself failed, for example because the loss is not finite. Exit code 1."""
 
 
+class ProcessLost(TrainingError):
+    """Another process of the same training is gone, so that nothing can be exchanged with it."""
+
+
 class KernelsUnavailable(RuntimeError):
     """The reason why the compiled kernels can't be used here; PyTorch's operations are used."""
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from onecycle import runtime
 from onecycle.data.batches import Images
 from onecycle.data.image_set import ImageSet
+from onecycle.processes.group import SINGLE, Processes
 
 BLOCK = 2**18
 """Logits processed at a time: 2 MiB in float64, which stay in the CPU's cache.
@@ -192,6 +193,7 @@ def predict(
     precision: str,
     mirrored: bool = False,
     images: Images | None = None,
+    processes: Processes = SINGLE,
 ) -> np.ndarray:
     """The model's logits on every image in order, float32 N K, in eval mode without augmentation.
 
@@ -202,16 +204,30 @@ def predict(
         device, precision: as in the training.
         mirrored: mirror every image left to right first (for test-time augmentation).
         images: the same pixels where they are on the device already, so that they needn't be moved.
+        processes: those that do it together. The passes of one process are divided among them, so
+            the logits have the same bits. All get all of them.
     """
     images = images or Images(image_set.images_NHWC, device, mean, std)
+    passes = np.array_split(
+        np.arange(len(image_set)), range(BATCH_SIZE, len(image_set), BATCH_SIZE)
+    )
     with evaluating(model):
-        logits = [
-            forward(model, images, indices_B, device, precision, mirrored=mirrored)
-            for indices_B in np.array_split(
-                np.arange(len(image_set)), range(BATCH_SIZE, len(image_set), BATCH_SIZE)
-            )
-        ]
+        logits = []
+        for indices_B in processes.own(passes):
+            logits.append(forward(model, images, indices_B, device, precision, mirrored=mirrored))
+    if processes.count > 1:
+        return _of_all(logits, passes, processes)
     return torch.cat(logits).cpu().numpy()
+
+
+def _of_all(logits: list[Tensor], passes: list[np.ndarray], processes: Processes) -> np.ndarray:
+    """The logits of all passes, float32 N K, from those of this process."""
+    processes.agree()
+    classes = max(processes.gather(logits[0].shape[1] if logits else 0))
+    all_NK = torch.zeros(sum(map(len, passes)), classes)
+    for indices_B, logits_BK in zip(processes.own(passes), logits, strict=True):
+        all_NK[torch.from_numpy(indices_B)] = logits_BK.cpu()
+    return processes.sum_(all_NK).numpy()
 
 
 @contextmanager

@@ -109,9 +109,13 @@ def generator(seed: int, stream: str, index: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(seed, stream, index))
 
 
-def seed_layers(seed: int, step: int) -> None:
-    """Seed PyTorch's global generators for the layers that draw from them (dropout) in `step`."""
-    torch.manual_seed(seed_of(seed, "layers", step))
+def seed_layers(seed: int, step: int, part: int = 0) -> None:
+    """Seed PyTorch's global generators for the layers that draw from them (dropout) in `step`.
+
+    `part`: of the batch, where several processes share it.
+    """
+    stream = f"layers of part {part}" if part else "layers"
+    torch.manual_seed(seed_of(seed, stream, step))
 
 
 @contextmanager

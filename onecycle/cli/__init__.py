@@ -26,10 +26,14 @@ from onecycle.cli.inherited import start_without_harmful
 from onecycle.config import Recipe
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError, Interrupted, StaleError, TrainingError
+from onecycle.processes import calm_pytorch, place, speaks
 from onecycle.recipes import RECIPES
 from onecycle.writing.names import printable
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+
+SHARED = ("train", "resume")
+"""The commands that several processes can carry out together."""
 
 LONGEST_MESSAGE = 400
 """Characters of an error line; the middle of a longer one is left out."""
@@ -48,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = perf_counter()
     words = tuple(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
+    calm_pytorch()
     if argv is None:
         start_without_harmful(words)
     try:
@@ -160,6 +165,8 @@ def _dispatch(words: tuple[str, ...], started: float) -> None:
         with heard():
             usage.show(accepted, summary, command)
         return
+    if name not in SHARED and place().count > 1:
+        raise InputError(f"{name}: works in one process; start it without torchrun")
     call = call_of(parse(arguments, accepted), ("onecycle", *words), started)
     with call.environment():
         command.work(call)
@@ -183,6 +190,9 @@ def _complain(message: str, code: int) -> int:
 
 
 def _say(line: str, code: int) -> int:
+    """One line on standard error, if this process is the one of several that speaks."""
+    if not speaks():
+        return code
     with suppress(OSError):  # standard error is closed
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()

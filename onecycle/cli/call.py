@@ -15,6 +15,7 @@ from onecycle.cli.flags import Given
 from onecycle.cli.options import Options
 from onecycle.config.declaring import settings, spelled
 from onecycle.errors import InputError
+from onecycle.processes import speaks
 from onecycle.progress import Progress
 
 
@@ -71,7 +72,7 @@ class Call:
         What the user's own network prints goes there too.
         """
         with (
-            terminal.shown(sys.stderr, quiet=self.options.quiet) as progress,
+            terminal.shown(sys.stderr, quiet=self.options.quiet or not speaks()) as progress,
             redirect_stdout(sys.stderr) if self.network else nullcontext(),
         ):
             yield progress
@@ -107,7 +108,12 @@ class Call:
                 os.environ[MIRRORS] = before
 
     def answer(self, value: Mapping[str, Any], show: Callable[[], None]) -> None:
-        """Give the result: as JSON if asked for, else as `show` draws it."""
+        """Give the result: as JSON if asked for, else as `show` draws it.
+
+        Of several processes, one gives it.
+        """
+        if not speaks():
+            return
         with heard():
             if self.options.json:
                 write_json(value)

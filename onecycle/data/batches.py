@@ -110,7 +110,8 @@ class Batches:
     An epoch visits every image once. Its last batch may be smaller, but a single image that is left
     over joins the batch before it: batch norm can't be trained on a single image, and PyTorch
     refuses it if the map is a single value. A rank cuts its slice of each global batch, with the
-    draws that a single process would make.
+    draws that a single process would make. The slice is made of whole parts, each of which goes
+    through the network by itself.
 
     Attributes:
         train: the images.
@@ -120,6 +121,7 @@ class Batches:
         transforms: the transforms of the images, in order.
         device: where batches are made.
         rank, world_size: number of this process, and of all processes of the training.
+        micro_batch: images in a part of the global batch, about; 0: a part for each process.
     """
 
     train: ImageSet
@@ -131,6 +133,7 @@ class Batches:
     device: torch.device
     rank: int = 0
     world_size: int = 1
+    micro_batch: int = 0
     images: Images = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -174,11 +177,36 @@ class Batches:
             images_BHWC = transform.apply(images_BHWC, drawn_B)
         return images_BHWC
 
+    def bounds(self, step: int) -> list[int]:
+        """Where the parts of the global batch of `step` begin, and the last one ends.
+
+        No part is a single image, because batch norm needs at least two. So the last batch of an
+        epoch may have fewer parts than there are processes.
+        """
+        images = len(self.indices(step))
+        count = -(-images // self.micro_batch) if self.micro_batch else self.world_size
+        count = max(1, min(count, images // 2))
+        size, larger = divmod(images, count)
+        return [number * size + min(number, larger) for number in range(count + 1)]
+
+    def own(self, parts: int) -> range:
+        """Which of so many parts this rank takes."""
+        first, end = (parts * rank // self.world_size for rank in (self.rank, self.rank + 1))
+        return range(first, end)
+
+    def own_slice(self, step: int) -> slice:
+        """This rank's place in the global batch of `step`."""
+        bounds = self.bounds(step)
+        mine = self.own(len(bounds) - 1)
+        return slice(bounds[mine.start], bounds[mine.stop])
+
     def cut(self, step: int) -> tuple[Tensor, Tensor]:
         """This rank's batch of `step`: float32 images B C H W (channels_last), int64 labels B."""
         indices = self.indices(step)
-        start = len(indices) * self.rank // self.world_size
-        stop = len(indices) * (self.rank + 1) // self.world_size
+        mine = self.own_slice(step)
+        start, stop = mine.start, mine.stop
+        if start == stop:
+            return self._nothing()
         batch_BHWC = self.transformed(
             self.images.normalised(indices[start:stop]),
             tuple(drawn_B[start:stop] for drawn_B in self.draws(step)),
@@ -187,3 +215,9 @@ class Batches:
             torch.from_numpy(self.train.labels_N[indices[start:stop]]), self.device
         )
         return batch_BHWC.permute(0, 3, 1, 2), labels_B
+
+    def _nothing(self) -> tuple[Tensor, Tensor]:
+        """A batch without images, of a rank that gets none of a small one."""
+        height, width, channels = self.train.image_shape
+        batch_BCHW = torch.zeros(0, channels, height, width, device=self.device)
+        return batch_BCHW, torch.zeros(0, dtype=torch.int64, device=self.device)

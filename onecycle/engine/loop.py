@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from onecycle import optim, runtime
 from onecycle.config import Recipe
+from onecycle.engine import shared
 from onecycle.engine.plan import AtStep, Place, Plan
 from onecycle.engine.state import Training
 from onecycle.errors import Interrupted, TrainingError
@@ -139,12 +140,41 @@ def step(training: Training, index: int, at: AtStep) -> Reading:
     batch_BCHW, labels_B = training.batches.cut(index)
     training.look_at(index, batch_BCHW)
     model, weights_K = training.model, training.class_weights_K
-    loss, correct = train_step(
-        model, training.optimizer, batch_BCHW, labels_B, training.recipe, weights_K
-    )
+    if training.processes.count > 1:
+        loss, correct = _shared_step(training, index, batch_BCHW, labels_B)
+        images = len(training.batches.indices(index))
+    else:
+        loss, correct = train_step(
+            model, training.optimizer, batch_BCHW, labels_B, training.recipe, weights_K
+        )
+        images = len(labels_B)
     training.look_at_rates()
     applied = optim.applied_rates(training.optimizer)
-    return Reading(index, *applied, loss, correct, len(labels_B))
+    return Reading(index, *applied, loss, correct, images)
+
+
+def _shared_step(
+    training: Training, index: int, batch_BCHW: Tensor, labels_B: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`train_step` of a process among several, on its part of the global batch.
+
+    The results are those of the whole batch. What layers draw follows from step and part.
+    """
+    model, optimizer, recipe = training.model, training.optimizer, training.recipe
+    optimizer.zero_grad(set_to_none=True)
+    losses, hits = [], []
+    with shared.Exchange(training, index) as exchange:
+        for part in shared.own_parts(training, index, batch_BCHW, labels_B):
+            runtime.seed_layers(training.batches.seed, index, part.number)
+            images = part.batch_BCHW, part.labels_B, part.share
+            loss, correct = _backward(model, *images, recipe, training.class_weights_K)
+            losses.append(loss)
+            hits.append(correct)
+        loss, correct = exchange.sums(losses, hits)
+    if recipe.l1:
+        (recipe.l1 * optim.l1_norm(model)).backward()
+    optimizer.step()
+    return loss, correct
 
 
 def fit(

@@ -99,9 +99,10 @@ def replayed(batches: Batches, step: int, batch_BCHW: Tensor) -> Replayed:
     count = min(len(batch_BCHW), MOST, max(2, PIXELS // (height * width)))
     mean_C, std_C = 255 * np.array(batches.mean), 255 * np.array(batches.std)
     given_BHWC = batch_BCHW[:count].detach().permute(0, 2, 3, 1).float().cpu().numpy()
-    draws = [drawn_B[:count].numpy() for drawn_B in batches.draws(step)]
+    mine = batches.own_slice(step)
+    draws = [drawn_B[mine][:count].numpy() for drawn_B in batches.draws(step)]
     agree = 0
-    for row, index in enumerate(batches.indices(step)[:count]):
+    for row, index in enumerate(batches.indices(step)[mine][:count]):
         image_HWC = batches.train.images_NHWC[index].astype(np.float64)
         for each, drawn_B in zip(batches.transforms, draws, strict=True):
             image_HWC = transformed(image_HWC, each, drawn_B[row].tolist(), mean_C)

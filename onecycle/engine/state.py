@@ -24,6 +24,7 @@ from onecycle.engine.transform_check import Applied, applied_to, is_looked_at
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation, predict
 from onecycle.models import Architecture, freezing, heads
+from onecycle.processes.group import SINGLE, Processes
 from onecycle.run_dir import Checkpoint
 from onecycle.run_dir.records import InitialWeights
 
@@ -90,6 +91,9 @@ class Training:
         state: where it stands.
         started: `time.perf_counter()` when the work began.
         audited: whether the transforms are measured for the audit.
+        processes: those that train it together.
+        unproven: whether the network has yet to show, in its first step among several processes,
+            that these can merge what it keeps.
     """
 
     recipe: Recipe
@@ -105,6 +109,8 @@ class Training:
     state: State = field(default_factory=State)
     started: float = field(default_factory=time.perf_counter)
     audited: bool = True
+    processes: Processes = SINGLE
+    unproven: bool = True
 
     @property
     def total_steps(self) -> int:
@@ -159,12 +165,16 @@ class Training:
         """On a few steps, measure for the audit how the images were really transformed."""
         if self.audited and is_looked_at(step, self.total_steps):
             so_far = Applied.from_json(self.state.audit.get("applied", {}))
-            found = so_far + applied_to(self.batches, step, batch_BCHW)
-            self.state.audit["applied"] = found.to_json()
+            looked = applied_to(self.batches, step, batch_BCHW) if len(batch_BCHW) else Applied()
+            for each in self.processes.gather(looked.to_json()):
+                so_far += Applied.from_json(each)
+            self.state.audit["applied"] = so_far.to_json()
             if is_replayed(self.batches.transforms):
                 before = Replayed.from_json(self.state.audit.get("replayed", {}))
-                again = before + replayed(self.batches, step, batch_BCHW)
-                self.state.audit["replayed"] = again.to_json()
+                made = replayed(self.batches, step, batch_BCHW) if len(batch_BCHW) else Replayed()
+                for each in self.processes.gather(made.to_json()):
+                    before += Replayed.from_json(each)
+                self.state.audit["replayed"] = before.to_json()
 
     def look_at_rates(self) -> None:
         """For the audit, measure how many times another rate the head's is, from the optimizer."""
@@ -186,6 +196,7 @@ class Training:
             precision=self.recipe.precision,
             mirrored=mirrored,
             images=self._images(image_set),
+            processes=self.processes,
         )
         return Evaluation(logits_NK, image_set.labels_N)
 

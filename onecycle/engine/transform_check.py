@@ -108,7 +108,8 @@ def applied_to(batches: Batches, step: int, batch_BCHW: Tensor) -> Applied:
     """
     train, padding = batches.train, sum(each.expected.farthest for each in batches.transforms)
     count = min(len(batch_BCHW), images_to_look_at(train.image_shape, padding))
-    pixels_BHWC = torch.from_numpy(train.images_NHWC[batches.indices(step)[:count]])
+    indices_B = batches.indices(step)[batches.own_slice(step)][:count]
+    pixels_BHWC = torch.from_numpy(train.images_NHWC[indices_B])
     mean_C, std_C = torch.tensor(batches.mean), torch.tensor(batches.std)
     originals_BHWC = (pixels_BHWC.float() / 255 - mean_C) / std_C
     return applied(originals_BHWC, batch_BCHW[:count].cpu(), padding)

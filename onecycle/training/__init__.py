@@ -17,6 +17,7 @@ from onecycle.config.names import unknown_name
 from onecycle.data import Splits, splits_of
 from onecycle.engine import loop
 from onecycle.engine.plan import Plan
+from onecycle.engine.shared import saved_if_lost
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
@@ -24,9 +25,12 @@ from onecycle.inference.network import record as record_network
 from onecycle.lr_finder import LRFinding
 from onecycle.models import freezing
 from onecycle.models.summary import Summary, summarize
+from onecycle.processes.group import Processes
+from onecycle.processes.joining import joined
 from onecycle.progress import IN_NOTEBOOKS, SILENT, Log, Progress, Together
 from onecycle.run_dir import RunDir
-from onecycle.run_dir.checking import to_json
+from onecycle.run_dir.checking import from_json, to_json
+from onecycle.run_dir.elsewhere import RunElsewhere
 from onecycle.run_dir.records import Result
 from onecycle.training import reproducibility
 from onecycle.training.cautions import note_drift, note_few_images, note_few_steps, note_sizes
@@ -37,7 +41,8 @@ from onecycle.training.peak_search import range_test, resolve_rates, set_aside_i
 from onecycle.training.preparation import accepted, build, note_uneven_classes, prepare
 from onecycle.training.refusals import built_in
 from onecycle.training.results import summary_of, validation, weights_sha256
-from onecycle.training.resuming import restore, take_up
+from onecycle.training.resuming import checkpoint_for_all, restore, take_up
+from onecycle.training.sharing import compare
 from onecycle.training.signals import Signals, noted_signals
 from onecycle.training.verifying import Verification, verify
 
@@ -116,15 +121,33 @@ def train(
     """
     started = time.perf_counter() if started is None else started
     listening = _listening(log)
-    RunDir.check_place(runs, recipe)
-    recipe, architecture = models.asked(recipe, network)
-    training, splits = prepare(recipe, architecture, threads=threads, progress=progress)
-    training.started = started
-    run = RunDir.create(runs, training.recipe, name)
-    run.write_recipe(training.recipe)
-    record_network(run, training)
-    reproducibility.record(run, training, splits, command)
-    return _carry_out(training, splits, run, progress, report, listening, asked=recipe)
+    with joined() as processes:
+        if processes.owns_run:
+            RunDir.check_place(runs, recipe)
+        progress = progress if processes.owns_run else SILENT
+        recipe, architecture = models.asked(recipe, network)
+        training, splits = prepare(
+            recipe, architecture, threads=threads, progress=progress, processes=processes
+        )
+        training.started = started
+        compare(training, splits)
+        run = _created(runs, name, training, splits, command)
+        return _carry_out(training, splits, run, progress, report, listening, asked=recipe)
+
+
+def _created(
+    runs: str | Path, name: str, training: Training, splits: Splits, command: Sequence[str]
+) -> RunDir:
+    """The new run folder, described by its first files. Process 0 makes it."""
+    processes, run = training.processes, None
+    if processes.owns_run:
+        run = RunDir.create(runs, training.recipe, name)
+        run.write_recipe(training.recipe)
+        record_network(run, training)
+        reproducibility.record(run, training, splits, command)
+    processes.run = str(run.path) if run else ""
+    processes.run = processes.from_first(processes.run)
+    return run or RunElsewhere(Path(processes.run))
 
 
 def resume(
@@ -162,26 +185,50 @@ def resume(
     """
     started = time.perf_counter()
     listening = _listening(log)
-    folder = RunDir.open(run)
-    result = folder.result()
-    if result:
-        progress.note(
-            f"{folder.path} is already finished; there is nothing left to train{_missing(folder)}"
-        )
-        return Run(folder.path, result)
-    with folder.lock():
-        begun = folder.has_checkpoints()
-        training, splits, allowed = take_up(
-            folder, threads, allow_differences, progress, data, network, from_start=not begun
-        )
-        training.started = started
-        checkpoint = folder.checkpoint_to_go_on_from(progress, training.checkpoint_bytes)
-        if checkpoint is not None:
-            restore(training, checkpoint, folder, allowed)
-        set_aside_if_damaged(folder)
-        reproducibility.record_resumption(folder, training, splits, allowed)
-        folder.cut_back(checkpoint)
-        return _carry_out(training, splits, folder, progress, report, listening)
+    with joined() as processes:
+        processes.run = str(run)
+        progress = progress if processes.owns_run else SILENT
+        folder = RunDir.open(run) if processes.owns_run else RunElsewhere(Path(run))
+        result = _result_for_all(folder, processes)
+        if result:
+            progress.note(
+                f"{folder.path} is already finished; there is nothing left to train"
+                f"{_missing(folder)}"
+            )
+            return Run(folder.path, result)
+        with folder.lock():
+            begun = processes.owns_run and folder.has_checkpoints()
+            training, splits, allowed = take_up(
+                folder,
+                threads,
+                allow_differences,
+                progress,
+                data,
+                network,
+                from_start=not begun,
+                processes=processes,
+            )
+            training.started = started
+            checkpoint = None
+            if processes.owns_run:
+                checkpoint = folder.checkpoint_to_go_on_from(progress, training.checkpoint_bytes)
+            checkpoint = checkpoint_for_all(checkpoint, processes)
+            if checkpoint is not None:
+                restore(training, checkpoint, folder, allowed)
+            if processes.owns_run:
+                set_aside_if_damaged(folder)
+                reproducibility.record_resumption(folder, training, splits, allowed)
+                folder.cut_back(checkpoint)
+            return _carry_out(training, splits, folder, progress, report, listening)
+
+
+def _result_for_all(run: RunDir, processes: Processes) -> Result | None:
+    """The result of a finished run, which process 0 reads; None while it is unfinished."""
+    found = run.result() if processes.owns_run else None
+    if processes.count == 1:
+        return found
+    value = processes.from_first(found and to_json(found))
+    return None if value is None else from_json(value, Result)
 
 
 def find_lr(
@@ -242,12 +289,13 @@ def _carry_out(
 
     `asked`: the recipe before its `auto` values were resolved; None if it had none.
     """
-    draw = _drawing() if report else None
+    processes = training.processes
+    draw = _drawing() if report and processes.owns_run else None
     with (
         run.lock(),
         run.log() as write,
-        listening(run) as elsewhere,
-        noted_signals(str(run.path)) as stop,
+        listening(run) if processes.owns_run else nullcontext(SILENT) as elsewhere,
+        noted_signals(str(run.path), processes) as stop,
         runtime.reused_memory(),
     ):
         progress = Together(Log(write), elsewhere, progress)
@@ -262,14 +310,16 @@ def _carry_out(
         note_start(training)
         progress.start("training", plan.total_steps)
         progress.advance(training.state.step)
-        with stop.deferred():
+        with stop.deferred(), saved_if_lost(training, run):
             loop.fit(training, plan, run, stop, progress)
         progress.finish()
         result = _save(training, plan, splits, run, progress)
         stop.finished = True
+        processes.part()
         stop.heed()
-        note_failures(run, progress)
-        note_drift(result, progress)
+        if processes.owns_run:
+            note_failures(run, progress)
+            note_drift(result, progress)
         if draw:
             draw(run, stop, progress)
         return Run(run.path, result)
@@ -284,18 +334,23 @@ def _save(
     """
     progress.start("evaluating", 1, "stage")
     evaluation = training.evaluate(training.test)
+    val = training.evaluate(training.val) if training.val else None
+    mirrored = training.evaluate(training.test, mirrored=True) if training.recipe.tta else None
+    if not training.processes.owns_run:
+        return from_json(training.processes.from_first(), Result)
     run.save_arrays(
         "predictions.npz",
         logits=evaluation.logits_NK,
         labels=evaluation.labels_N,
         names=np.array(training.test.names),
         classes=np.array(training.test.classes),
-        **validation(training),
+        **validation(val),
     )
     write_audit(training, splits, run, progress)
     run.save_arrays("examples.npz", **examples.gather(training, evaluation))
-    result = summary_of(training, plan, splits, evaluation, run)
+    result = summary_of(training, plan, splits, evaluation, mirrored, run)
     run.write_record(result)  # last: its presence means that the training is finished
+    training.processes.from_first(to_json(result))
     progress.finish()
     return result
 

@@ -39,6 +39,8 @@ def resolve_rates(training: Training, run: RunDir, stop: Signals, progress: Prog
     recipe = training.recipe
     if to_search(recipe):
         recipe = _search(training, run, stop, progress)
+        chosen = training.processes.from_first([recipe.lr_min, recipe.lr_max])
+        recipe = override(recipe, lr_min=chosen[0], lr_max=chosen[1])
         progress.note(f"range test: lr_min {recipe.lr_min:.3g}, lr_max {recipe.lr_max:.3g}")
     plan = Plan.of(recipe, training.batches.steps_per_epoch)
     run.write_recipe(plan.recipe)

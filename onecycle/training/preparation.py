@@ -14,8 +14,9 @@ from onecycle.data.image_set import ImageSet
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.models import Architecture, checking, freezing, heads
+from onecycle.processes.group import SINGLE, Processes
 from onecycle.progress import IN_NOTEBOOKS, Progress
-from onecycle.training import initial_weights
+from onecycle.training import initial_weights, sharing
 from onecycle.training.refusals import refuse_early, refuse_statistics, refuse_transforms
 from onecycle.writing.numbers import counted
 
@@ -31,17 +32,19 @@ def prepare(
     weights: str | None = "",
     threads: int = 0,
     progress: Progress = IN_NOTEBOOKS,
+    processes: Processes = SINGLE,
 ) -> tuple[Training, Splits]:
     """A training that can begin, and its images. Every `auto` except the rates is resolved.
 
     `architecture` is that of the recipe's network, if it is not built in; `source` is the place of
     the images, if it is not the recipe's `data`; `weights` is that of the weights to start from, if
-    it is not empty or the recipe's `init_from`, and None if none are needed.
+    it is not empty or the recipe's `init_from`, and None if none are needed; `processes` are those
+    that train it together.
     """
     architecture = architecture or models.architecture(recipe.model)
     models.arguments(recipe, architecture)  # refuses what does not exist, before longer work
-    runtime.set_threads(threads)
-    device = runtime.resolve_device(recipe.device)
+    runtime.set_threads(threads or sharing.threads(processes))
+    device = sharing.device(recipe.device, processes)
     precision = runtime.resolve_precision(recipe.precision, device)
     refuse_early(recipe)
     _refuse_stages(recipe, architecture)
@@ -56,13 +59,17 @@ def prepare(
     refuse_statistics(recipe, channels)
     initial = initial and initial.with_statistics_for(recipe, channels)
     mean, std = _statistics(recipe, splits, initial)
-    recipe = override(recipe, device=str(device), precision=precision, mean=mean, std=std)
+    kind = sharing.recorded_device(device, processes)
+    recipe = override(recipe, device=kind, precision=precision, mean=mean, std=std)
     recipe = models.for_size(recipe, architecture, height, width)
     recipe = resolve_sizes(recipe, len(splits.train))
     architecture = accepted(
         recipe, architecture, splits.train.image_shape, len(splits.train.classes)
     )
-    training = assembled(recipe, architecture, splits.train, splits.test, splits.val, device)
+    sharing.refuse(recipe, len(splits.train), processes)
+    training = assembled(
+        recipe, architecture, splits.train, splits.test, splits.val, device, processes=processes
+    )
     if initial:
         initial_weights.load(training, initial)
     return training, splits
@@ -104,6 +111,7 @@ def assembled(
     device: torch.device,
     *,
     initialized_by: int | None = None,
+    processes: Processes = SINGLE,
 ) -> Training:
     """A training at its beginning: network, optimizer and batches of a recipe.
 
@@ -113,6 +121,7 @@ def assembled(
         train, test, val: the images.
         device: where it works.
         initialized_by: seed of the weights, if it is not the recipe's.
+        processes: those that train it together.
     """
     channels, classes = train.image_shape[2], len(train.classes)
     model = build(recipe, architecture, channels, classes, seed=initialized_by)
@@ -127,10 +136,15 @@ def assembled(
         std=_numbers(recipe.std),
         transforms=transforms.of(recipe),
         device=device,
+        rank=processes.rank,
+        world_size=processes.count,
+        micro_batch=recipe.micro_batch if processes.count > 1 else 0,
     )
     head = model.get_submodule(heads.head_of(model, classes)).parameters()
     optimizer = optim.build(model, recipe, head)
     training = Training(recipe, architecture, model, optimizer, batches, test, val, device, frozen)
+    training.processes = processes
+    processes.tensors_from_first(model.state_dict())
     training.train_mode()
     return training
 
@@ -150,6 +164,7 @@ def fresh(training: Training, *, initialized_by: int | None = None) -> Training:
         training.val,
         training.device,
         initialized_by=initialized_by,
+        processes=training.processes,
     )
     if training.initial:
         training.initial.apply(again.model)

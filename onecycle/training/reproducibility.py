@@ -38,6 +38,7 @@ def record(run: RunDir, training: Training, splits: Splits, command: Sequence[st
     run.write_record(
         replace(
             environment(command, device, precision, torch.get_num_threads()),
+            processes=training.processes.count,
             data_fingerprint=splits.fingerprint,
             data_given=training.recipe.data,
             data_path=_path(splits),
@@ -61,6 +62,20 @@ def _path(splits: Splits) -> str | None:
     Links in the path stay links, so a link that is changed later is followed.
     """
     return None if splits.source in BUILT_IN else os.path.abspath(splits.source)
+
+
+def recorded_processes(run: RunDir) -> int:
+    """The number of processes that have trained the run so far."""
+    return _recorded(run)["processes"]
+
+
+def freely(found: Sequence[Difference]) -> bool:
+    """Whether a run goes on despite these differences without being told to.
+
+    With another number of processes, sums have another order, and other threads belong to it.
+    """
+    names = {difference.what for difference in found}
+    return "processes" in names and names <= {"processes", "threads"}
 
 
 def recorded_threads(run: RunDir) -> int:
@@ -135,6 +150,7 @@ def _facts(training: Training, splits: Splits) -> dict[str, Any]:
         "data_fingerprint": splits.fingerprint,
         "torch": package_versions()["torch"],
         "threads": torch.get_num_threads(),
+        "processes": training.processes.count,
         "cpu": runtime.cpu_model(),
         **_initial_weights(training),
         "kernels": kernels_used(training.device, training.recipe.precision),
@@ -157,6 +173,7 @@ def _recorded(run: RunDir, kind: type[Recipe] = Recipe) -> dict[str, Any]:
         "data_fingerprint": known.data_fingerprint,
         "torch": known.versions.get("torch"),
         "threads": known.threads,
+        "processes": known.processes or 1,
         "cpu": known.cpu,
         "kernels": known.kernels,
         "device_name": known.device_name,

@@ -23,22 +23,28 @@ MOST_IN_MATRIX = 1000
 """Largest number of classes for which JSON has the confusion matrix."""
 
 
-def validation(training: Training) -> dict[str, np.ndarray]:
+def validation(evaluation: Evaluation | None) -> dict[str, np.ndarray]:
     """The validation split's logits and labels, to which a temperature can be fitted."""
-    if training.val is None:
+    if evaluation is None:
         return {}
-    evaluation = training.evaluate(training.val)
     return {"val_logits": evaluation.logits_NK, "val_labels": evaluation.labels_N}
 
 
 def summary_of(
-    training: Training, plan: Plan, splits: Splits, evaluation: Evaluation, run: RunDir
+    training: Training,
+    plan: Plan,
+    splits: Splits,
+    evaluation: Evaluation,
+    mirrored: Evaluation | None,
+    run: RunDir,
 ) -> Result:
-    """The summary that result.json holds."""
+    """The summary that result.json holds.
+
+    `evaluation`: of the test split; `mirrored`: of its mirror images, if the recipe asks for them.
+    """
     recipe, state = plan.recipe, training.state
     last = run.epochs()[-1]
     images = recipe.epochs * len(splits.train)
-    mirrored = training.evaluate(training.test, mirrored=True) if recipe.tta else None
     return Result(
         recipe=recipe.recipe,
         data=recipe.data,
@@ -53,6 +59,7 @@ def summary_of(
         epochs=recipe.epochs,
         steps=plan.total_steps,
         batch_size=int(recipe.batch_size),
+        processes=training.processes.count,
         lr_min=plan.lr_min,
         lr_max=plan.lr_max,
         lr_final=plan.lr_final,

@@ -1,12 +1,15 @@
 """Preparing a run to be resumed: the same training as before, or a list of differences."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from onecycle import models
+from onecycle.config import Recipe, from_toml, to_toml
 from onecycle.data import Splits
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.models import Network
+from onecycle.processes.group import SINGLE, Processes
 from onecycle.progress import Progress
 from onecycle.run_dir import Checkpoint, RunDir
 from onecycle.run_dir.checking import Misfit, from_json
@@ -18,11 +21,14 @@ from onecycle.training.peak_search import found_rates, with_rates
 from onecycle.training.preparation import prepare
 from onecycle.training.reproducibility import (
     differences,
+    freely,
     note_differences,
     note_unknown_source,
+    recorded_processes,
     recorded_threads,
     refuse,
 )
+from onecycle.training.sharing import compare
 
 GROUPING = ("optimizer", "freeze", "head_lr_factor")
 """Settings that decide what a checkpoint's state of the optimizer belongs to."""
@@ -37,6 +43,7 @@ def take_up(
     network: Network | None = None,
     *,
     from_start: bool = False,
+    processes: Processes = SINGLE,
 ) -> tuple[Training, Splits, list[Difference]]:
     """The run's training at its beginning, its images, and what has changed.
 
@@ -48,31 +55,82 @@ def take_up(
         data: where the images are; None: in the same place as before.
         network: the code of the run's network, if it is not built in.
         from_start: no checkpoint will be restored, so the weights to start from are read.
+        processes: those that go on with it together. Process 0 reads the run folder for all.
 
     Raises:
         InputError: something differs and is not allowed to, or the recipe or data can't be used.
     """
-    found = found_rates(run)
-    if found is None:
-        progress.note(f"{run.path / 'lr_range_test.json'}: is damaged")
-    recipe = with_rates(run.read_recipe(), found or {})
-    threads = threads or recorded_threads(run)
-    source = images_of(run, recipe, data)
+    recipe, asked = Recipe(), _Asked(threads=threads)
+    if processes.owns_run:
+        recipe, asked = _asked(run, threads, data, from_start, progress, processes)
+    if processes.count > 1:
+        recipe = from_toml(processes.from_first(to_toml(recipe)))
+        asked = _Asked(**processes.from_first(asdict(asked)))
     architecture = models.architecture(recipe.model, network)
     training, splits = prepare(
         recipe,
         architecture,
-        source=source,
-        weights=place_of(run, recipe) if from_start else None,
-        threads=threads,
+        source=asked.source,
+        weights=asked.weights,
+        threads=asked.threads,
         progress=progress,
+        processes=processes,
     )
+    compare(training, splits)
+    if not processes.owns_run:
+        return training, splits, []
     differing = differences(run, training, splits)
-    if differing and not allow_differences:
+    if differing and not allow_differences and not freely(differing):
         raise refuse(run, differing)
     note_differences(differing, progress)
     note_unknown_source(run, training, progress)
     return training, splits, differing
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a run says about its next process: threads, and where images and weights are.
+
+    `weights`: None if none are needed.
+    """
+
+    threads: int
+    source: str | None = None
+    weights: str | None = None
+
+
+def _asked(
+    run: RunDir,
+    threads: int,
+    data: str | None,
+    from_start: bool,
+    progress: Progress,
+    processes: Processes,
+) -> tuple[Recipe, _Asked]:
+    """What the run folder says for all processes. Other threads suit another number of them."""
+    found = found_rates(run)
+    if found is None:
+        progress.note(f"{run.path / 'lr_range_test.json'}: is damaged")
+    recipe = with_rates(run.read_recipe(), found or {})
+    if recorded_processes(run) == processes.count:
+        threads = threads or recorded_threads(run)
+    source = images_of(run, recipe, data)
+    return recipe, _Asked(threads, source, place_of(run, recipe) if from_start else None)
+
+
+def checkpoint_for_all(checkpoint: Checkpoint | None, processes: Processes) -> Checkpoint | None:
+    """The checkpoint of process 0, which reads the run folder; None if it has none."""
+    if processes.count == 1:
+        return checkpoint
+    about = checkpoint and {"step": checkpoint.step, "state": checkpoint.state}
+    about = processes.from_first(about)
+    if about is None:
+        return None
+    import safetensors.torch
+
+    content = b"" if checkpoint is None else safetensors.torch.save(dict(checkpoint.tensors))
+    content = processes.bytes_from_first(content)
+    return checkpoint or Checkpoint(about["step"], safetensors.torch.load(content), about["state"])
 
 
 def restore(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from onecycle.errors import Interrupted
+from onecycle.processes.group import SINGLE, Processes
 
 NUMBERS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -84,7 +85,7 @@ class Signals:
 
 
 @contextmanager
-def noted_signals(run: str | None = None) -> Iterator[Signals]:
+def noted_signals(run: str | None = None, processes: Processes = SINGLE) -> Iterator[Signals]:
     """A context in which SIGINT, SIGTERM and SIGHUP end the work cleanly, as `Signals` describes.
 
     An ignored signal stays ignored: `nohup` ignores SIGHUP, and a shell ignores SIGINT for jobs in
@@ -92,16 +93,21 @@ def noted_signals(run: str | None = None) -> Iterator[Signals]:
 
     Args:
         run: the folder of the current run, for `Interrupted`.
+        processes: those that work together. A signal then takes effect in all of them at the same
+            point of the work.
 
     Raises:
         Interrupted: a signal came.
     """
     noted, before = Signals(run=run), {}
+    handler = noted.came
+    if processes.count > 1:
+        processes.agreed, handler = noted.came, processes.hear
     try:
         if threading.current_thread() is threading.main_thread():
             before = {number: signal.getsignal(number) for number in NUMBERS}
             for number in _heeded(before):
-                signal.signal(number, noted.came)
+                signal.signal(number, handler)
         yield noted
     except _Stopped:
         raise noted._interrupted() from None

@@ -15,9 +15,11 @@ from onecycle.engine.plan import Place
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.models import Network
+from onecycle.processes import place
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.run_dir import Checkpoint, RunDir
 from onecycle.training.measurements import note_start
+from onecycle.training.reproducibility import recorded_processes
 from onecycle.training.resuming import restore, take_up
 from onecycle.training.signals import noted_signals
 from onecycle.writing.numbers import counted
@@ -80,6 +82,10 @@ def verify(
         Interrupted: a signal came.
     """
     folder = RunDir.open(run)
+    if place().count > 1 or recorded_processes(folder) > 1:
+        raise InputError(
+            f"{run}: only a run of one process can be verified, in one process; train it again"
+        )
     saved = list(folder.checkpoints(progress))
     if not saved:
         raise InputError(f"{run}: has no checkpoint yet; go on with: onecycle resume {run}")

@@ -41,8 +41,8 @@ class Difference:
     """A change in something that a resumed run's bits depend on.
 
     Attributes:
-        what: a recipe's field, or `data_fingerprint`, `torch`, `threads`, `cpu`, `kernels`,
-            `device_name`, `initial_weights` (the checksum), `network source`.
+        what: a recipe's field, or `data_fingerprint`, `torch`, `threads`, `processes`, `cpu`,
+            `kernels`, `device_name`, `initial_weights` (the checksum), `network source`.
         was: its value until then, as in JSON.
         now: its value from then on.
         step: at which the run was resumed; in result.json.
@@ -112,7 +112,8 @@ class InitialWeights:
 class Environment(Recorded):
     """environment.json: where a run began, with which recipe, and where it was resumed.
 
-    `source_sha256`: see `Network`.
+    `threads`: of each process. `processes`: that trained together; None in an older run, which had
+    one. `source_sha256`: see `Network`.
     """
 
     FILE: ClassVar = "environment.json"
@@ -125,6 +126,7 @@ class Environment(Recorded):
     device_name: str | None = None
     precision: str | None = None
     threads: Annotated[int, Within(0, 65_536)] | None = None
+    processes: Annotated[int, Within(1, 65_536)] | None = None
     kernels: Kernels | None = None
     cpu: str | None = None
     cpu_count: int | None = field(default=None, metadata=NULLABLE)

@@ -46,6 +46,7 @@ class Result(TestFigures, Recorded):
     epochs: Count
     steps: Count
     batch_size: Count
+    processes: Count | None = None
     lr_min: Number
     lr_max: Number
     lr_final: Number
