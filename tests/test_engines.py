@@ -15,7 +15,7 @@ from test_layers import imported_by
 from onecycle.cli import main
 from onecycle.errors import InputError
 from onecycle.recipes import RECIPES
-from onecycle.trials import engines, manifest, ray_engine, slurm_engine
+from onecycle.trials import driver, engines, manifest, ray_engine, slurm_engine
 from onecycle.trials.folder import Outcome, TrialsFolder
 from onecycle.trials.grid import trials_of
 from onecycle.trials.held import HeldWorker, Order
@@ -172,6 +172,24 @@ def test_slurm_gets_so_many_jobs_at_once_with_so_many_threads() -> None:
     assert share(5, 0, {"cpus-per-task": "8"}, 900) == Jobs(jobs=5, threads=8)
     with pytest.raises(InputError, match="--threads: is 2, and cpus-per-task of --slurm is 8"):
         share(5, 2, {"cpus-per-task": "8"}, 900)
+
+
+def test_the_largest_settings_are_measured() -> None:
+    axes = {"width": (0.25, 0.5), "image_size": (0, 16), "batch_size": (64, 128)}
+    trials = trials_of(DEMO, axes, (0, 1))
+    found = engines.largest_first(trials)
+    assert found[0].name == "width=0.5,image_size=0,batch_size=128,seed=0"  # shapes: 32 pixels
+    assert found[-1].name == "width=0.25,image_size=16,batch_size=64,seed=1"
+    assert sorted(found, key=trials.index) == list(trials)
+
+
+def test_a_run_that_has_begun_needs_no_initial_weights(tmp_path: Path) -> None:
+    trials = trials_of(DEMO, {"init_from": ("", "gone.pth")}, (0,))
+    with pytest.raises(InputError, match="there is no run folder or file 'gone.pth'"):
+        driver.check_weights(trials, tmp_path)
+    (tmp_path / trials[1].name).mkdir()
+    (tmp_path / trials[1].name / "environment.json").touch()
+    driver.check_weights(trials, tmp_path)
 
 
 def test_workers_must_see_what_the_trials_read(tmp_path: Path) -> None:

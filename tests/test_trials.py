@@ -135,6 +135,8 @@ def test_seeds_are_a_number_of_them_or_a_list(
         ("demo model=resnet18,resnet19", "model=resnet19,seed=0: unknown model 'resnet19'; did"),
         ("demo --data /nowhere/x", "data: there is no path '/nowhere/x'; check its spelling"),
         ("demo data=shapes,shape --seeds 1", "data=shape,seed=0: data: there is no path 'shape'"),
+        ("demo --init-from a.pth", "init_from: there is no run folder or file 'a.pth'; check the"),
+        ("demo init_from=a.pth,b.pth", "init_from: there is no run folder or file 'a.pth'; check"),
         ("demo cutout=8,64", "cutout=64,seed=0: cutout: "),
         ("demo peak_epoch=1,4 --epochs 3", "peak_epoch=4,seed=0: peak_epoch: 4"),
         ("demo --seeds 0", "--seeds: 0 is out of range; give a number from 1 to 10000"),

@@ -12,6 +12,7 @@ from onecycle.config import Recipe
 from onecycle.data.refusals import BUILT_IN, no_such
 from onecycle.errors import InputError, Interrupted
 from onecycle.progress import IN_NOTEBOOKS, Progress
+from onecycle.training import initial_weights
 from onecycle.training.refusals import refuse_early
 from onecycle.training.signals import Signals, noted_signals
 from onecycle.trials import engines
@@ -25,6 +26,7 @@ from onecycle.trials.listening import Listener, Overview, Passing, Standing, Sta
 from onecycle.trials.manifest import Manifest
 from onecycle.trials.results import Reports, Trials, chosen, compared, draw, gathered
 from onecycle.trials.source import Source
+from onecycle.trials.worker import begun
 from onecycle.writing.numbers import counted
 
 AGAIN = 2
@@ -83,6 +85,7 @@ def run(
     trials = trials_of(recipe, grid, chosen_seeds)
     chosen_engine = engines.Asked(engine, address, slurm or {}).settled(into)
     check(trials, network, here=chosen_engine.engine == "local")
+    check_weights(trials, into)
     place = TrialsFolder.at(into, recipe)
     asked = manifests.new(recipe, grid, chosen_seeds, network, tuple(command))
     try:
@@ -94,8 +97,8 @@ def run(
             listener.note(f"trials: {place.path}")
             failures: dict[str, str] = {}
             if left:
-                begun = engines.begun(place, found, left, jobs, threads, listener)
-                with begun as (carries_out, found), stop.deferred():
+                beginning = engines.begun(place, found, left, jobs, threads, listener)
+                with beginning as (carries_out, found), stop.deferred():
                     manifests.write(place.path, found)
                     driver = Driver(place, trials, carries_out, listener)
                     driver.drive(stop)
@@ -139,6 +142,18 @@ def check(trials: Sequence[Trial], network: str | None, *, here: bool = True) ->
                 raise no_such(recipe.data)
         except InputError as error:
             raise InputError(f"{trial.name}: {error}" if trial.settings else str(error)) from None
+
+
+def check_weights(trials: Sequence[Trial], into: str | Path) -> None:
+    """Refuse initial weights that can't be read. A run that has begun needs them no more.
+
+    Raises:
+        InputError: there are none, or the file or folder has none.
+    """
+    new = [each for each in trials if not (into and begun(Path(into, each.name)))]
+    for given in dict.fromkeys(trial.recipe.init_from for trial in new):
+        if given:
+            initial_weights.read(given)
 
 
 def settled(place: TrialsFolder, asked: Manifest, engine: engines.Asked) -> Manifest:

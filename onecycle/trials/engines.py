@@ -12,8 +12,10 @@ import torch
 
 from onecycle import runtime
 from onecycle.config import Recipe
+from onecycle.config.sizes import LARGEST_BATCH
 from onecycle.data.refusals import BUILT_IN
 from onecycle.errors import InputError
+from onecycle.training.refusals import built_in
 from onecycle.trials import manifest as manifests
 from onecycle.trials import ray_engine, slurm_engine
 from onecycle.trials.engine import Engine
@@ -26,6 +28,9 @@ from onecycle.trials.manifest import Manifest
 
 Name = Literal["auto", "local", "ray", "slurm"]
 """auto: the one that the folder of the trials had before, else local."""
+
+UNKNOWN_SIDE = 224
+"""Height and width in pixels of images that are not looked at yet."""
 
 MODULES = {"ray": "ray", "slurm": "submitit"}
 """What an engine needs beside this package."""
@@ -114,7 +119,8 @@ def begun(
     if found.engine == "local":
         shared = found.jobs
         if shared is None or jobs != "auto":
-            count, names = threads or torch.get_num_threads(), [trial.name for trial in left]
+            count = threads or torch.get_num_threads()
+            names = [trial.name for trial in largest_first(left)]
             shared = decide(jobs, count, gpus(recipe), place, names, listener)
         with LocalEngine(place, shared) as engine:
             yield engine, replace(found, jobs=shared)
@@ -128,6 +134,21 @@ def begun(
         with slurm_engine.SlurmEngine(place, found.slurm, recipe.device) as engine:
             engine.jobs = slurm_engine.shared(jobs, threads, found.slurm, len(left))
             yield engine, replace(found, jobs=engine.jobs)
+
+
+def largest_first(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials, those first whose steps take the most memory, as far as settings tell.
+
+    That is by batch size, image size and width. Networks of other names are not compared.
+    """
+
+    def size(trial: Trial) -> float:
+        recipe, known = trial.recipe, built_in(trial.recipe)
+        side = recipe.image_size or (known.side if known else UNKNOWN_SIDE)
+        batch = LARGEST_BATCH if recipe.batch_size == "auto" else int(recipe.batch_size)
+        return batch * side**2 * recipe.width
+
+    return sorted(trials, key=size, reverse=True)
 
 
 def needed(trials: Sequence[Trial], network: str | None) -> list[Path]:
