@@ -59,6 +59,7 @@ def with_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("--engine roy", "unknown --engine 'roy'; did you mean 'ray'?"),
         ("--address h:1", "--address: is for a Ray cluster; give --engine ray with it"),
         ("--engine slurm --address h:1", "--address: is for a Ray cluster; give --engine ray with"),
+ ("--engine ray --address ray://h:1", "--address: Ray's client (ray://) is not supported;"),
         ("--slurm gpus=1", "--slurm: is for SLURM; give --engine slurm with it"),
         ("--engine slurm --slurm 4G", "--slurm: '4G' is not an option of sbatch and its value;"),
         ("--engine slurm --slurm a=1,a=2", "--slurm: a is given twice; give it once"),
@@ -246,11 +247,10 @@ def test_slurm_takes_no_folder_that_it_would_rename() -> None:
     ("line", "told"),
     [
         ("--address 127.0.0.1:1", "--address: no Ray cluster can be used at '127.0.0.1:1': "),
-        ("--address ray://127.0.0.1:1", "--address: no Ray cluster can be used at 'ray://127.0.0."),
         ("--address nowhere", "--address: no Ray cluster can be used at 'nowhere': Invalid addre"),
         ("--threads 999", "--threads: no node of the Ray cluster has 999 CPUs for a training"),
     ],
-    ids=["nobody listens", "no client server", "no address", "too many threads"],
+    ids=["nobody listens", "no address", "too many threads"],
 )
 def test_a_ray_cluster_that_cannot_be_used_is_told(line: str, told: str) -> None:
     assert refused(f"{SMALL} --engine ray --into t {line}").startswith(told)

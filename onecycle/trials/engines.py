@@ -53,6 +53,11 @@ class Asked:
     def __post_init__(self) -> None:
         if self.address and self.engine != "ray":
             raise InputError("--address: is for a Ray cluster; give --engine ray with it")
+        if self.address.startswith("ray://"):
+            raise InputError(
+                "--address: Ray's client (ray://) is not supported; call this on a machine of the "
+                "cluster, with HOST:PORT"
+            )
         if self.slurm and self.engine != "slurm":
             raise InputError("--slurm: is for SLURM; give --engine slurm with it")
         slurm_engine.checked_options(self.slurm)
