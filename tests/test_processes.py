@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from several import Several, said
+from torch import nn
 from trained import Done, Forks, result_of, rows, run_in
 
 from onecycle import processes
@@ -19,8 +21,9 @@ from onecycle.config import Recipe, override
 from onecycle.data import shapes
 from onecycle.data.batches import Batches
 from onecycle.errors import InputError
+from onecycle.models.synchronized import SyncBatchNorm, synchronize
 from onecycle.processes import Place
-from onecycle.processes.group import Processes
+from onecycle.processes.group import SINGLE, Processes
 from onecycle.run_dir import RunDir
 from onecycle.training import sharing
 
@@ -104,6 +107,51 @@ def test_several_processes_train_as_one_does(several, alone, images, tmp_path, c
     with np.load(alone / "predictions.npz") as one, np.load(run / "predictions.npz") as two:
         np.testing.assert_allclose(one["logits"], two["logits"], atol=1e-4)
         assert one["names"].tolist() == two["names"].tolist()
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_synchronized_norms_are_those_of_the_whole_batch(several, forks, images, tmp_path, count):
+    """Against one process without parts, by PyTorch's layers."""
+    line = train_line(images, tmp_path / "1").replace("--micro-batch 13", "")
+    one = forks.run(line, code="", env={"ONECYCLE_KERNELS": "off"})
+    assert one.code == 0, one.err
+    done = several.run(count, line[:-1] + "2 --sync-batch-norm")
+    assert_all_done(done)
+    alone, shared = run_in(tmp_path / "1"), run_in(tmp_path / "2")
+    assert_same_training(alone, shared, 1e-4)  # rounding grows from step to step
+    saved = [RunDir.open(run).newest_checkpoint() for run in (alone, shared)]
+    for name, tensor in saved[0].tensors.items():
+        torch.testing.assert_close(saved[1].tensors[name], tensor, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_synchronized_norm_of_one_process_is_pytorchs(momentum):
+    norm = nn.BatchNorm2d(5, momentum=momentum)
+    nn.init.normal_(norm.weight)
+    model = nn.Sequential(norm)
+    other = deepcopy(model)
+    synchronize(other, SINGLE)
+    assert isinstance(other[0], SyncBatchNorm)
+    for _ in range(2):
+        batches = [torch.randn(6, 5, 4, 3).requires_grad_()]
+        batches.append(batches[0].detach().clone().requires_grad_())
+        weights = torch.randn(6, 5, 4, 3)
+        for each, batch_BCHW in zip((model, other), batches, strict=True):
+            (each(batch_BCHW) * weights).sum().backward()
+        torch.testing.assert_close(batches[1].grad, batches[0].grad, rtol=1e-4, atol=1e-5)
+    assert model.state_dict().keys() == other.state_dict().keys()
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], tensor)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(two.grad, one.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_range_test_copies_synchronized_norms(several, images, tmp_path):
+    line = train_line(images, tmp_path, epochs=1).replace("--micro-batch 13", "--lr-steps 10")
+    line = line.replace("--lr-max 0.05 --lr-min 0.005", "--sync-batch-norm")
+    done = several.run(2, line)
+    assert_all_done(done)
+    assert said(done) == ""
 
 
 def test_the_audit_counts_the_images_of_all_processes(several, images, tmp_path):
@@ -314,5 +362,13 @@ def test_shares_of_the_batch_are_refused_before_anything_is_written():
     sharing.refuse(override(recipe, micro_batch=16), 1000, group)
     with pytest.raises(InputError, match="batch_size: 7 images can't be shared by 4 processes"):
         sharing.refuse(recipe, 7, group)
+    synchronized = override(recipe, sync_batch_norm=True)
+    sharing.refuse(synchronized, 1028, group)
+    with pytest.raises(InputError, match="the last batch of an epoch has 3 images for 4 processes"):
+        sharing.refuse(synchronized, 1027, group)
+    with pytest.raises(InputError, match="sync_batch_norm: can't be compiled"):
+        sharing.refuse(override(synchronized, compile=True), 1028, group)
+    with pytest.raises(InputError, match="sync_batch_norm: with micro_batch each part has its own"):
+        override(synchronized, micro_batch=8)
     with pytest.raises(InputError, match="micro_batch: 22 makes 3 parts of a batch of 64 for 4"):
         sharing.refuse(override(recipe, micro_batch=22), 1000, group)

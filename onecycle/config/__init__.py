@@ -107,6 +107,8 @@ class Recipe:
         help="Least number of steps; raises the epochs for small sets; 0 if epochs is given.")
     micro_batch: int = setting(0, group="cycle", unit="images", ge=0, le=10**6,
         help="Images per pass through the network, each pass with its own batch norm; 0: all.")
+    sync_batch_norm: bool = setting(False, group="cycle",
+        help="Batch norm over the images of all processes; off: each process has its own.")
     peak_epoch: float | Auto = setting("auto", group="cycle", unit="epochs", gt=0,
         help="Number of epochs until the rate peaks; auto: 5/24 of the epochs.")
     lr_max: float | Found = setting("auto", group="cycle", gt=0,

@@ -51,6 +51,10 @@ def _check_possible(recipe: "Recipe") -> None:
         )
     if recipe.micro_batch == 1:
         raise InputError("micro_batch: one image has no statistics; give 2 or more, or 0 for all")
+    if recipe.micro_batch and recipe.sync_batch_norm:
+        raise InputError(
+            "sync_batch_norm: with micro_batch each part has its own batch norm; set one of them"
+        )
     if recipe.std != "auto" and 0 in recipe.std:
         raise InputError("std: 0 can't be divided by; give standard deviations above 0")
     if not recipe.recipe or "/" in recipe.recipe or recipe.recipe.startswith("."):

@@ -122,6 +122,7 @@ class Batches:
         device: where batches are made.
         rank, world_size: number of this process, and of all processes of the training.
         micro_batch: images in a part of the global batch, about; 0: a part for each process.
+        least: images that a part must have.
     """
 
     train: ImageSet
@@ -134,6 +135,7 @@ class Batches:
     rank: int = 0
     world_size: int = 1
     micro_batch: int = 0
+    least: int = 2
     images: Images = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -180,12 +182,12 @@ class Batches:
     def bounds(self, step: int) -> list[int]:
         """Where the parts of the global batch of `step` begin, and the last one ends.
 
-        No part is a single image, because batch norm needs at least two. So the last batch of an
-        epoch may have fewer parts than there are processes.
+        No part is a single image if each has its own batch norm, which needs at least two. So the
+        last batch of an epoch may have fewer parts than there are processes.
         """
         images = len(self.indices(step))
         count = -(-images // self.micro_batch) if self.micro_batch else self.world_size
-        count = max(1, min(count, images // 2))
+        count = max(1, min(count, images // self.least))
         size, larger = divmod(images, count)
         return [number * size + min(number, larger) for number in range(count + 1)]
 

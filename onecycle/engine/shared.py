@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from onecycle.engine.state import Training
 from onecycle.errors import InputError, ProcessLost
+from onecycle.models.synchronized import SyncBatchNorm
 from onecycle.run_dir import RunDir
 
 
@@ -74,11 +75,12 @@ class Exchange:
         count = len(batches.bounds(step)) - 1
         own = batches.own(count)
         self._training = training
-        self._norms = [
+        self._all_norms = [
             _Norm(name, norm, count, own)
             for name, norm in training.model.named_modules()
             if isinstance(norm, _BatchNorm) and _is_moved(norm)
         ]
+        self._norms = [norm for norm in self._all_norms if not norm.shared]
         self._others = _other_buffers(training.model) if training.unproven else {}
 
     def __enter__(self) -> Self:
@@ -86,7 +88,7 @@ class Exchange:
 
     def __exit__(self, *problem: object) -> None:
         if problem[0] is not None:
-            for norm in self._norms:
+            for norm in self._all_norms:
                 norm.restore()
 
     def sums(self, losses: Sequence[Tensor], hits: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -178,6 +180,11 @@ class _Norm:
         self._name, self._norm, self._count, self._own = name, norm, count, own
         self._before = [buffer.clone() for buffer in _statistics(norm)]
         self._tracked = norm.num_batches_tracked.clone()  # pyright: ignore[reportOptionalMemberAccess]
+
+    @property
+    def shared(self) -> bool:
+        """Whether all processes have the same statistics without merging them."""
+        return isinstance(self._norm, SyncBatchNorm)
 
     def restore(self) -> None:
         """The statistics before the step."""

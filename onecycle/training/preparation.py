@@ -14,6 +14,7 @@ from onecycle.data.image_set import ImageSet
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.models import Architecture, checking, freezing, heads
+from onecycle.models.synchronized import synchronize
 from onecycle.processes.group import SINGLE, Processes
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.training import initial_weights, sharing
@@ -127,6 +128,8 @@ def assembled(
     model = build(recipe, architecture, channels, classes, seed=initialized_by)
     architecture = models.with_source(architecture, model)
     frozen = freezing.freeze(model, recipe.freeze, classes)
+    if recipe.sync_batch_norm and processes.count > 1:
+        synchronize(model, processes)
     model = runtime.placed(model, device, compiled=recipe.compile)
     batches = Batches(
         train=train,
@@ -139,6 +142,7 @@ def assembled(
         rank=processes.rank,
         world_size=processes.count,
         micro_batch=recipe.micro_batch if processes.count > 1 else 0,
+        least=1 if recipe.sync_batch_norm else 2,
     )
     head = model.get_submodule(heads.head_of(model, classes)).parameters()
     optimizer = optim.build(model, recipe, head)

@@ -10,6 +10,7 @@ import torch
 from onecycle import runtime
 from onecycle.config import Recipe
 from onecycle.config.declaring import settings
+from onecycle.config.sizes import steps_per_epoch
 from onecycle.data import Splits
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
@@ -88,11 +89,25 @@ def refuse(recipe: Recipe, images: int, processes: Processes) -> None:
             f"batch_size: {counted(batch, 'image')} can't be shared by {count} processes, which "
             f"need 2 each; give {2 * count} or more, or start fewer processes"
         )
+    if recipe.sync_batch_norm:
+        _refuse_synchronized(recipe, images, count)
     parts = -(-batch // recipe.micro_batch) if recipe.micro_batch else count
     if min(parts, batch // 2) < count:
         raise InputError(
             f"micro_batch: {recipe.micro_batch} makes {counted(parts, 'part')} of a batch of "
             f"{batch} for {count} processes; give {batch // count} or less, or start fewer"
+        )
+
+
+def _refuse_synchronized(recipe: Recipe, images: int, count: int) -> None:
+    if recipe.compile:
+        raise InputError("sync_batch_norm: can't be compiled; leave out --compile")
+    batch = int(recipe.batch_size)
+    last = images - (steps_per_epoch(images, batch) - 1) * batch
+    if last < count:
+        raise InputError(
+            f"sync_batch_norm: the last batch of an epoch has {counted(last, 'image')} for {count} "
+            "processes, and each needs one; give another batch_size"
         )
 
 
