@@ -119,9 +119,6 @@ def test_synchronized_norms_are_those_of_the_whole_batch(several, forks, images,
     assert_all_done(done)
     alone, shared = run_in(tmp_path / "1"), run_in(tmp_path / "2")
     assert_same_training(alone, shared, 1e-4)  # rounding grows from step to step
-    saved = [RunDir.open(run).newest_checkpoint() for run in (alone, shared)]
-    for name, tensor in saved[0].tensors.items():
-        torch.testing.assert_close(saved[1].tensors[name], tensor, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])
