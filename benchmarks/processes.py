@@ -94,8 +94,8 @@ def measured(count: int, threads: int, options: argparse.Namespace) -> dict[str,
 def work(options: argparse.Namespace) -> None:
     """Train some steps as one of the processes; process 0 prints what it has measured."""
     recipe = override(
-        named("custom-resnet-8").recipe, data="shapes", train_limit=4 * options.batch, test_limit=100,
-        batch_size=options.batch, width=options.width,
+        named("custom-resnet-8").recipe, data="shapes", train_limit=4 * options.batch,
+        test_limit=100, batch_size=options.batch, width=options.width,
     )  # fmt: skip
     with joined() as processes:
         training, _ = prepare(recipe, threads=options.worker, progress=SILENT, processes=processes)

@@ -118,7 +118,9 @@ def test_synchronized_norms_are_those_of_the_whole_batch(several, forks, images,
     done = several.run(count, line[:-1] + "2 --sync-batch-norm")
     assert_all_done(done)
     alone, shared = run_in(tmp_path / "1"), run_in(tmp_path / "2")
-    assert_same_training(alone, shared, 1e-4)  # rounding grows from step to step
+    steps = [np.array([row["loss"] for row in rows(run, "steps.jsonl")]) for run in (alone, shared)]
+    np.testing.assert_allclose(steps[1][:3], steps[0][:3], atol=2e-5)
+    np.testing.assert_allclose(*steps, atol=2e-3)  # rounding grows from step to step
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])
