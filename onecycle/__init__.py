@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onecycle import plots, trials
+    from onecycle import plots, sweep, trials
     from onecycle.config import Recipe, from_toml, override, read_recipe, to_toml
     from onecycle.data import load_splits
     from onecycle.data.describe import DataDescription, describe_data
@@ -81,6 +81,7 @@ _HOME = {
     "suggest": "lr_finder",
     "summarize": "models.summary",
     "to_toml": "config",
+    "sweep": "",
     "train": "training",
     "trials": "",
     "verify": "training",
@@ -129,6 +130,7 @@ __all__ = [
     "resume",
     "suggest",
     "summarize",
+    "sweep",
     "to_toml",
     "train",
     "trials",

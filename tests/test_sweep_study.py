@@ -6,15 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 
+import optuna
 import pytest
 
 from onecycle.config import Recipe, override
 from onecycle.errors import InputError
 from onecycle.sweep.space import Space, space_of
-from onecycle.sweep.study import Pruning, Study
+from onecycle.sweep.study import PATIENCE, Pruning, Study
 
 RECIPE = Recipe(val_fraction=0.2, lr_max=0.3, epochs=9)
 TABLES = {
@@ -42,9 +44,15 @@ def quality(point) -> float:
 
 def test_the_first_trial_has_the_recipe_s_values_and_the_best_is_found_again(tmp_path):
     study = opened(tmp_path)
-    first = study.ask()
-    assert first.point == {"lr_max": 0.3, "optimizer": "sgd", "momentum": 0.9}
-    study.complete(first.number, quality(first.point))
+    own = {"lr_max": 0.3, "optimizer": "sgd", "momentum": 0.9}
+    assert study.baseline is None
+    study.start_from(own, quality(own), epochs=9, seconds=7.5)
+    study.start_from(own, 0.0, epochs=9, seconds=7.5)  # of another driver: known already
+    assert opened(tmp_path).baseline == study.baseline == quality(own)
+    (first,) = study.tried
+    assert (first.point, first.state, first.is_recipe) == (own, "complete", True)
+    assert (first.accuracy, first.epochs, first.seconds) == (quality(own), 9, 7.5)
+    assert study.count == 0  # besides the recipe
     for _ in range(14):
         proposal = study.ask()
         assert ("momentum" in proposal.point) == (proposal.point["optimizer"] == "sgd")
@@ -58,6 +66,51 @@ def test_the_first_trial_has_the_recipe_s_values_and_the_best_is_found_again(tmp
     shares = again.importances()
     assert set(shares) == {"lr_max", "optimizer", "momentum"}
     assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_a_recipe_with_values_outside_of_the_space_is_continued_from_the_others(tmp_path):
+    study = opened(tmp_path)
+    study.start_from({"optimizer": "sgd", "momentum": 0.9}, 0.5, epochs=9, seconds=1)
+    assert study.baseline == 0.5
+    assert study.tried == []
+    found = study.ask()
+    assert {"optimizer": "sgd", "momentum": 0.9}.items() <= found.point.items()
+    assert 1e-3 <= found.point["lr_max"] <= 1
+    assert study.count == 1
+
+
+def test_epochs_that_were_noted_before_a_kill_are_not_noted_twice(tmp_path):
+    killed = opened(tmp_path)
+    number = killed.ask().number
+    killed.is_hopeless(number, 1, 0.25)
+    study = opened(tmp_path)
+    (again,) = study.begun()
+    assert again.epochs == 1
+    study.is_hopeless(number, 1, 0.75)  # a warning of Optuna would be an error here
+    study.complete(number, 0.5, seconds=2.5, epochs=9)
+    (tried,) = study.tried
+    assert (tried.accuracy, tried.epochs, tried.seconds) == (0.5, 9, 2.5)
+
+
+def test_a_trial_whose_driver_was_killed_while_it_asked_is_nobody_s(tmp_path):
+    study = opened(tmp_path)
+    optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/study.db").ask()
+    assert study.count == 0
+    assert list(opened(tmp_path).begun()) == []
+    study.ask()
+    assert study.count == 1
+
+
+def test_trials_of_others_count_as_long_as_these_give_signs_of_life(tmp_path, monkeypatch):
+    ours, theirs = opened(tmp_path, owner="a"), opened(tmp_path, owner="b")
+    ours.ask()
+    theirs.ask()
+    assert ours.with_others == 0
+    theirs.sign()
+    assert ours.with_others == 1
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + PATIENCE + 1)
+    assert ours.with_others == 0
 
 
 def test_asha_gives_up_what_is_not_in_the_upper_third_of_its_rung(tmp_path):
@@ -139,6 +192,7 @@ def driver(folder: Path, *args: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.faults
 def test_a_killed_driver_takes_up_its_own_trial_again(tmp_path):
     killed = driver(tmp_path, "a", "3", "waits")
     assert killed.stdout
@@ -156,6 +210,7 @@ def test_a_killed_driver_takes_up_its_own_trial_again(tmp_path):
     assert list(opened(tmp_path, owner="a").begun()) == []
 
 
+@pytest.mark.faults
 def test_two_drivers_share_a_study(tmp_path):
     opened(tmp_path)  # the tables of the database
     drivers = [driver(tmp_path, owner, "4", "ends") for owner in ("a", "b")]
@@ -186,7 +241,9 @@ def test_a_study_of_something_else_is_refused(tmp_path):
     ids=["no address", "no folder", "no database"],
 )
 def test_a_storage_that_can_not_be_used_is_one_line(storage):
-    with pytest.raises(InputError, match="^--storage: '.*' can't be used: ") as refusal:
+    with pytest.raises(
+        InputError, match="^--storage: '.*' (can't be used: |is no addr)"
+    ) as refusal:
         Study.opened(storage, "s", SPACE, RECIPE, "none", "a")
     assert "\n" not in str(refusal.value)
 

@@ -12,6 +12,7 @@ from onecycle.cli.export import export
 from onecycle.cli.models import models
 from onecycle.cli.predict import predict
 from onecycle.cli.resolving import resolved
+from onecycle.cli.sweep import sweep
 from onecycle.cli.trials import trials
 from onecycle.config import Recipe, to_toml
 from onecycle.config.declaring import Setting
@@ -320,6 +321,55 @@ COMMANDS = {
             "trials --into trials/demo-20260131-120000-1a2b",
         ),
         common=("seeds", "into", "jobs", "threads", "reports", "data", "val_fraction", "epochs"),
+    ),
+    "sweep": Command(
+        sweep,
+        "search for better settings of a recipe",
+        "RECIPE",
+        {
+            "RECIPE": "Name of a recipe, optional with --config. Without it, the sweep of --into "
+            "goes on.",
+            "into": "Folder of the sweep: a new one, or one to go on with.",
+            "threads": "CPU threads in all; 0: PyTorch's choice.",
+        },
+        (
+            "space",
+            "trials",
+            "minutes",
+            "final_seeds",
+            "pruning",
+            "storage",
+            "study",
+            "into",
+            "jobs",
+            "engine",
+            "address",
+            "slurm",
+            "config",
+            "threads",
+            "mirror",
+            "quiet",
+            "print_config",
+            "json",
+        ),
+        _all,
+        examples=(
+            "sweep custom-resnet-8 --space space.toml --trials 30 --val-fraction 0.1",
+            "sweep demo --space space.toml --minutes 20 --val-fraction 0.2",
+            "sweep --into sweeps/demo-20260131-120000-1a2b",
+        ),
+        common=(
+            "space",
+            "trials",
+            "minutes",
+            "val_fraction",
+            "final_seeds",
+            "into",
+            "jobs",
+            "threads",
+            "data",
+            "epochs",
+        ),
     ),
     "resume": Command(
         resume,

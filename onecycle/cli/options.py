@@ -44,6 +44,20 @@ class Options:
         help="With --engine ray: the Ray cluster. Without it, one is started on this machine.")
     slurm: str = _option("", metavar="KEY=VALUE,...",
         help="With --engine slurm: options of sbatch, as in partition=gpu,time=4:00:00,gpus=1.")
+    space: str = _option("", metavar="FILE", path=True,
+        help="TOML file with a table for each setting that is searched.")
+    trials: int = _option(0, ge=0, le=100_000, metavar="N",
+        help="How many settings are tried besides the recipe's own.")
+    minutes: float = _option(0.0, ge=0, le=100_000, unit="minutes",
+        help="How long new trials are begun; those that run are finished.")
+    final_seeds: int = _option(3, ge=1, le=100, unit="seeds",
+        help="Seeds with which winner and recipe are trained and compared in the end.")
+    pruning: Literal["hyperband", "asha", "none"] = _option("hyperband",
+        help="How trials that are worse than others are given up before their end.")
+    storage: str = _option("", metavar="URL",
+        help="Database that several drivers share; a SQLite file in the folder if not given.")
+    study: str = _option("", metavar="NAME",
+        help="Name of the study in the storage; the recipe's if not given.")
     log: Literal["none", "tensorboard"] = _option("none",
         help="Log elsewhere too: TensorBoard's event files, in the run folder, as it trains.")
     plot: str = _option("", metavar="FILE", path=True,

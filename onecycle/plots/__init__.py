@@ -16,6 +16,7 @@ from onecycle.plots.matrix import confusion
 from onecycle.plots.range_test import lr_range_test
 from onecycle.plots.rankings import rankings
 from onecycle.plots.schedule import one_cycle
+from onecycle.plots.search import search_course, search_importances, search_slice
 from onecycle.plots.seeds import seeds
 from onecycle.plots.sheets import contact_sheet, predicted_sheet
 from onecycle.plots.style import png, save, svg
@@ -35,6 +36,9 @@ __all__ = [
     "predicted_sheet",
     "rankings",
     "save",
+    "search_course",
+    "search_importances",
+    "search_slice",
     "seeds",
     "svg",
 ]

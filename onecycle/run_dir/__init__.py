@@ -332,6 +332,14 @@ class RunDir(Reader):
         """
         return checkpoints.undamaged(self.path / "checkpoints", progress, most)
 
+    def remove_checkpoints(self) -> None:
+        """Remove all checkpoints of a run that nobody goes on with; other files stay.
+
+        Raises:
+            InputError: their folder is a link.
+        """
+        checkpoints.remove(self.path / "checkpoints")
+
     def has_checkpoints(self) -> bool:
         """Whether any checkpoint was saved, damaged or not."""
         return checkpoints.exist(self.path / "checkpoints")

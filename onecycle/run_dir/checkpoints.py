@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
@@ -80,6 +81,19 @@ def save_best(folder: Path, checkpoint: Checkpoint) -> None:
     """Save into `folder` as `best`. Raises the same errors as `save`."""
     with writing(folder), _own(folder) as own:
         write(own, "best", checkpoint)
+
+
+def remove(folder: Path) -> None:
+    """Remove all checkpoints in `folder`.
+
+    Raises:
+        InputError: it is a link.
+    """
+    if not os.path.lexists(folder):
+        return
+    with writing(folder), _own(folder) as own:
+        for name in (*_present(own).values(), "best"):
+            _remove(own, name)
 
 
 def best(folder: Path) -> Checkpoint | None:

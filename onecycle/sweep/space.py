@@ -133,6 +133,10 @@ class Space:
                 point[dimension.name] = dimension.suggested(by)
         return point
 
+    def is_complete(self, point: Point) -> bool:
+        """Whether `point` has a value for each dimension that is in use there."""
+        return all(each.name in point for each in self.dimensions if each.is_used(point))
+
     def nearest_to(self, recipe: Recipe) -> Point:
         """The recipe's own values, as far as the space has them.
 
@@ -149,8 +153,8 @@ class Space:
 # ----------------------------------------------------------------------------------------- reading
 
 
-def read_space(path: str | Path, recipe: Recipe) -> Space:
-    """The space in the TOML file at `path`, checked against the recipe that it belongs to.
+def read_tables(path: str | Path, recipe: Recipe) -> dict[str, Any]:
+    """The tables in the TOML file at `path`, checked against the recipe that they belong to.
 
     Raises:
         InputError: the file can't be read, or `space_of` refuses what it says.
@@ -165,9 +169,19 @@ def read_space(path: str | Path, recipe: Recipe) -> Space:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
     try:
-        return space_of(tables, recipe)
+        space_of(tables, recipe)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    return tables
+
+
+def read_space(path: str | Path, recipe: Recipe) -> Space:
+    """The space that `read_tables` finds at `path`.
+
+    Raises:
+        InputError: as of `read_tables`.
+    """
+    return space_of(read_tables(path, recipe), recipe)
 
 
 def space_of(tables: Mapping[str, Any], recipe: Recipe) -> Space:

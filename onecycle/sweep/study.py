@@ -4,17 +4,25 @@ Optuna chooses the settings and keeps the results in its storage, a SQLite file 
 it knows. Several drivers may work on one study. Each takes up its own trials again after a kill.
 """
 
+import re
+import time
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
 
 from onecycle.config import Recipe, to_toml
-from onecycle.errors import InputError
-from onecycle.sweep.space import Point, Space
+from onecycle.errors import InputError, TrainingError
+from onecycle.sweep.space import Dimension, Point, Space
+from onecycle.sweep.storage import without_password
 
 if TYPE_CHECKING:
     import optuna
+
+RECIPE = "recipe"
+"""Name of the recipe's own trial."""
 
 Pruning = Literal["hyperband", "asha", "none"]
 """When a trial is given up before its end: by Hyperband (Li et al., 2018), by asynchronous
@@ -23,8 +31,14 @@ successive halving (ASHA; Li et al., 2020), or never."""
 REDUCTION = 3
 """Of the trials that reach a rung, one in so many goes on: the value of both papers."""
 
-OWNER, POINT, WHY, ASKED = "owner", "point", "why", "asked"
-"""Names of what is kept with trials and with the study."""
+OWNER, POINT, WHY, SECONDS = "owner", "point", "why", "seconds"
+"""Names of what is kept with a trial."""
+
+ASKED, BASELINE, SEEN = "asked", "baseline", "seen "
+"""Names of what is kept with the study. Each driver has its own `seen`."""
+
+SIGN, PATIENCE = 30.0, 180.0
+"""Seconds between two signs of life of a driver, and without one until it counts as gone."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +48,12 @@ class Proposal:
     Attributes:
         number: of the trial in the study, from 0.
         point: the settings.
+        epochs: how many epochs were noted before a driver that was killed.
     """
 
     number: int
     point: Point
+    epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,9 @@ class Tried:
         accuracy: on the validation images (a fraction), of the last epoch that was seen; None if
             there was none.
         epochs: number of epochs that were seen.
+        seconds: of its training.
         why: of a failed trial, the reason.
+        is_recipe: whether it is the recipe itself.
     """
 
     number: int
@@ -59,7 +77,29 @@ class Tried:
     state: Literal["complete", "pruned", "failed"]
     accuracy: float | None
     epochs: int
+    seconds: float = 0.0
     why: str = ""
+    is_recipe: bool = False
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """A context in which an error of the storage is one line.
+
+    Raises:
+        TrainingError: the storage failed, for example because the connection was lost.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        told = str(error).splitlines()[0]
+        raise TrainingError(
+            f"the storage of the sweep can't be used any more: {told}; the runs are kept, so go on "
+            "with the same command when it can"
+        ) from None
 
 
 class Study:
@@ -68,6 +108,8 @@ class Study:
     def __init__(self, study: "optuna.Study", space: Space, owner: str) -> None:
         self._study, self._space, self._owner = study, space, owner
         self._open: dict[int, optuna.Trial] = {}
+        self._noted: dict[int, int] = {}
+        self._signed = 0.0
 
     @classmethod
     def opened(
@@ -92,22 +134,53 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
-            study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                direction="maximize",
-                load_if_exists=True,
-                pruner=_pruner(pruning, recipe.epochs),
-            )
+            study = _made(storage, name, pruning)
             asked = {"space": repr(space), "recipe": to_toml(recipe), "pruning": pruning}
             _check_same(study, name, asked)
         except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError) as error:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"--storage: '{storage}' can't be used: {told}") from None
-        study.sampler = optuna.samplers.TPESampler(seed=_seed(recipe, owner, len(study.trials)))
-        if not study.trials:
-            study.enqueue_trial(dict(space.nearest_to(recipe)), skip_if_exists=True)
+            raise InputError(
+                f"--storage: '{without_password(storage)}' can't be used: {told}"
+            ) from None
+        study.sampler = optuna.samplers.TPESampler(
+            seed=_seed(recipe, owner, len(study.trials)),
+            constant_liar=True,  # trials that run count as bad, so that no two try the same
+        )
         return cls(study, space, owner)
+
+    @property
+    def baseline(self) -> float | None:
+        """Validation accuracy of the recipe itself; None as long as it isn't known."""
+        return self._study.user_attrs.get(BASELINE)
+
+    def start_from(self, point: Point, accuracy: float, epochs: int, seconds: float) -> None:
+        """Note what the recipe itself reached, and search from there.
+
+        Args:
+            point: its settings. If some are missing that the space has, a trial with the others is
+                the next one.
+            accuracy: on the validation images, a fraction.
+            epochs: how many it trained.
+            seconds: of its training.
+        """
+        if self.baseline is not None:
+            return
+        import optuna
+
+        if not self._space.is_complete(point):
+            self._study.enqueue_trial(dict(point), skip_if_exists=True)
+        else:
+            used = [each for each in self._space if each.name in point]
+            self._study.add_trial(
+                optuna.create_trial(
+                    value=accuracy,
+                    params=dict(point),
+                    distributions={each.name: _distribution(each) for each in used},
+                    intermediate_values={epochs: accuracy},
+                    user_attrs={POINT: dict(point), SECONDS: seconds, BASELINE: True},
+                )
+            )
+        self._study.set_user_attr(BASELINE, accuracy)
 
     def ask(self) -> Proposal:
         """New settings to try. The trial is this driver's until it is told how it ended."""
@@ -133,7 +206,9 @@ class Study:
                 self._study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
                 continue
             self._open[frozen.number] = optuna.Trial(self._study, frozen._trial_id)
-            yield Proposal(frozen.number, point)
+            epochs = max(frozen.intermediate_values, default=0)
+            self._noted[frozen.number] = epochs
+            yield Proposal(frozen.number, point, epochs)
 
     def is_hopeless(self, number: int, epoch: int, accuracy: float) -> bool:
         """Note what a trial reached after an epoch, and whether it should be given up.
@@ -143,27 +218,78 @@ class Study:
             epoch: how many epochs it has trained, from 1.
             accuracy: on the validation images, a fraction.
         """
-        trial = self._open[number]
-        trial.report(accuracy, epoch)
-        return trial.should_prune()
+        self._note(number, epoch, accuracy)
+        return self._open[number].should_prune()
 
-    def complete(self, number: int, accuracy: float) -> None:
-        """Note the validation accuracy (a fraction) that a trial ended with."""
-        self._study.tell(self._open.pop(number), accuracy)
+    def _note(self, number: int, epoch: int, accuracy: float) -> None:
+        if epoch > self._noted.get(number, 0):
+            self._open[number].report(accuracy, epoch)
+            self._noted[number] = epoch
 
-    def give_up(self, number: int) -> None:
+    def complete(self, number: int, accuracy: float, seconds: float = 0.0, epochs: int = 0) -> None:
+        """Note the validation accuracy (a fraction) that a trial ended with.
+
+        `seconds` and `epochs`: of its training; 0: not known.
+        """
+        if epochs:
+            self._note(number, epochs, accuracy)
+        trial = self._open.pop(number)
+        trial.set_user_attr(SECONDS, seconds)
+        self._study.tell(trial, accuracy)
+
+    def give_up(self, number: int, seconds: float = 0.0) -> None:
         """Note that a trial was stopped, since `is_hopeless` said so."""
         import optuna
 
-        self._study.tell(self._open.pop(number), state=optuna.trial.TrialState.PRUNED)
+        trial = self._open.pop(number)
+        trial.set_user_attr(SECONDS, seconds)
+        self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
-    def fail(self, number: int, why: str) -> None:
+    def fail(self, number: int, why: str, seconds: float = 0.0) -> None:
         """Note that a trial failed."""
         import optuna
 
         trial = self._open.pop(number)
         trial.set_user_attr(WHY, why)
+        trial.set_user_attr(SECONDS, seconds)
         self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def sign(self) -> None:
+        """Give a sign of life, which other drivers see; a recent one is enough."""
+        now = time.time()
+        if now - self._signed >= SIGN:
+            self._study.set_user_attr(SEEN + self._owner, now)
+            self._signed = now
+
+    @property
+    def count(self) -> int:
+        """How many settings were tried or begun, by all drivers, besides the recipe's own.
+
+        One that has no owner, since its driver was killed while it asked, is nobody's.
+        """
+        return sum(
+            frozen.state.name != "WAITING"
+            and BASELINE not in frozen.user_attrs
+            and (OWNER in frozen.user_attrs or frozen.state.is_finished())
+            for frozen in self._frozen()
+        )
+
+    @property
+    def with_others(self) -> int:
+        """How many trials other drivers are at, as far as these have given signs of life."""
+        seen, now = self._study.user_attrs, time.time()
+        owners = [
+            frozen.user_attrs.get(OWNER, "")
+            for frozen in self._frozen()
+            if frozen.state.name == "RUNNING"
+        ]
+        return sum(
+            owner != self._owner and now - seen.get(SEEN + owner, 0.0) < PATIENCE
+            for owner in owners
+        )
+
+    def _frozen(self) -> "list[optuna.trial.FrozenTrial]":
+        return self._study.get_trials(deepcopy=False)
 
     @property
     def tried(self) -> list[Tried]:
@@ -188,9 +314,11 @@ class Study:
         import optuna
 
         try:
-            return optuna.importance.get_param_importances(
-                self._study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
-            )
+            with warnings.catch_warnings():  # it warns of few trials; the page says so too
+                warnings.simplefilter("ignore")
+                return optuna.importance.get_param_importances(
+                    self._study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+                )
         except (RuntimeError, ValueError):  # all accuracies are equal
             return {}
 
@@ -198,21 +326,58 @@ class Study:
 LEAST_FOR_IMPORTANCES = 4
 
 
+def _made(storage: str, name: str, pruning: Pruning) -> "optuna.Study":
+    """The study, which is new if there is none.
+
+    Two drivers that begin at once both try to make the tables; the slower one tries again.
+    """
+    import optuna
+    from sqlalchemy.exc import DBAPIError
+
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return optuna.create_study(
+                storage=storage,
+                study_name=name,
+                direction="maximize",
+                load_if_exists=True,
+                pruner=_pruner(pruning),
+            )
+        except DBAPIError as error:
+            if not left or not re.search("exist|duplicate|unique", str(error), re.IGNORECASE):
+                raise
+            time.sleep(1)
+    raise AssertionError
+
+
+ATTEMPTS = 5
+
+
 def _seed(recipe: Recipe, owner: str, trials: int) -> int:
     """A seed for the choices: other ones for each driver, and for one that is started again."""
     return crc32(f"{recipe.seed} {owner} {trials}".encode())
 
 
-def _pruner(pruning: Pruning, epochs: int) -> Any:
+def _pruner(pruning: Pruning) -> Any:
+    """Hyperband's longest training is that of the first complete trial: its epochs may be auto."""
     from optuna import pruners
 
     if pruning == "hyperband":
-        return pruners.HyperbandPruner(
-            min_resource=1, max_resource=epochs, reduction_factor=REDUCTION
-        )
+        return pruners.HyperbandPruner(min_resource=1, reduction_factor=REDUCTION)
     if pruning == "asha":
         return pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
     return pruners.NopPruner()
+
+
+def _distribution(of: Dimension) -> "optuna.distributions.BaseDistribution":
+    from optuna import distributions
+
+    if of.values:
+        return distributions.CategoricalDistribution(of.values)
+    if of.whole:
+        step = int(of.step) or 1
+        return distributions.IntDistribution(int(of.low), int(of.high), log=of.log, step=step)
+    return distributions.FloatDistribution(of.low, of.high, log=of.log, step=of.step or None)
 
 
 def _check_same(study: "optuna.Study", name: str, asked: dict[str, str]) -> None:
@@ -244,5 +409,7 @@ def _tried(frozen: "optuna.trial.FrozenTrial") -> Tried:
         state=states.get(frozen.state, "failed"),
         accuracy=frozen.value if complete else last,
         epochs=max(seen, default=0),
+        seconds=frozen.user_attrs.get(SECONDS, 0.0),
         why=frozen.user_attrs.get(WHY, ""),
+        is_recipe=BASELINE in frozen.user_attrs,
     )

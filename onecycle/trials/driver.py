@@ -97,12 +97,9 @@ def run(
             listener.note(f"trials: {place.path}")
             failures: dict[str, str] = {}
             if left:
-                beginning = engines.begun(place, found, left, jobs, threads, listener)
-                with beginning as (carries_out, found), stop.deferred():
-                    manifests.write(place.path, found)
-                    driver = Driver(place, trials, carries_out, listener)
-                    driver.drive(stop)
-                    failures = driver.failures
+                found, failures = carry_out(
+                    place, found, trials, left, listener, stop, jobs=jobs, threads=threads
+                )
             listener.finish()
             results = gathered(place, trials, failures)
             crossed = recipe.folds if "fold" in grid else 0
@@ -119,6 +116,41 @@ def run(
             )
     except Interrupted as stopped:
         raise Interrupted(stopped.signal_number, go_on=command_to_go_on(place, network)) from None
+
+
+def carry_out(
+    place: TrialsFolder,
+    found: Manifest,
+    trials: Sequence[Trial],
+    left: Sequence[Trial],
+    listener: Listener,
+    stop: Signals,
+    *,
+    jobs: Wanted = "auto",
+    threads: int = 0,
+    source: Source | None = None,
+) -> tuple[Manifest, dict[str, str]]:
+    """Have the manifest's engine carry out trials, and those that `source` adds.
+
+    Args:
+        place: the folder of the trials.
+        found: its manifest, with the engine.
+        trials: what is carried out; what is finished is only shown.
+        left: trials to come, which decide how many run at once.
+        listener: is told how they go.
+        stop: a signal ends all workers.
+        jobs, threads: as in `run`.
+        source: adds trials.
+
+    Returns:
+        The manifest with how many run at once, which is written; why trials failed, by name.
+    """
+    beginning = engines.begun(place, found, left, jobs, threads, listener)
+    with beginning as (engine, found), stop.deferred():
+        manifests.write(place.path, found)
+        driver = Driver(place, trials, engine, listener, source)
+        driver.drive(stop)
+        return found, driver.failures
 
 
 def check(trials: Sequence[Trial], network: str | None, *, here: bool = True) -> None:

@@ -64,7 +64,8 @@ class Overview:
     @property
     def share(self) -> float:
         """How much of all work is done, in [0, 1]."""
-        return sum(each.share for each in self.trials) / (len(self.trials) + self.to_come)
+        count = len(self.trials) + self.to_come
+        return sum(each.share for each in self.trials) / count if count else 1.0
 
 
 class Listener:

@@ -126,8 +126,8 @@ def extended(old: Manifest, asked: Manifest, path: Path) -> Manifest:
     """
     if old.added:
         raise InputError(
-            f"--into: the trials in '{path}' are those of a sweep; go on with it, or name another "
-            "folder"
+            f"--into: the trials in '{path}' are those of a sweep; go on with: onecycle sweep "
+            f"--into {path.parent}"
         )
     before = {trial.name: trial.recipe for trial in old.trials()}
     now = {trial.name: trial.recipe for trial in asked.trials()}
