@@ -280,6 +280,31 @@ def test_another_sweep_in_the_folder_is_refused(tmp_path: Path) -> None:
             replace(before, **change).agreed(before, tmp_path)
 
 
+def test_a_second_driver_changes_nothing_in_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    record.write(folder, asked())
+    place = TrialsFolder.at(folder / "trials", BASE)
+    found = manifest.new(BASE, {}, (), None, ()).with_trial("recipe", {})
+    manifest.write(place.path, found)
+    before = {path: path.read_bytes() for path in folder.rglob("*.json")}
+    with place.driving():
+        answer = ask(f"sweep --into {folder} --trials 9 --quiet")
+    assert answer.code == 2
+    assert "is working on these trials" in answer.err
+    assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
+
+
+def test_going_on_with_other_wishes_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    record.write(folder, asked())
+    for flag in ("--pruning none", "--final-seeds 5", "--study other"):
+        answer = ask(f"sweep --into {folder} {flag} --quiet")
+        assert answer.code == 2
+        assert "was begun with another" in answer.err
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

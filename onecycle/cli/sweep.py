@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onecycle.cli.call import Call, write
+from onecycle.cli.options import Options
 from onecycle.cli.resolving import resolved
 from onecycle.config import Recipe, to_toml
 from onecycle.errors import InputError
@@ -101,7 +102,11 @@ def _how(call: Call, before: "Asked | None") -> dict[str, Any]:
         return given
     if not (options.trials or options.minutes):
         given |= {"trials": before.trials, "minutes": before.minutes}
-    kept = {name: getattr(before, name) for name in ("final_seeds", "pruning", "study")}
+    kept = {
+        name: getattr(before, name)
+        for name in ("final_seeds", "pruning", "study")
+        if getattr(options, name) == getattr(Options(), name)
+    }
     return given | kept | {"storage": options.storage or before.storage}
 
 

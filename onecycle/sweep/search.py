@@ -106,9 +106,10 @@ def search(
     )
     path = folders.at(into, recipe)
     asked = _agreed(asked, path)
-    place = _place(path / folders.TRIALS, limited, network, asked.command, carrier)
+    place = TrialsFolder.at(path / folders.TRIALS, limited)
     try:
         with place.driving(), noted_signals() as stop, reachable():
+            _note_engine(place, limited, asked, carrier)
             known = Study.opened(
                 storages.address(storage, path / folders.STUDY),
                 asked.study, searched, recipe, pruning, asked.owner,
@@ -157,18 +158,15 @@ def _agreed(asked: Asked, path: Path) -> Asked:
     return asked if before is None else asked.agreed(before, path)
 
 
-def _place(
-    path: Path,
-    recipe: Recipe,
-    network: str | None,
-    command: Sequence[str],
-    carrier: engines.Asked,
-) -> TrialsFolder:
-    """A folder of trials that has its manifest, with the engine that carries them out."""
-    place = TrialsFolder.at(path, recipe)
-    found = manifests.read(path) or manifests.new(recipe, {}, (), network, tuple(command))
-    manifests.write(path, carrier.noted_in(found))
-    return place
+def _note_engine(
+    place: TrialsFolder, recipe: Recipe, asked: Asked, carrier: engines.Asked
+) -> Manifest:
+    """The manifest of a folder of trials, with the engine that carries them out; it is written."""
+    found = manifests.read(place.path)
+    found = found or manifests.new(recipe, {}, (), asked.network, tuple(asked.command))
+    found = carrier.noted_in(found)
+    manifests.write(place.path, found)
+    return found
 
 
 # ------------------------------------------------------------------------------------------ stages
@@ -276,8 +274,8 @@ def _final(
     recipe = override(recipe, **_whole(recipe))
     searched = _manifest(TrialsFolder(path / folders.TRIALS))
     carrier = engines.Asked(searched.engine, searched.address, searched.slurm)
-    place = _place(path / folders.FINAL, recipe, asked.network, asked.command, carrier)
-    found = replace(_manifest(place), jobs=shared)
+    place = TrialsFolder.at(path / folders.FINAL, recipe)
+    found = replace(_note_engine(place, recipe, asked, carrier), jobs=shared)
     trials = []
     for seed in range(recipe.seed, recipe.seed + asked.final_seeds):
         winner = {**best.point, **_named(recipe)}
