@@ -162,6 +162,7 @@ def test_the_audit_counts_the_images_of_all_processes(several, images, tmp_path)
     assert measured.initial_weights_repeat
 
 
+@pytest.mark.faults
 def test_the_range_test_finds_the_same_rates(several, forks, tmp_path):
     line = (
         "train demo --epochs 2 --train-limit 100 --test-limit 20 --image-size 16 --width 0.125 "
@@ -207,6 +208,7 @@ def begun(runs: Path) -> RunDir:
     raise AssertionError("no run has begun")
 
 
+@pytest.mark.faults
 def test_a_signal_to_one_stops_all_and_any_number_goes_on(several, forks, alone, images, tmp_path):
     """Two processes begin, three go on, one ends it: the losses are those of one that began."""
     slow = "import time; from onecycle.data.batches import Batches; cut = Batches.cut\n"

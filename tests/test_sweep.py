@@ -116,6 +116,7 @@ def test_no_trial_is_begun_after_the_time(tmp_path: Path) -> None:
 
 def test_a_trial_is_given_up_where_asha_says_so_and_loses_its_checkpoints(tmp_path: Path) -> None:
     sweeping = Sweeping(tmp_path, trials=9)
+    sweeping.study.start_from({}, 0.5, epochs=4, seconds=1.0)
     sweeping.source.more()
     trials = [sweeping.source.more() for _ in range(4)]
     names = [trial.name for trial in trials if trial]
@@ -139,6 +140,7 @@ def test_a_trial_is_given_up_where_asha_says_so_and_loses_its_checkpoints(tmp_pa
 
 def test_a_trial_is_never_given_up_after_its_last_epoch(tmp_path: Path) -> None:
     sweeping = Sweeping(tmp_path, trials=9)
+    sweeping.study.start_from({}, 0.5, epochs=3, seconds=1.0)
     sweeping.source.more()
     names = [trial.name for _ in range(4) if (trial := sweeping.source.more())]
     for name in names[:3]:

@@ -68,6 +68,19 @@ def test_the_first_trial_has_the_recipe_s_values_and_the_best_is_found_again(tmp
     assert sum(shares.values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("epochs", "earliest"), [(1, 1), (8, 2), (24, 6)])
+def test_nothing_is_given_up_before_a_quarter_of_the_epochs(tmp_path, epochs, earliest):
+    study = opened(tmp_path, "asha")
+    before = study.ask().number  # begun before the recipe has ended
+    assert not study.is_hopeless(before, 1, 0.9)
+    study.start_from({}, 0.5, epochs=epochs, seconds=1)
+    for again in (study, opened(tmp_path, "asha")):  # and so after a restart
+        numbers = [again.ask().number for _ in range(4)]
+        for epoch in range(1, earliest + 1):
+            hopeless = [again.is_hopeless(n, epoch, 0.9 - n / 100) for n in numbers]
+            assert any(hopeless) == (epoch == earliest)
+
+
 def test_a_recipe_with_values_outside_of_the_space_is_continued_from_the_others(tmp_path):
     study = opened(tmp_path)
     study.start_from({"optimizer": "sgd", "momentum": 0.9}, 0.5, epochs=9, seconds=1)
@@ -115,14 +128,15 @@ def test_trials_of_others_count_as_long_as_these_give_signs_of_life(tmp_path, mo
 
 def test_asha_gives_up_what_is_not_in_the_upper_third_of_its_rung(tmp_path):
     study = opened(tmp_path, "asha")
-    seen = defaultdict(list)  # accuracies at the rungs: after epochs 1, 3 and 9
+    study.start_from({}, 0.5, epochs=9, seconds=1)
+    seen = defaultdict(list)  # accuracies at the rungs: a third of 9 epochs, and the end
     states = []
     for trial in range(12):
         number = study.ask().number
         for epoch in range(1, 10):
             accuracy = math.sin(trial * 7.3) / 4 + 0.5 + epoch / 100
             expected = False
-            if epoch in (1, 3, 9):
+            if epoch in (3, 9):
                 seen[epoch].append(accuracy)
                 better = sorted(seen[epoch], reverse=True)
                 expected = accuracy < better[max(len(better) // 3, 1) - 1]
@@ -137,7 +151,7 @@ def test_asha_gives_up_what_is_not_in_the_upper_third_of_its_rung(tmp_path):
             states.append("complete")
     assert [tried.state for tried in study.tried] == states
     assert {"pruned", "complete"} == set(states)
-    assert all(tried.epochs in (1, 3, 9) for tried in study.tried)
+    assert all(tried.epochs in (3, 9) for tried in study.tried)
 
 
 def test_hyperband_gives_up_some_and_none_gives_up_nothing(tmp_path):
@@ -145,6 +159,7 @@ def test_hyperband_gives_up_some_and_none_gives_up_nothing(tmp_path):
         folder = tmp_path / pruning
         folder.mkdir()
         study = opened(folder, pruning)
+        study.start_from({}, 0.5, epochs=9, seconds=1)
         for _ in range(12):
             proposal = study.ask()
             for epoch in range(1, 10):

@@ -354,7 +354,7 @@ COMMANDS = {
         ),
         _all,
         examples=(
-            "sweep custom-resnet-8 --space space.toml --trials 30 --val-fraction 0.1",
+            "sweep demo --space space.toml --trials 30 --val-fraction 0.1",
             "sweep demo --space space.toml --minutes 20 --val-fraction 0.2",
             "sweep --into sweeps/demo-20260131-120000-1a2b",
         ),

@@ -4,6 +4,7 @@ Optuna chooses the settings and keeps the results in its storage, a SQLite file 
 it knows. Several drivers may work on one study. Each takes up its own trials again after a kill.
 """
 
+import math
 import re
 import time
 import warnings
@@ -28,13 +29,17 @@ Pruning = Literal["hyperband", "asha", "none"]
 """When a trial is given up before its end: by Hyperband (Li et al., 2018), by asynchronous
 successive halving (ASHA; Li et al., 2020), or never."""
 
+EARLIEST = 0.25
+"""Share of the epochs before which no trial is given up. Before, the rate climbs to its peak, most
+accuracies are near chance, and they say little about the end."""
+
 REDUCTION = 3
 """Of the trials that reach a rung, one in so many goes on: the value of both papers."""
 
 OWNER, POINT, WHY, SECONDS = "owner", "point", "why", "seconds"
 """Names of what is kept with a trial."""
 
-ASKED, BASELINE, SEEN = "asked", "baseline", "seen "
+ASKED, BASELINE, EPOCHS, SEEN = "asked", "baseline", "epochs", "seen "
 """Names of what is kept with the study. Each driver has its own `seen`."""
 
 SIGN, PATIENCE = 30.0, 180.0
@@ -105,8 +110,9 @@ def reachable() -> Iterator[None]:
 class Study:
     """A study, opened by one driver."""
 
-    def __init__(self, study: "optuna.Study", space: Space, owner: str) -> None:
+    def __init__(self, study: "optuna.Study", space: Space, owner: str, pruning: Pruning) -> None:
         self._study, self._space, self._owner = study, space, owner
+        self._pruning: Pruning = pruning
         self._open: dict[int, optuna.Trial] = {}
         self._noted: dict[int, int] = {}
         self._signed = 0.0
@@ -134,7 +140,7 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
-            study = _made(storage, name, pruning)
+            study = _made(storage, name)
             asked = {"space": repr(space), "recipe": to_toml(recipe), "pruning": pruning}
             _check_same(study, name, asked)
         except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError) as error:
@@ -146,7 +152,9 @@ class Study:
             seed=_seed(recipe, owner, len(study.trials)),
             constant_liar=True,  # trials that run count as bad, so that no two try the same
         )
-        return cls(study, space, owner)
+        found = cls(study, space, owner, pruning)
+        found._prune_from_now()
+        return found
 
     @property
     def baseline(self) -> float | None:
@@ -180,7 +188,16 @@ class Study:
                     user_attrs={POINT: dict(point), SECONDS: seconds, BASELINE: True},
                 )
             )
+        self._study.set_user_attr(EPOCHS, epochs)
         self._study.set_user_attr(BASELINE, accuracy)
+        self._prune_from_now()
+
+    def _prune_from_now(self) -> None:
+        """Give trials up from now on, if the recipe's own training says how many epochs there are.
+
+        The recipe may leave them to `min_steps`.
+        """
+        self._study.pruner = _pruner(self._pruning, self._study.user_attrs.get(EPOCHS, 0))
 
     def ask(self) -> Proposal:
         """New settings to try. The trial is this driver's until it is told how it ended."""
@@ -326,7 +343,7 @@ class Study:
 LEAST_FOR_IMPORTANCES = 4
 
 
-def _made(storage: str, name: str, pruning: Pruning) -> "optuna.Study":
+def _made(storage: str, name: str) -> "optuna.Study":
     """The study, which is new if there is none.
 
     Two drivers that begin at once both try to make the tables; the slower one tries again.
@@ -341,7 +358,6 @@ def _made(storage: str, name: str, pruning: Pruning) -> "optuna.Study":
                 study_name=name,
                 direction="maximize",
                 load_if_exists=True,
-                pruner=_pruner(pruning),
             )
         except DBAPIError as error:
             if not left or not re.search("exist|duplicate|unique", str(error), re.IGNORECASE):
@@ -358,15 +374,18 @@ def _seed(recipe: Recipe, owner: str, trials: int) -> int:
     return crc32(f"{recipe.seed} {owner} {trials}".encode())
 
 
-def _pruner(pruning: Pruning) -> Any:
-    """Hyperband's longest training is that of the first complete trial: its epochs may be auto."""
+def _pruner(pruning: Pruning, epochs: int) -> Any:
+    """What gives trials up; nothing does as long as the recipe's `epochs` are unknown (0)."""
     from optuna import pruners
 
-    if pruning == "hyperband":
-        return pruners.HyperbandPruner(min_resource=1, reduction_factor=REDUCTION)
+    earliest = max(1, math.ceil(EARLIEST * epochs))
+    if pruning == "none" or not epochs:
+        return pruners.NopPruner()
     if pruning == "asha":
-        return pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
-    return pruners.NopPruner()
+        return pruners.SuccessiveHalvingPruner(min_resource=earliest, reduction_factor=REDUCTION)
+    return pruners.HyperbandPruner(
+        min_resource=earliest, max_resource=epochs, reduction_factor=REDUCTION
+    )
 
 
 def _distribution(of: Dimension) -> "optuna.distributions.BaseDistribution":
