@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import test_cli_fuzz
 import test_compilers
+import test_engines_faults
 import test_inherited
 import test_kills
 import test_modes
@@ -28,6 +29,7 @@ import test_sanitizers
 import test_schedule
 import test_signals
 import test_soak
+import test_sweep_faults
 import test_thousands_of_classes
 import test_trials_faults
 import test_untouched
@@ -125,7 +127,8 @@ def test_every_row_of_the_table_has_its_test() -> None:
     elsewhere = (
         test_cli_fuzz, test_compilers, test_inherited, test_kills, test_modes,
         test_replaced_layers, test_run_folder_hostile, test_run_fuzz, test_sanitizers,
-        test_signals, test_soak, test_thousands_of_classes, test_trials_faults,
+        test_engines_faults, test_signals, test_soak, test_sweep_faults,
+        test_thousands_of_classes, test_trials_faults,
     )  # fmt: skip
     assert {module.__name__ for module in elsewhere}  # they have rows too
     assert set(TESTED) == set(DOCUMENTED) - {"fault", "---"}
