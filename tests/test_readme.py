@@ -27,7 +27,7 @@ SNIPPETS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.
 
 NOT_RUN = {
     ". .venv/bin/activate": "the commands of the environment that runs the tests are on the path",
-    "onecycle sweep demo --space examples/space.toml --trials 10 --val-fraction 0.2": (
+    "onecycle sweep demo --space examples/space.toml --trials 5 --epochs 4 --val-fraction 0.2": (
         "it trains for minutes; test_sweep_faults.py runs a smaller one"
     ),
     "onecycle train custom-resnet-24": "it fetches CIFAR-10; test_download.py fetches a small set",
