@@ -3,6 +3,7 @@
 import html
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -334,6 +335,17 @@ def test_a_mistake_is_one_line(line: str, told: str, tmp_path: Path) -> None:
     assert (answer.code, answer.out) == (2, "")
     assert told in answer.err
     assert answer.err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_without_optuna_the_extra_is_named_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    before = sorted(tmp_path.iterdir())
+    answer = ask(f"sweep demo --space space.toml --trials 3 {SMALL}")
+    assert answer.code == 2
+    assert answer.err.endswith("get it with: pip install 'onecycle[sweep]'\n")
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +80,18 @@ def search(
 
     Raises:
         InputError: a value is refused, or the folder holds another sweep. Nothing was trained.
+        ModuleNotFoundError: the extra `sweep` is not installed.
+        TrainingError: the storage is lost, or a final training failed.
         Interrupted: SIGINT, SIGTERM or SIGHUP came. The work is saved, and another call goes on.
     """
+    import_module("optuna")  # an extra; if it is missing, that is told before anything is written
     _check_end(trials, minutes)
     _check_recipe(recipe)
     searched = space_of(space, recipe)
     carrier = engines.Asked(engine, address, slurm or {})
     carrier = carrier.settled(Path(into) / folders.TRIALS if into else "")
     check([Trial(RECIPE, {}, recipe.seed, recipe)], network, here=carrier.engine == "local")
-    images = splits_of(recipe, progress)
-    if images.val is None:
-        raise InputError("val_fraction: is 0, but a sweep judges by validation images; give 0.1")
-    limited = override(recipe, **for_trials(recipe, len(images.train.classes), len(images.test)))
-    del images
+    limited = _without_test_images(recipe, progress)
     asked = Asked.new(
         recipe,
         {name: dict(table) for name, table in space.items()},
@@ -151,6 +151,18 @@ def _check_end(trials: int | None, minutes: float | None) -> None:
 def _check_recipe(recipe: Recipe) -> None:
     if recipe.folds:
         raise InputError("folds: a sweep judges by validation images, not by folds; set it to 0")
+
+
+def _without_test_images(recipe: Recipe, progress: Progress) -> Recipe:
+    """The recipe of the trials, which says nothing about the test split.
+
+    Raises:
+        InputError: the images can't be used, or none are set apart for validation.
+    """
+    images = splits_of(recipe, progress)
+    if images.val is None:
+        raise InputError("val_fraction: is 0, but a sweep judges by validation images; give 0.1")
+    return override(recipe, **for_trials(recipe, len(images.train.classes), len(images.test)))
 
 
 def _agreed(asked: Asked, path: Path) -> Asked:
