@@ -81,7 +81,7 @@ def check(folder: Path, found: dict[str, Any]) -> None:
             assert told["state"] == "pruned"
             assert not run.has_checkpoints()
     complete = [t for t in found["trials"] if t["state"] == "complete"]
-    best = max(complete, key=lambda t: (t["accuracy"], -t["number"]))
+    best = max(complete, key=lambda t: (t["accuracy"], t["is_recipe"], -t["number"]))
     assert found["best"] == best
 
 

@@ -172,6 +172,17 @@ def test_hyperband_gives_up_some_and_none_gives_up_nothing(tmp_path):
         assert given_up > 2 if pruning == "hyperband" else given_up == 0
 
 
+def test_of_equal_trials_the_recipe_is_the_best(tmp_path):
+    study = opened(tmp_path)
+    study.complete(study.ask().number, 0.5)
+    own = {"lr_max": 0.3, "optimizer": "sgd", "momentum": 0.9}
+    study.start_from(own, 0.5, epochs=9, seconds=1)
+    assert study.best
+    assert study.best.is_recipe
+    study.complete(study.ask().number, 0.75)
+    assert not study.best.is_recipe
+
+
 def test_a_failed_trial_keeps_its_reason_and_is_never_the_best(tmp_path):
     study = opened(tmp_path)
     number = study.ask().number

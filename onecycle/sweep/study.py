@@ -315,9 +315,12 @@ class Study:
 
     @property
     def best(self) -> Tried | None:
-        """The completed trial with the highest validation accuracy; the earliest of equal ones."""
+        """The completed trial with the highest validation accuracy.
+
+        Of equal ones it is the recipe itself, else the earliest.
+        """
         complete = [tried for tried in self.tried if tried.state == "complete"]
-        return max(complete, key=lambda tried: tried.accuracy or 0, default=None)
+        return max(complete, key=lambda t: (t.accuracy or 0, t.is_recipe), default=None)
 
     def importances(self) -> dict[str, float]:
         """How much of the variance of the accuracies each setting explains; they sum to 1.
