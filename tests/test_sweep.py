@@ -15,12 +15,14 @@ from test_trials import TINY, Scripted, ask
 from onecycle.config import from_toml, override, to_toml
 from onecycle.errors import InputError
 from onecycle.experiments import compare
+from onecycle.progress import SILENT
 from onecycle.recipes import RECIPES
 from onecycle.run_dir import RunDir
 from onecycle.sweep import page, record
-from onecycle.sweep.proposing import Proposals, for_trials
+from onecycle.sweep.proposing import Proposals
 from onecycle.sweep.record import Asked
 from onecycle.sweep.result import Sweep
+from onecycle.sweep.search import _without_test_images
 from onecycle.sweep.space import read_space, space_of
 from onecycle.sweep.storage import address, without_password
 from onecycle.sweep.study import Study, Tried
@@ -232,8 +234,8 @@ def test_a_driver_carries_out_what_is_proposed(
 
 
 def test_trials_have_one_test_image_of_each_class() -> None:
-    assert for_trials(BASE, classes=10, test_images=400) == {"test_limit": 10}
-    assert for_trials(BASE, classes=10, test_images=6) == {"test_limit": 6}
+    recipe = override(BASE, train_limit=80)
+    assert _without_test_images(recipe, SILENT) == override(recipe, test_limit=10)
 
 
 # ------------------------------------------------------------------------------------ the record

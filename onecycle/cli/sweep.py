@@ -128,9 +128,10 @@ def _show(found: "Sweep") -> None:
     if found.baseline is not None:
         pairs["recipe"] = f"{percent(found.baseline)} val"
     if found.best and found.best.accuracy is not None:
-        name = "the recipe" if found.best.is_recipe else f"trial {found.best.number}"
-        pairs["best"] = f"{percent(found.best.accuracy)} val ({name}, the best of many: too high)"
-    if found.winner:
+        whose = f"trial {found.best.number}; too high, as it is the best of many"
+        whose = "the recipe itself" if found.best.is_recipe else whose
+        pairs["best"] = f"{percent(found.best.accuracy)} val ({whose})"
+    if found.winner and found.found_better:
         pairs["settings"] = f"onecycle train --config {found.folder / 'best.toml'}"
     pairs["time"] = f"{duration(found.seconds)} of training in all trials"
     pairs["page"] = f"open {found.page}"

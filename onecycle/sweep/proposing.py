@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from onecycle.config import Recipe
 from onecycle.errors import InputError
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.reader import Reader
@@ -165,11 +164,3 @@ def _val_accuracy(place: TrialsFolder, name: str) -> float:
     assert result
     assert result.val_accuracy is not None
     return result.val_accuracy
-
-
-def for_trials(recipe: Recipe, classes: int, test_images: int) -> dict[str, Any]:
-    """The changes to a recipe with which its trials say nothing about the test split.
-
-    A run needs test images. With one of each class, it has no test accuracy to speak of.
-    """
-    return {"test_limit": min(classes, test_images)}

@@ -15,7 +15,7 @@ from onecycle.run_dir import write_atomically
 from onecycle.sweep import folder as folders
 from onecycle.sweep import record
 from onecycle.sweep import storage as storages
-from onecycle.sweep.proposing import Proposals, for_trials
+from onecycle.sweep.proposing import Proposals
 from onecycle.sweep.record import Asked
 from onecycle.sweep.result import Sweep
 from onecycle.sweep.space import Space, space_of
@@ -154,7 +154,9 @@ def _check_recipe(recipe: Recipe) -> None:
 
 
 def _without_test_images(recipe: Recipe, progress: Progress) -> Recipe:
-    """The recipe of the trials, which says nothing about the test split.
+    """The recipe of the trials, which say nothing about the test split.
+
+    A run needs test images. With one of each class, it has no test accuracy to speak of.
 
     Raises:
         InputError: the images can't be used, or none are set apart for validation.
@@ -162,7 +164,7 @@ def _without_test_images(recipe: Recipe, progress: Progress) -> Recipe:
     images = splits_of(recipe, progress)
     if images.val is None:
         raise InputError("val_fraction: is 0, but a sweep judges by validation images; give 0.1")
-    return override(recipe, **for_trials(recipe, len(images.train.classes), len(images.test)))
+    return override(recipe, test_limit=min(len(images.train.classes), len(images.test)))
 
 
 def _agreed(asked: Asked, path: Path) -> Asked:
