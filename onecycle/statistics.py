@@ -7,6 +7,7 @@ source.
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -129,6 +130,53 @@ def one_against_many(one: float, many: Sequence[float]) -> Outcome | None:
     if spread == 0:
         return Outcome(1.0, None) if difference == 0 else None
     return _student(difference, spread * math.sqrt(1 + 1 / len(many)), len(many) - 1)
+
+
+BINS = 15
+"""Equally wide bins of confidence, as in Guo et al."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Confidence against accuracy, by bins of confidence.
+
+    Attributes:
+        edges: the M + 1 edges of the bins, from 0 to 1; a bin includes its upper edge.
+        counts_M: images in each bin, int64.
+        confidence_M: mean confidence of each bin; NaN for an empty one.
+        accuracy_M: accuracy of each bin; NaN for an empty one.
+    """
+
+    edges: np.ndarray
+    counts_M: np.ndarray
+    confidence_M: np.ndarray
+    accuracy_M: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean |accuracy - confidence| over images, in [0, 1]."""
+        gaps_M = np.abs(self.accuracy_M - self.confidence_M)
+        return float(np.nansum(gaps_M * self.counts_M) / self.counts_M.sum())
+
+
+def reliability(confidence_N: np.ndarray, right_N: np.ndarray, bins: int = BINS) -> Reliability:
+    """The numbers of a reliability diagram (Guo et al., 2017, arXiv:1706.04599).
+
+    Shapes: N images, M bins.
+
+    Args:
+        confidence_N: probability of each image's predicted class, in [0, 1]; of at least one image.
+        right_N: whether the prediction is right, bool.
+        bins: number of bins, all equally wide.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    places_N = np.clip(np.searchsorted(edges, confidence_N, side="left") - 1, 0, None)
+    places_N = np.minimum(places_N, bins - 1)  # a confidence rounded above 1
+    counts_M = np.bincount(places_N, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        confidence_M = np.bincount(places_N, confidence_N, bins) / counts_M
+        accuracy_M = np.bincount(places_N, right_N, bins) / counts_M
+    return Reliability(edges, counts_M, confidence_M, accuracy_M)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

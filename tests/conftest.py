@@ -8,12 +8,14 @@ os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib, here or 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 import torch
 from browsing import Visits, running_browser
 from hypothesis import HealthCheck, settings
+from several import Several
 from trained import Forks
 
 # Under nohup, or in the background of some shells, signals are ignored, here and in subprocesses.
@@ -60,9 +62,15 @@ def two_threads_for_the_fixtures_of_a_module() -> None:
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """Real processes at little cost."""
-    found = Forks(tmp_path_factory.mktemp("forks"))
-    yield found
-    found.close()
+    with closing(Forks(tmp_path_factory.mktemp("forks"))) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Several]:
+    """The same, of several processes that train together."""
+    with closing(Several(tmp_path_factory.mktemp("several"))) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -91,6 +91,7 @@ def make_run(
         weights = torch.ones(1)
         run.save_checkpoint(Checkpoint(16, {"model.w": weights}, {"step": 16}))
     figures = {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss}
+    figures["test_images"] = count
     figures |= {"weights_sha256": tensors_sha256({"w": weights})}
     run.write_json("result.json", RESULT | figures)
     return run

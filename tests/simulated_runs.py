@@ -1,5 +1,6 @@
 """Run folders whose predictions are drawn, for tests of comparisons."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from onecycle.experiments.reading import FinishedRun, TestImages
 from onecycle.recipes import RECIPES
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import from_json
-from onecycle.run_dir.records import Environment, Result
+from onecycle.run_dir.records import Environment, InitialWeights, Result
 
 CLASSES = ("ant", "bee", "cat|dog")
 RATES = {"lr_max": 0.1, "lr_min": 0.01, "lr_final": 0.01}
@@ -55,7 +56,7 @@ def result(used: Recipe, right_N: np.ndarray, **changes: Any) -> dict[str, Any]:
     return (
         RESULT
         | {name: getattr(used, name) for name in ("recipe", "seed", "lr_min", "lr_max")}
-        | {"test_accuracy": accuracy, "best_test_accuracy": accuracy}
+        | {"test_accuracy": accuracy, "best_test_accuracy": accuracy, "test_images": len(right_N)}
         | {"finished": f"2026-11-26T12:00:{used.seed % 60:02d}+00:00"}
         | changes
     )
@@ -77,6 +78,7 @@ def write_run(
     figures: dict[str, Any] | None = None,
     found: dict[str, Any] | None = None,
     names: np.ndarray | None = None,
+    weights: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Path:
     """A finished run's folder at `path`, with these test images right."""
@@ -84,7 +86,9 @@ def write_run(
     used, count, run = recipe(**changes), len(right_N), RunDir(path)
     run.write_recipe(used)
     versions = {"onecycle": "0.1.0"}
-    run.write_record(Environment(device_name="a CPU", threads=2, versions=versions))
+    started = from_json(weights, InitialWeights) if weights else None
+    environment = Environment(device_name="a CPU", threads=2, versions=versions)
+    run.write_record(replace(environment, initial_weights=started))
     if found is not None:
         run.write_json("lr_range_test.json", {"asked": found})
     with run.lock():

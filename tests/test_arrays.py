@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable
@@ -90,14 +91,16 @@ def test_other_names_of_the_arrays_are_known(place):
         (np.array([b"dog", b"cat", b"ox"]), {}, ("cat", "dog", "ox"), [1, 0, 2]),
         (np.array([True, False, True]), {}, ("0", "1"), [1, 0, 1]),
         (np.array([2, 0, 1]), {"classes": np.array(["z", "y", "x"])}, ("z", "y", "x"), [2, 0, 1]),
+        (np.array(["x", "z", "y"]), {"classes": np.array(list("zyx"))}, ("z", "y", "x"), [2, 0, 1]),
+        (np.array([b"x", b"z"]), {"classes": np.array(["z", "y", "x"])}, ("z", "x"), [1, 0]),
         (np.array([1, 3, 1]), {"class_names": np.array(list("abcd"))}, ("b", "d"), [0, 1, 0]),
     ],
 )
 def test_labels_become_classes_in_a_known_order(labels, more, classes, numbers, place):
-    np.savez("set.npz", images=pixels(30), labels=np.tile(labels, 10), **more)
+    np.savez("set.npz", images=pixels(30), labels=np.resize(labels, 30), **more)
     found = load_all("set.npz").images
     assert found.classes == classes
-    assert list(found.labels_N[:3]) == numbers
+    assert list(found.labels_N[: len(numbers)]) == numbers
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash"])
@@ -223,8 +226,8 @@ BAD: dict[str, tuple[Made, str]] = {
     ),
     "pixels of 64 bits": (
         plain(images=pixels(6).astype(np.int64)),
-        "'images' in 'set.npz' has the type int64; save pixels from 0 to 255, with "
-        "images.astype('uint8')",
+        "'images' in 'set.npz' has the type int64; for pixels from 0 to 255 save "
+        "images.astype('uint8'), for 0 to 65535 (images // 257).astype('uint8')",
     ),
     "pixels that are true or false": (
         plain(images=pixels(6) > 100),
@@ -299,6 +302,15 @@ BAD: dict[str, tuple[Made, str]] = {
     "a label without a name": (
         plain(classes=np.array(["ant"])),
         "'set.npz' has the label 1, but names for classes from 0 to 0 only; correct one of them",
+    ),
+    "names given twice": (
+        plain(classes=np.array(["ant", "bee"]), class_names=np.array(["x", "y"])),
+        "'set.npz' has classes and class_names; keep one",
+    ),
+    "a text that is no class": (
+        plain(labels=np.array(["cat", "dog"] * 3), classes=np.array(["x", "cat"])),
+        "'set.npz' has the label 'dog', which is not among its names of classes; correct one of "
+        "them",
     ),
     "a name twice": (
         plain(classes=np.array(["ant", "ant"])),
@@ -407,3 +419,18 @@ def read(content: bytes, whole: bool, tmp_path_factory: pytest.TempPathFactory) 
     path.write_bytes(content)
     outcome(lambda: ArraySource(path).decode(folder, Settings(0, "crop", "error"), whole, SILENT))
     assert {file.name for file in folder.iterdir()} <= {"set.npz", "images.npy", "about.json"}
+
+
+def test_an_archive_of_class_folders_may_hold_other_arrays(place):
+    """As the unpacked folder may: they are left out of both, and said."""
+    for name in ("ant", "bee"):
+        Path("photos", name).mkdir(parents=True)
+        for number in range(6):
+            image = pixels(1, 8, 8, 3)[0] + np.uint8(number)
+            Image.fromarray(image).save(Path("photos", name, f"{number}.png"))
+    np.save("photos/embedded.npy", np.ones(3))
+    Path("photos/broken.npy").write_bytes(b"\x93NUMPY")
+    shutil.make_archive("photos", "zip", "photos")
+    folder, archive = load_splits("photos"), load_splits("photos.zip")
+    assert folder.fingerprint == archive.fingerprint
+    assert folder.left_out.other_files == archive.left_out.other_files == 2

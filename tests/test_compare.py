@@ -3,23 +3,22 @@
 import csv
 import io
 import json
+import os
 import re
-import shlex
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from asking import ask
 from rich.cells import cell_len
 from scipy import stats
 from simulated_runs import CLASSES, EPOCH, write_run
 
 import onecycle
-from onecycle.cli import main
 from onecycle.errors import InputError
 from onecycle.experiments import compare, rewrite, to_html
 from onecycle.experiments.marked import END
@@ -28,18 +27,6 @@ COUNT = 200
 """Test images of the runs here."""
 index_N = np.arange(COUNT)
 GO_ON = "onecycle resume continues it"
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def ask(line: str) -> Answer:
-    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
-        code = main(shlex.split(line))
-    return Answer(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +59,20 @@ def test_runs_that_differ_in_the_seed_alone_are_a_group(trials: Path) -> None:
     expected = stats.ttest_1samp(accuracies, 0).confidence_interval()
     assert test.interval is not None
     assert tuple(test.interval) == pytest.approx(tuple(expected))
+
+
+def test_of_many_settings_that_differ_a_group_is_called_by_what_is_unusual(tmp_path: Path) -> None:
+    ways: list[dict[str, Any]] = [
+        {}, {"weight_decay": 5e-3}, {"l1": 1e-6}, {"l1": 1e-5}, {"dropout": 0.25}, {"cutout": 16},
+        {"cutout": 16, "dropout": 0.25},
+    ]  # fmt: skip
+    for place, changes in enumerate(ways):
+        write_run(tmp_path / f"runs/{place}", index_N > 9, **changes)
+    names = [group.name for group in compare(tmp_path / "runs").groups]
+    assert names == [
+        "demo", "weight_decay 0.005", "l1 1e-06", "l1 1e-05", "dropout 0.25", "cutout 16",
+        "dropout 0.25, cutout 16",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -257,6 +258,24 @@ def test_mistakes_of_all_runs_and_of_one_alone(tmp_path: Path) -> None:
     assert found.own == {"A": ["test/0002"], "B": ["test/0005"]}
 
 
+def test_pictures_are_of_the_images_whose_mistakes_are_shown(tmp_path: Path) -> None:
+    """A run on other data may have images of the same names."""
+    for seed in range(2):
+        write_run(tmp_path / f"{seed}", index_N > 2, seed=seed)
+    others = np.where(index_N < 9, index_N + 1, index_N)
+    names = np.array([f"test/{index:04d}" for index in others])
+    other = write_run(
+        tmp_path / "other", index_N > 2, names=names, figures={"data_fingerprint": "f" * 16}
+    )
+    pictures = np.full((2, 4, 4, 3), 200, np.uint8)
+    run = onecycle.run_dir.RunDir(other)  # pyright: ignore[reportAttributeAccessIssue]
+    run.save_arrays("examples.npz", indices=np.array([0, 1]), images=pictures)
+    found = compare([tmp_path / "0", tmp_path / "1", other])
+    assert found.mistakes is not None
+    assert {mistake.name for mistake in found.mistakes.everywhere} & set(names[:2].tolist())
+    assert Words(to_html(found)).tags.count("img") == 0
+
+
 # ------------------------------------------------------------------------ unfinished and damaged
 
 
@@ -273,6 +292,11 @@ def forget_a_figure(run: Path, name: str) -> None:
 def contradict(run: Path, name: str) -> None:
     found = json.loads((run / name).read_text())
     (run / name).write_text(json.dumps(found | {"test_accuracy": 0.5}))
+
+
+def miscount(run: Path, name: str) -> None:
+    found = json.loads((run / name).read_text())
+    (run / name).write_text(json.dumps(found | {"test_images": COUNT + 1}))
 
 
 def forget_the_loss(run: Path, name: str) -> None:
@@ -300,6 +324,11 @@ def remove(run: Path, name: str) -> None:
         (forget_a_figure, "result.json", "result.json: is damaged ('train_accuracy' is missing)"),
         (forget_the_loss, "metrics.jsonl", "metrics.jsonl: line 1 is damaged ('test_loss' is "),
         (contradict, "result.json", "predictions.npz: contradicts the accuracy in result.json"),
+        (
+            miscount,
+            "result.json",
+            "predictions.npz: contradicts the number of test images in result.json; train again",
+        ),
     ],
 )
 def test_a_run_that_cannot_be_compared_is_one_line(
@@ -315,6 +344,87 @@ def test_a_run_that_cannot_be_compared_is_one_line(
     assert (alone.code, alone.out) == (2, "")
     assert alone.err.startswith("onecycle: error: compare: no run can be compared: runs/b-1: ")
     assert alone.err.count("\n") == 1
+
+
+def rewrite_predictions(run: Path, **changes: np.ndarray) -> None:
+    """Other test images, with a result.json that fits them."""
+    folder = onecycle.run_dir.RunDir(run)  # pyright: ignore[reportAttributeAccessIssue]
+    with np.load(run / "predictions.npz") as file:
+        arrays = dict(file) | changes
+    folder.save_arrays("predictions.npz", **arrays)
+    right = float(np.mean(arrays["logits"].argmax(axis=1) == arrays["labels"]))
+    figures = {"test_accuracy": right, "test_images": len(arrays["labels"])}
+    folder.write_json("result.json", folder.read_json("result.json") | figures)
+
+
+def fewer(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: arrays[name][:90] for name in ("logits", "labels", "names")}
+
+
+def reversed_rows(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: arrays[name][::-1] for name in ("logits", "labels", "names")}
+
+
+def swapped_rows(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of images of the same class, so that the labels agree row by row."""
+    order = np.arange(len(arrays["labels"]))
+    order[[0, 3]] = 3, 0
+    return {name: arrays[name][order] for name in ("logits", "labels", "names")}
+
+
+def other_labels(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"labels": (arrays["labels"] + 1) % len(CLASSES)}
+
+
+def other_classes(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"classes": arrays["classes"][::-1]}
+
+
+SPOILS = [fewer, reversed_rows, swapped_rows, other_labels, other_classes]
+
+
+@pytest.mark.parametrize("change", SPOILS)
+@pytest.mark.parametrize("which", ["b-1", "a-0", "single"])
+def test_a_run_with_other_test_images_than_its_data_has_is_left_out(
+    change: Any, which: str, trials: Path
+) -> None:
+    write_run(trials / "single", index_N > 8, cutout=4)
+    with np.load(trials / which / "predictions.npz") as file:
+        rewrite_predictions(trials / which, **change(dict(file)))
+    runs = sorted(trials.iterdir())
+    found = compare(runs)
+    (line,) = found.left_out
+    other = "a-1" if which == "a-0" else "a-0"
+    assert str(line) == (
+        f"{trials / which}: left out: predictions.npz: its test images are not those of {other}, "
+        "though both runs name the same data; train again"
+    )
+    rest = compare([run for run in runs if run.name != which])
+    assert found.mistakes == rest.mistakes
+    assert found.pairs == rest.pairs
+    told = " ".join(ask("compare runs").out.split())
+    assert "its test images are not those of" in told
+
+
+def test_of_two_runs_that_disagree_on_the_test_images_the_first_counts(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path / f"{seed}", index_N > 9, seed=seed)
+    with np.load(tmp_path / "1/predictions.npz") as file:
+        rewrite_predictions(tmp_path / "1", **fewer(dict(file)))
+    for first, second in (("0", "1"), ("1", "0")):
+        found = compare([first, second])
+        assert [run.name for run in found.runs] == [first]
+        (line,) = found.left_out
+        reason = f"predictions.npz: its test images are not those of {first}, though both runs"
+        assert str(line).startswith(f"{second}: left out: {reason}")
+
+
+def test_images_that_were_moved_are_the_same(tmp_path: Path) -> None:
+    moved = np.array([f"elsewhere/{index}" for index in index_N])
+    write_run(tmp_path / "a", index_N > 9)
+    write_run(tmp_path / "b", index_N > 8, names=moved, seed=1)
+    found = compare(tmp_path)
+    assert (len(found.runs), found.left_out) == (2, ())
 
 
 MISTAKES = {
@@ -381,6 +491,41 @@ def test_on_every_screen_words_and_figures_stay_whole(
     if columns >= 40:  # a figure and its spread on one line
         assert "89.50 ± 0.50" in out
         assert "−15.13 to −12.87" in out
+
+
+def test_a_verdict_is_never_broken_within_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for letter, cutout in (("a", 8), ("b", 0)):
+        for seed in range(2):
+            path = tmp_path / f"{letter}{seed}"
+            write_run(path, index_N > 9 + seed, seed=seed, recipe=f"recipe-{letter}", cutout=cutout)
+    for columns in range(64, 110):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        out = ask("compare .").out
+        assert "distinguishable" in out.split(), columns
+        assert max(map(cell_len, out.splitlines()[1:])) <= columns
+
+
+def test_groups_start_from_weights_and_not_from_a_path(tmp_path: Path) -> None:
+    def write(name: str, sha256: str, init_from: str, seed: int = 0) -> None:
+        weights = {
+            "given": init_from, "path": init_from, "kind": "run", "sha256": sha256,
+            "loaded": ["a"], "loaded_parameters": 1, "left_out": [], "new": [], "new_head": "",
+            "statistics": True,
+        }  # fmt: skip
+        write_run(tmp_path / name, index_N > 9, weights=weights, init_from=init_from, seed=seed)
+
+    def shown() -> list[tuple[int, str | None]]:
+        groups = compare(tmp_path).groups
+        return sorted((group.n, group.differences.get("init_from")) for group in groups)
+
+    write("1", "a" * 64, "there/base")
+    write("2", "a" * 64, "moved/renamed", seed=1)
+    assert shown() == [(2, None)]
+    write_run(tmp_path / "3", index_N > 9)
+    write("4", "b" * 64, "elsewhere/base")
+    assert shown() == [(1, "base bbbbbbbb"), (1, "none"), (2, "base aaaaaaaa")]
 
 
 def test_odd_names_reach_no_terminal_and_no_document(tmp_path: Path) -> None:
@@ -514,7 +659,11 @@ def test_a_marked_table_is_rewritten_and_checked(trials: Path) -> None:
     told = "onecycle: error: README.md: is out of date; update it with: onecycle compare"
     assert stale.err == f"{told} --update README.md\n"
     assert ask("compare runs/a-0 --update README.md --check").err == (
-        f"{told} RUN... --update README.md, with these runs\n"
+        f"{told} runs/a-0 --update README.md\n"
+    )
+    four = "runs/a-0 runs/a-1 runs/a-2 runs/b-0"
+    assert ask(f"compare {four} --update README.md --check").err == (
+        f"{told} --update README.md, with these runs\n"
     )
     assert file.read_bytes() == DOCUMENT.encode()
     assert ask("compare --update README.md").code == 0
@@ -577,7 +726,22 @@ def test_several_tables_in_one_file(trials: Path) -> None:
         ("\n<!-- onecycle compare: runs -->\n", "line 2: the table has no end; add the line"),
         (f"<!-- onecycle compare: -->\n{END}\n", "line 1: names no runs"),
         (f"<!-- onecycle compare: 'a -->\n{END}\n", "line 1: can't read the names of runs"),
-        (f"<!-- onecycle compare: gone -->\n{END}\n", "there is no folder 'gone'"),
+        (
+            f"<!-- onecycle compare: gone -->\n{END}\n",
+            "a.md: line 1: run: there is no folder 'gone'",
+        ),
+        (
+            f"\n<!-- onecycle compare: runs columns=test -->\n{END}\n",
+            "a.md: line 2: 'columns=test' stands after a run; put it first, or write ./columns=",
+        ),
+        (
+            f"<!-- onecycle compare: runs -->\nsee `{END}` here\n",
+            "line 1: the table has no end; add the line",
+        ),
+        (f"```\n<!-- onecycle compare: runs -->\n{END}\n```\n", "has no marked table"),
+        (f"~~~~ md\n~~~\n<!-- onecycle compare: runs -->\n{END}\n", "has no marked table"),
+        (f"    <!-- onecycle compare: runs -->\n    {END}\n", "has no marked table"),
+        ("- list\n\n  ```\n<!-- onecycle compare: runs -->\n", "line 4: the table has no end"),
     ],
 )
 def test_a_file_that_cannot_be_updated_is_left_as_it_is(text: str, told: str) -> None:
@@ -587,6 +751,59 @@ def test_a_file_that_cannot_be_updated_is_left_as_it_is(text: str, told: str) ->
     assert told in answer.err
     assert answer.err.count("\n") == 1
     assert Path("a.md").read_text() == text
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_ends_and_a_byte_order_mark_stay(trials: Path, line_end: str, mark: str) -> None:
+    file = Path("a.md")
+    lines = ["<!-- onecycle compare: gone -->", "old", f"  {END} ", "after"]
+    text = mark + "\n".join(lines).replace("\n", line_end)
+    file.write_bytes(text.encode())
+    assert ask("compare runs --update a.md").code == 0
+    content = f"\n{compare('runs').to_markdown()}".replace("\n", line_end)
+    expected = text.replace("gone", "runs").replace("old", content)
+    assert file.read_bytes().decode() == expected
+    assert ask("compare --update a.md --check").code == 0
+
+
+def test_code_that_shows_a_marked_table_stays(trials: Path) -> None:
+    file = Path("a.md")
+    table = f"<!-- onecycle compare: runs -->\n{END}\n"
+    around = f"Write:\n\n```html\n{table}```\n\n%s\n1. Or\n\n    ~~~\n    {END}\n    ~~~\n"
+    file.write_text(around % table)
+    assert ask("compare --update a.md").code == 0
+    content = f"<!-- onecycle compare: runs -->\n\n{compare('runs').to_markdown().strip()}\n\n"
+    assert file.read_text(encoding="utf-8") == around % f"{content}{END}\n"
+
+
+def test_an_end_inside_a_line_ends_nothing(trials: Path) -> None:
+    file = Path("a.md")
+    file.write_text(f"<!-- onecycle compare: runs -->\nsee `{END}` here\n{END}\nafter\n")
+    assert ask("compare --update a.md").code == 0
+    text = file.read_text(encoding="utf-8")
+    assert text.count(END) == 1
+    assert text.endswith(f"\n\n{END}\nafter\n")
+
+
+def test_a_file_in_a_linked_folder_names_runs_that_are_found_again(trials: Path) -> None:
+    Path("real/deep").mkdir(parents=True)
+    Path("linked").symlink_to("real/deep")
+    Path("linked/a.md").write_text(f"<!-- onecycle compare: x -->\n{END}\n")
+    assert ask("compare runs --update linked/a.md").code == 0
+    assert ask("compare --update linked/a.md --check").code == 0
+    assert ask("compare --update real/deep/a.md --check").code == 0
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    name = os.fsdecode(b"r\xff")
+    write_run(tmp_path / name, index_N > 9)
+    before = f"<!-- onecycle compare: x -->\n{END}\n"
+    Path("a.md").write_text(before)
+    answer = ask(["compare", name, "--update", "a.md"])
+    assert answer.code == 2
+    assert "can't stand in a comment; rename what has --, a line break or bytes that" in answer.err
+    assert Path("a.md").read_text() == before
 
 
 def test_a_name_that_would_end_the_comment_is_refused(tmp_path: Path) -> None:

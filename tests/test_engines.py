@@ -206,7 +206,7 @@ def test_a_held_worker_ends_when_it_is_asked_to(tmp_path: Path) -> None:
     order = Order(str(tmp_path), "seed=0", str(tmp_path / "log"), 1, False, str(tmp_path))
     worker = HeldWorker(order)
     assert worker.wait() == 2  # there is no folder of trials
-    assert "has no trials.json" in (tmp_path / "log").read_text(encoding="utf-8")
+    assert "can't be locked: No such file" in (tmp_path / "log").read_text(encoding="utf-8")
     with pytest.raises(OSError, match="nowhere"):
         HeldWorker(order._replace(directory=str(tmp_path / "nowhere")))
 

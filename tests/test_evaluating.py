@@ -144,8 +144,12 @@ def test_classes_that_the_run_does_not_know_are_named(run: training.Run, tmp_pat
 
 def test_nothing_but_unknown_classes_can_not_be_ignored(run: training.Run, tmp_path: Path) -> None:
     make_images(tmp_path, 3, {"dog": 1, "emu": 1})
-    with pytest.raises(InputError, match=r"2 images of 2 classes \('dog', 'emu'\) unknown"):
+    with pytest.raises(
+        InputError, match=r"2 images of 2 classes \('dog', 'emu'\) unknown"
+    ) as error:
         training.evaluate_run(run.path, data=str(tmp_path), ignore_unknown_classes=True)
+    told = "; rename the classes, since without such images none are left"
+    assert str(error.value).endswith(told)
 
 
 # --------------------------------------------------------------------------- the run's own images

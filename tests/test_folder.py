@@ -195,6 +195,42 @@ def test_skipped_entries_are_counted_reported_and_returned(tmp_path, cache):
     assert splits.left_out.to_json()["hidden_files"] == 3
 
 
+@pytest.mark.parametrize("split", [False, True])
+def test_folders_of_runs_among_the_images_are_left_out_and_named(split, tmp_path, cache):
+    """Wherever they were made: beside the classes, beside the splits, or in a class."""
+    root = tmp_path / "photos"
+    for name in ("train", "test") if split else (".",):
+        make_flat(root / name, 6)
+    before = load(root, cache)
+    first = root / ("train/ant" if split else "ant")
+    for marks in ("runs/a recipe.toml environment.json", "trials/b trials.json",
+                  "sweeps/c sweep.json", "one recipe.toml environment.json"):  # fmt: skip
+        folder, *names = marks.split()
+        for above in (root, first):
+            paint(above / folder / "plots" / "curves.png", 1)
+            for mark in names:
+                (above / folder / mark).write_text("{}")
+    assert [part.names for part in load(root, cache)] == [part.names for part in before]
+    found = left_out(root, cache)
+    assert found.run_folders == 8
+    assert set(found.run_folder_names) == {"runs", "trials", "sweeps", "one"}
+    told = Recorder()
+    load(root, cache, progress=told)
+    assert any("8 folders of runs (" in note for note in told.notes)
+
+
+def test_a_class_may_look_a_little_like_a_run(tmp_path, cache):
+    root = tmp_path / "photos"
+    make_flat(root, 6, ("runs", "trials"))
+    (root / "runs" / "recipe.toml").write_text("")
+    paint(root / "trials" / "more" / "x.png", 1)
+    paint(root / "trials" / "again" / "y.png", 1)
+    (root / "trials" / "again" / "trials.json").write_text("{}")
+    found = left_out(root, cache)
+    assert found.run_folder_names == ("again",)
+    assert sum(len(part) for part in load(root, cache)) == 13
+
+
 SYSTEMS = [
     "@eaDir", "@EADIR", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "@tmp",
     "$RECYCLE.BIN", "$Recycle.Bin", "RECYCLER", "System Volume Information", "lost+found",

@@ -225,6 +225,10 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         "'set' names the file '../../etc/passwd', which points out of it; don't trust it, or save "
         "it again",
     ),
+    "a split without rows": (
+        state(_data_files=[]),
+        "'set' has no rows; save the data set again without this split",
+    ),
     "no list of files": (state(), f"'set/state.json' is damaged; {AGAIN}"),
     "metadata that are no JSON": (
         lambda path: (saved(path) / "dataset_info.json").write_text("{"),
@@ -278,8 +282,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no labels at all": (without_labels, "the column 'label' of 'set' has several labels"),
     "a label that is missing": (
         lambda path: saved(path, labels=[0, 1, None, 1, 0, 1]),
-        "row 2 of 'set' has no label, which is the name or number of no class; correct "
-        "it, or remove the row",
+        "row 2 of 'set' has no label; give it one, or remove the row",
     ),
     "a label beyond the names": (
         lambda path: saved(path, labels=[0, 1, 0, 7, 0, 1]),
@@ -364,6 +367,62 @@ def test_splits_in_parquet_files_are_told_apart_by_name(place):
     pq.write_table(table, "a/more.parquet")
     with pytest.raises(InputError, match=r"has file 'more.parquet' whose split is not known"):
         load_splits("a")
+
+
+PARTS = {
+    "blood/train-00000-of-00001 blood/test-00000-of-00001 path/train-00000-of-00001 "
+    "path/test-00000-of-00001": "'hub' has Parquet files in 2 folders ('hub/blood', 'hub/path'), "
+    "which may be different data sets; give one of them",
+    "small/train large/test": "'hub' has Parquet files in 2 folders ('hub/large', 'hub/small')",
+    "train-0 data/test-0": "'hub' has Parquet files in 2 folders ('hub', 'hub/data')",
+    "train/train-0 training/train-0": "'hub' has Parquet files in 2 folders ('hub/train', ",
+    "data/train-00000-of-00002 data/test-00000-of-00001": "'hub/data' lacks 1 file of a split, "
+    "such as 'train-00001-of-00002.parquet'; fetch all of them",
+    "train-00001-of-00003 train-00002-of-00003": "'hub' lacks 1 file of a split, "
+    "such as 'train-00000-of-00003.parquet'; fetch all of them",
+    "train-00000-of-00002-0a1b": "'hub' lacks 1 file of a split",
+    "train-00000-of-00001 train-00000-of-00002": "'hub' has 2 files ('train-00000-of-00001.parquet'"
+    ", 'train-00000-of-00002.parquet') that are not parts of one split; keep those that belong",
+    "train-00000-of-00001 train-more": "'hub' has 2 files (",
+    "train-00001-of-00001": "'hub' lacks 1 file of a split, such as 'train-00000-of-",
+}
+
+
+def parquet(names: str) -> None:
+    table = pa.table({
+        "image": pa.array([png(n) for n in range(6)]), "label": pa.array(["ant", "bee"] * 3),
+    })  # fmt: skip
+    for name in names.split():
+        file = Path("hub", f"{name}.parquet")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, file)
+
+
+@pytest.mark.parametrize("names", PARTS)
+def test_files_that_are_missing_or_of_several_sets_are_refused(names, place):
+    parquet(names)
+    for load in (load_splits, load_all):
+        with pytest.raises(InputError) as error:
+            load("hub")
+        assert str(error.value).startswith(f"data: {PARTS[names]}")
+
+
+def test_all_files_of_a_split_are_read(place):
+    parquet("data/train-00000-of-00002 data/train-00001-of-00002 data/test-00000-of-00001-0a1b")
+    found = load_splits("hub")
+    assert (len(found.train), len(found.test)) == (12, 6)
+    with pytest.raises(InputError, match="'hub/data' lacks 1 file of a split"):
+        load_splits("hub/data/train-00000-of-00002.parquet")
+    assert len(load_all("hub/data/test-00000-of-00001-0a1b.parquet").images) == 6
+
+
+@pytest.mark.parametrize("head", ["version https://git-lfs.github.com/spec/v1\n", "<html>"])
+def test_a_file_that_was_not_fetched_is_told(head, place):
+    parquet("train-0 test-0")
+    Path("hub/test-0.parquet").write_text(head)
+    told = r"'hub/test-0.parquet' is a (Git LFS pointer|web page)"
+    with pytest.raises(InputError, match=told):
+        load_splits("hub")
 
 
 @pytest.mark.faults

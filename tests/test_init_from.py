@@ -305,6 +305,12 @@ def test_a_range_test_alone_starts_from_the_weights_too(first):
         (lambda path: None, "init_from: there is no run folder or file '"),
         (lambda path: path.mkdir(), "is a folder without recipe.toml, so it is not a run"),
         (lambda path: path.write_bytes(b"text"), "neither a safetensors file nor one of PyTorch's"),
+        (lambda path: path.write_bytes(b""), "' is empty; fetch it again"),
+        (lambda path: path.write_bytes(b"<!DOCTYPE html><html>"), "' is a web page, probably from"),
+        (
+            lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"),
+            "' is a Git LFS pointer, not the file itself; fetch it with: git lfs pull",
+        ),
         (lambda path: torch.save(nn.Linear(2, 2), path), "holds more than tensors"),
         (
             lambda path: torch.save(nn.Linear(2, 2).state_dict(), path),

@@ -24,6 +24,9 @@ RECIPE = (
 )
 """12 updates in the range test, then 3 epochs of 3."""
 
+OWN = f" --model {Path(__file__).with_name('networks_of_all_kinds.py')}:StochasticDepth"
+"""A network of the user's: it draws in training, and the program knows nothing about it."""
+
 COUNTED = """
 import json
 from onecycle.engine import loop
@@ -78,11 +81,27 @@ def counted(forks: Forks, plan: dict[str, object], line: str) -> Done:
     return forks.run(line, code=f"{WITHOUT_PICTURES}\nplan = {plan!r}\n{COUNTED}")
 
 
+def recipe(model: str) -> str:
+    """The command, with a network of the user's if `model` is its flag."""
+    if not model:
+        return RECIPE
+    return RECIPE.replace(" --width 0.125", "").replace(" --dropout 0.1", "") + model
+
+
 @pytest.fixture(scope="module")
 def whole(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
     """A run that nobody stopped, and how many of each event it had."""
-    runs = tmp_path_factory.mktemp("whole")
-    done = counted(forks, {}, f"{RECIPE} --runs {runs} --checkpoint-minutes 1e-9")
+    return undisturbed(forks, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def own(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+    """The same of the user's network."""
+    return undisturbed(forks, tmp_path_factory.mktemp("own"), OWN)
+
+
+def undisturbed(forks: Forks, runs: Path, model: str = "") -> tuple[Path, dict[str, int]]:
+    done = counted(forks, {}, f"{recipe(model)} --runs {runs} --checkpoint-minutes 1e-9")
     assert done.code == 0, done.err
     counts = json.loads(done.out.splitlines()[-1])
     assert counts["update"] == 12 + 9
@@ -111,14 +130,16 @@ def stop_by_clock(forks: Forks, line: str, runs: Path, seconds: float, number: i
     assert forks.run(line, meanwhile=stop).code in (-number, 128 + number, 0)
 
 
-def stop_and_go_on(seed: int, forks: Forks, whole: tuple[Path, dict[str, int]], runs: Path) -> None:
+def stop_and_go_on(
+    seed: int, forks: Forks, whole: tuple[Path, dict[str, int]], runs: Path, model: str = ""
+) -> None:
     """Train, stop at a seeded moment, perhaps once more when resumed, go on, and compare."""
     reference, counts = whole
     draw = random.Random(seed)
     event = ("write", "call", "update", "clock")[seed % 4]
     number = draw.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
     minutes = 1e-9 if event == "write" else draw.choice((0, 1e-9))
-    line = f"{RECIPE} --runs {runs} --checkpoint-minutes {minutes}"
+    line = f"{recipe(model)} --runs {runs} --checkpoint-minutes {minutes}"
     if event == "clock":
         stop_by_clock(forks, line, runs, draw.uniform(0, 0.3), number)
     elif event == "update":
@@ -127,7 +148,7 @@ def stop_and_go_on(seed: int, forks: Forks, whole: tuple[Path, dict[str, int]], 
         most = counts[event] if minutes or event == "call" else counts[event] // 3
         stop_by_count(forks, line, event, draw.randint(1, most), signal.SIGKILL)
     run = run_in(runs)
-    again = f"resume {shlex.quote(str(run))} --quiet"
+    again = f"resume {shlex.quote(str(run))} --quiet{model}"
     if seed % 3 == 0:
         plan = {"event": "write", "count": draw.randint(1, 8), "signal": 9}
         assert counted(forks, plan, again).code in (-signal.SIGKILL, 0)
@@ -147,3 +168,9 @@ def test_a_run_that_was_stopped_at_one_of_twenty_moments_ends_with_the_same_bits
     seed, forks, whole, tmp_path
 ):
     stop_and_go_on(seed, forks, whole, tmp_path)
+
+
+@fault("a training of your own network is killed")
+@pytest.mark.parametrize("seed", range(24, 32))
+def test_a_run_of_an_own_network_ends_with_the_same_bits(seed, forks, own, tmp_path):
+    stop_and_go_on(seed, forks, own, tmp_path, OWN)

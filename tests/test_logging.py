@@ -163,7 +163,7 @@ def test_nothing_is_written_through_a_link(logged, tmp_path, capsys):
     before = {path: path.read_bytes() for path in outside.iterdir()}
     assert main(["resume", str(run), "--log", "tensorboard"]) == 2
     assert capsys.readouterr().err == (
-        f"onecycle: error: {run / 'tensorboard'}: is a link, not a folder of the run; "
+        f"onecycle: error: {run / 'tensorboard'}: is a link, not a folder; "
         "put the folder itself in its place\n"
     )
     assert {path: path.read_bytes() for path in outside.iterdir()} == before

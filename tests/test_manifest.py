@@ -84,7 +84,7 @@ def test_tables_of_other_programs_are_read(how, place, cache):
     if how == "quotes":
         lines = [",".join(f'"{word}"' for word in line.split(",")) for line in lines]
     elif how == "blanks":
-        lines = [word for line in lines for word in (line, "")]
+        lines = [word for line in lines for word in (line, "", "  \t")]
     elif how == "columns":
         lines = [f"{i},{line},x" for i, line in enumerate(lines)]
         lines[0] = "id,path,label,split,note"
@@ -164,6 +164,13 @@ def test_a_pipe_in_a_table_does_not_hang(place, cache):
                        "path,label,split")  # fmt: skip
     with pytest.raises(InputError, match=r"'pipe.png': it is not a file \(line 7\)"):
         load(table, cache)
+
+
+def test_line_ends_of_old_macs_are_named(place):
+    table = place / "photos.csv"
+    table.write_bytes(b"path,label\ra/0.png,ant\rb/0.png,bee\r")
+    with pytest.raises(InputError, match="line 1: has the line ends of old Macs; save it with"):
+        manifest.read(table)
 
 
 def test_a_row_over_several_lines_is_named_by_its_first_line(place):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 from collections.abc import Iterator
 
 import pytest
@@ -269,3 +270,21 @@ def test_a_token_sees_the_whole_image_after_the_first_attention():
         seen = (images.grad.abs().sum((0, 1)) > 0).any(1).nonzero()
         assert int(seen.max() - seen.min()) + 1 == side
         assert field[layer] == side
+
+
+@pytest.mark.parametrize("name", sorted(models.NETWORKS))
+def test_weights_beyond_all_memory_are_refused_before_they_are_made(name, monkeypatch):
+    """64 times as wide is allowed; some of these networks then have 100 GB and more."""
+    size = sum(each.nbytes for each in models.build(name, classes=10).parameters())
+    monkeypatch.setattr("onecycle.models.room._memory", lambda: size)
+    models.build(name, classes=10)  # it fits exactly
+    monkeypatch.setattr("onecycle.models.room._memory", lambda: size - 1)
+    with pytest.raises(InputError, match=f"width: the weights of '{name}' would need .* lower wid"):
+        models.build(name, classes=10)
+
+
+def test_nothing_is_allocated_for_weights_that_do_not_fit():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"would need \d+\.\d GB, but this machine has"):
+        models.build("resnet34", classes=10, width=64.0)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**16  # kB

@@ -17,7 +17,10 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 REDUCED = {"DATA": "shapes", "EPOCHS": 2, "LIMIT": 200, "WIDTH": 0.1}
-TRIALS = {"DATA": "shapes", "EPOCHS": 1, "LIMIT": 100, "WIDTH": 0.1, "SEEDS": (0, 1)}
+TRIALS = {
+    "DATA": "shapes", "EPOCHS": 1, "LIMIT": 100, "WIDTH": 0.1, "SEEDS": (0, 1),
+    "GRID": {"weight_decay": [5e-4], "dropout": [0.3]},
+}  # fmt: skip
 
 
 def shown(name: str, folder: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -79,6 +82,7 @@ def test_the_experiments_train_show_and_compare(tmp_path: Path) -> None:
         (recipes[name],) = (
             data["text/markdown"].splitlines()[0] for data in outputs if "text/markdown" in data
         )
+    regularization = recipes.pop("4_regularization.ipynb")
     data = re.search(r"on shapes .*", recipes["1_cutout_8.ipynb"])
     assert data
     assert recipes == {
@@ -86,6 +90,7 @@ def test_the_experiments_train_show_and_compare(tmp_path: Path) -> None:
         "2_cutout_16.ipynb": f"2 recipes, 4 runs, {data[0]}",
         "3_higher_max_lr.ipynb": f"3 recipes, 6 runs, {data[0]}",
     }
+    assert regularization.startswith("4 recipes, 8 runs, on shapes")
     found = compare([tmp_path / "runs/trials" / trial for trial in ("cutout-8", "higher-lr")])
     baseline, higher = (group.runs[0].recipe for group in found.groups)
     assert set(differences(higher, baseline)) == {"recipe", "lr_max"}

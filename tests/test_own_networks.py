@@ -155,6 +155,13 @@ def test_a_module_is_found_in_the_current_folder(here: Path) -> None:
         ("net.py:make", "\n\n1 / 0", "net.py, line 3: ZeroDivisionError"),
         ("net.py:make", "import sys\nsys.exit(0)", "net.py, line 2: calls sys.exit(0)"),
         ("net.py:make", "raise Exception('a\\nb')", "net.py, line 1: Exception: a"),
+        ("net.py:make", "raise BaseException('boo')", "net.py, line 1: BaseException: boo"),
+        (
+            "net.py:make",
+            "def make(classes, channels):\n  raise GeneratorExit",
+            "line 2: GeneratorEx",
+        ),
+        ("net.py:make", "async def make(classes, channels): ...", "returns coroutine; return an"),
         ("net.py:make", "def make(classes, channels): return 3", "returns int"),
         ("net.py:make", "def make(classes, channels):\n  1 / 0", "net.py, line 2: ZeroDivision"),
         ("net.py:make", "def make(classes): pass", "takes no argument 'channels'"),
@@ -395,6 +402,17 @@ def test_other_code_than_the_runs_is_told_from_a_damaged_file(
     told = refused(f"evaluate {run} --model net.py:make", capsys)
     assert "names the argument 'dropout', which the code does not take" in told
     assert "net.py:make" in told.split("then called ")[1]
+    head = "def make(classes, channels, depth=1, dropout=0.0"
+    for code, said in {
+        f"{head}, width=1.0): ...": "has no argument 'width', which the code takes",
+        f"{head}, *, extra): ...": "needs the argument 'extra')",
+        "def make(classes, channels, **others): ...": "'dropout' is a setting of its own)",
+    }.items():
+        (here / "net.py").write_text(code)
+        told = refused(f"evaluate {run} --model net.py:make", capsys)
+        assert f"{said}; give the code that the run was trained with, then called " in told
+        assert "network.json: " in told
+        assert "damaged" not in told
 
 
 def test_the_code_of_a_built_in_network_is_refused(here: Path) -> None:

@@ -25,6 +25,7 @@ CLASSES = ("ball", "book", "mug")
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 def test_the_walk(tmp_path: Path) -> None:
     assert WALK.count("\n```") == 2 * WALK.count("```sh\n")
     shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)

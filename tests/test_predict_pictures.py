@@ -265,7 +265,7 @@ MISTAKES = {
     "photos --copy-to photos/0.png": "--copy-to: 'photos/0.png' is a file; name a folder",
     "photos --grad-cam no/cams": "--grad-cam: there is no folder 'no'; make it first",
     "photos --contact-sheet photos/s.png": "--contact-sheet: 'photos/s.png' is in 'photos', so "
-    "the next prediction would read it too; name a place elsewhere",
+    "the next call would read it too; name a place elsewhere",
     "photos --contact-sheet no/sheet.png": "--contact-sheet: there is no folder 'no'; make it "
     "first",
 }

@@ -1,9 +1,11 @@
 """One training over several real processes, against the same training in one."""
 
+import json
 import os
 import signal
+import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from several import Several, said
+from several import said
 from torch import nn
 from trained import Done, Forks, result_of, rows, run_in
 
+import onecycle
 from onecycle import processes
+from onecycle.audit import audit
 from onecycle.config import Recipe, override
 from onecycle.data import shapes
 from onecycle.data.batches import Batches
@@ -36,13 +40,6 @@ TRAIN = (
     "--quiet --no-report"
 )
 """Batches of 37, 37 and 28 images: parts of 13, 12 and 12, and of 10, 9 and 9."""
-
-
-@pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Several]:
-    found = Several(tmp_path_factory.mktemp("several"))
-    yield found
-    found.close()
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +157,56 @@ def test_the_audit_counts_the_images_of_all_processes(several, images, tmp_path)
     assert measured.applied["images"] == 102  # three batches, all of their images
     assert measured.applied["unexplained"] == 0
     assert measured.initial_weights_repeat
+    assert agreement(run_in(tmp_path)) == ("2 processes: the same", True)
+
+
+def test_the_audit_sees_processes_that_end_with_other_weights(several, images, tmp_path):
+    drift = """
+import torch; from onecycle.training import loop; fit = loop.fit
+def drifting(training, *given):
+    fit(training, *given)
+    if os.environ["RANK"] == "1":
+        with torch.no_grad():
+            next(training.model.parameters()).mul_(1.000001)
+loop.fit = drifting
+"""
+    done = several.run(2, train_line(images, tmp_path, epochs=1), code=drift)
+    assert_all_done(done)
+    assert agreement(run_in(tmp_path)) == ("2 processes: 2 different", False)
+
+
+def agreement(run: Path) -> tuple[str, bool | None]:
+    """What the audit says about the processes' weights."""
+    lines = audit(RunDir.open(run))["Repeating it"]
+    return next((line.found, line.passed) for line in lines if line.name == "Processes")
+
+
+def test_each_image_is_evaluated_once(several, tmp_path):
+    """Three passes of two processes, against one process that evaluates the same weights."""
+    count = "import torch; from onecycle.engine.state import Training\n"
+    count += "from torch import nn; call = nn.Linear.forward\n"
+    count += f"place = '{tmp_path}/' + os.environ['RANK']\n"
+    count += """
+def counting(layer, features):
+    if not layer.training:
+        open(place, "a").write(f"{len(features)}\\n")
+    return call(layer, features)
+nn.Linear.forward = counting
+"""
+    line = (
+        "train demo --epochs 1 --train-limit 60 --test-limit 1100 --image-size 16 --width 0.125 "
+        "--batch-size 30 --lr-max 0.05 --lr-min 0.005 --threads 1 --quiet --no-report --runs "
+    )
+    done = several.run(2, f"{line}{tmp_path / 'runs'}", code=count)
+    assert_all_done(done)
+    passes = [sorted(map(int, (tmp_path / rank).read_text().split())) for rank in "01"]
+    own = [size for size in passes[0] if size >= 100]  # without the report's few examples
+    assert (own, passes[1]) == ([100, 100, 500, 500], [500, 500])  # after the epoch, and at the end
+    run = run_in(tmp_path / "runs")
+    onecycle.evaluate_run(run, predictions=tmp_path / "again.npz", threads=1)
+    with np.load(run / "predictions.npz") as one, np.load(tmp_path / "again.npz") as two:
+        assert one["logits"].tobytes() == two["logits"].tobytes()
+        assert one["labels"].tolist() == two["labels"].tolist()
 
 
 @pytest.mark.faults
@@ -269,12 +316,62 @@ def test_what_several_processes_cant_do_is_one_line(several, line, message):
     assert "".join(each.out for each in done) == ""
 
 
-def test_a_run_of_several_processes_is_not_verified(several, images, forks, tmp_path):
-    done = several.run(2, train_line(images, tmp_path, epochs=1))
+def test_none_ends_before_all_are_connected(several):
+    """Process 0 fails at once; the others are slow to shake hands, and still see it there."""
+    code = """
+        import os, time
+        from torch import distributed
+        connect = distributed.init_process_group
+        def slow(*args, store, **others):
+            connect(*args, store=store, **others)
+            if os.environ["RANK"] != "0":
+                time.sleep(5)  # longer than process 0 waits at its end
+                store.set("still", "there")  # which process 0 holds
+        distributed.init_process_group = slow
+    """
+    done = several.run(3, "resume nowhere --quiet", code=textwrap.dedent(code))
+    assert done[0].code == 2
+    assert said(done).count("\n") == 1
+    assert "run: there is no folder 'nowhere'" in said(done)
+
+
+def test_a_failure_to_connect_is_one_line(several):
+    code = """
+        from torch import distributed
+        def broken(*args, **others):
+            raise distributed.DistBackendError("Connection reset by peer")
+        distributed.init_process_group = broken
+    """
+    done = several.run(2, "resume nowhere --quiet", code=textwrap.dedent(code))
+    assert [each.code for each in done] == [2, 2]
+    assert said(done) == done[0].err  # the first one on a machine speaks for all there
+    assert said(done).startswith("onecycle: error: processes: another one has ended before all")
+    assert said(done).count("\n") == 1
+
+
+def test_a_run_of_several_processes_is_verified_by_as_many(several, images, forks, tmp_path):
+    assert_all_done(several.run(2, train_line(images, tmp_path)))
+    run = run_in(tmp_path)
+    again = f"resume {run} --verify"
+    done = several.run(2, f"{again} --json --quiet")
     assert_all_done(done)
-    verified = forks.run(f"resume {run_in(tmp_path)} --verify", code="")
-    assert verified.code == 2
-    assert "only a run of one process can be verified" in verified.err
+    found = json.loads(done[0].out)
+    assert (found["equal"], found["from_step"], found["to_step"]) == (True, 3, 6)
+    assert (done[1].out, said(done)) == ("", "")
+    alone = forks.run(again, code="")
+    assert alone.code == 2
+    told = f"verify it with: torchrun --nproc-per-node 2 -m onecycle resume {run} --verify\n"
+    assert alone.err.endswith(told)
+    assert alone.err.startswith(f"onecycle: error: {run}: was trained by 2 processes, and another")
+
+    logged = (run / "steps.jsonl").read_text().splitlines(keepends=True)
+    changed = json.loads(logged[4])
+    changed["loss"] += 1e-12
+    (run / "steps.jsonl").write_text("".join([*logged[:4], json.dumps(changed) + "\n", logged[5]]))
+    done = several.run(2, f"{again} --quiet")
+    assert [each.code for each in done] == [1, 1]
+    assert said(done).startswith(f"onecycle: error: {run}: the replay differs: step 4: loss was ")
+    assert said(done).count("\n") == 1
 
 
 def test_a_device_for_each_process(monkeypatch):

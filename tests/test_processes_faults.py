@@ -35,13 +35,6 @@ Batches.cut = lambda *given: (time.sleep(0.15), cut(*given))[1]
 """
 
 
-@pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Several]:
-    found = Several(tmp_path_factory.mktemp("several"))
-    yield found
-    found.close()
-
-
 def logged(runs: Path, steps: int) -> Path:
     """The run that is being made, once it has logged so many steps."""
     until = time.monotonic() + 120

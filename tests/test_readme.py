@@ -81,7 +81,7 @@ def sh(command: str, cwd: Path) -> str:
         env=settings | {"PATH": path, "OMP_NUM_THREADS": "1"},  # tiny work, maybe on busy cores
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout

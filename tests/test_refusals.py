@@ -89,7 +89,7 @@ def test_a_nearly_right_name_gets_a_suggestion(source, meant, place, monkeypatch
         ("/no/such/folder", "check its spelling, or give its full path"),
         ("gone/inner/deep", "check its spelling, or give its full path"),
         ("gone.csv", "check its spelling, or give its full path"),
-        ("mnist", "choose one of cifar10, cifar100, shapes"),
+        ("mnist", "give the path of your images, or one of cifar10, cifar100, shapes"),
         ("x" * 5000, "File name too long; check the path"),
         ("a\0b", "no built-in set with that name"),
     ],
@@ -228,3 +228,12 @@ def test_any_unknown_name_is_refused_in_one_line(name, tmp_path_factory):
 )
 def test_prose_is_distinguished_from_pickles_and_archives(head, prose):
     assert stand_ins.is_prose(head) is prose
+
+
+@pytest.mark.parametrize("name", ["set.csv", "photos.zip", "folder"])
+def test_a_link_to_nothing_is_told(name, place):
+    Path(name).unlink(missing_ok=True)
+    Path(name).symlink_to("gone/away")
+    assert (
+        refusal(name) == f"data: {name!r} is a link to 'gone/away', which is not there; correct it"
+    )

@@ -285,7 +285,7 @@ def test_a_damaged_row_before_the_last_is_named(run, damage):
 
 def test_a_log_that_is_no_file_is_named(run):
     (run.path / "metrics.jsonl").mkdir()
-    with pytest.raises(InputError, match=r"metrics\.jsonl: is a folder, not a file of the run"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl: is a folder, not a file; put"):
         run.read_rows("metrics.jsonl")
 
 
@@ -696,7 +696,7 @@ def test_one_process_can_not_own_a_run_twice_but_the_owner_may_nest(run):
 
 def test_a_folder_that_cannot_be_locked_is_an_input_error(run):
     (run.path / ".lock").mkdir()
-    with pytest.raises(InputError, match=r"\.lock: is a folder, not a file of the run"), run.lock():
+    with pytest.raises(InputError, match=r"\.lock: is a folder, not a file; put"), run.lock():
         pass
 
 

@@ -255,11 +255,9 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, make, name):
     run = small(tmp_path)
     (run.path / name).unlink()
     make(run.path / name)
-    with pytest.raises(InputError, match=f"{name}: is a .*, not a file of the run; put the file"):
+    with pytest.raises(InputError, match=f"{name}: is a .*, not a file; put the file"):
         write_report(run)
-    with pytest.raises(
-        InputError, match=f"there are no runs|{name}: is a .*, not a file of the run"
-    ):
+    with pytest.raises(InputError, match=f"there are no runs|{name}: is a .*, not a file; put"):
         compare(run.path)
 
 

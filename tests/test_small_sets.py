@@ -13,8 +13,9 @@ from small_folders import Recorder, make_flat
 from onecycle import training
 from onecycle.audit import audit
 from onecycle.cli.call import call_of
-from onecycle.cli.commands import COMMANDS, resolved
+from onecycle.cli.commands import COMMANDS
 from onecycle.cli.flags import parse
+from onecycle.cli.resolving import resolved
 from onecycle.config import Recipe, from_toml, override, to_toml
 from onecycle.config.sizes import LEAST_STEPS, MOST_EPOCHS, resolve_sizes
 from onecycle.errors import InputError

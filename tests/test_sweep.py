@@ -300,6 +300,36 @@ def test_a_second_driver_changes_nothing_in_the_folder(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
 
 
+@pytest.mark.parametrize(
+    "storage", ["sqlite:////nodir/x.db", "nothing://x/y", "postgresql://user:***@host/name"]
+)
+def test_a_storage_that_cannot_be_used_leaves_nothing(storage: str) -> None:
+    line = f"sweep demo --space space.toml --trials 1 {SMALL} --into new --quiet"
+    answer = ask(f"{line} --storage {storage}")
+    assert answer.code == 2
+    assert answer.err.startswith("onecycle: error: --storage: ")
+    assert answer.err.count("\n") == 1
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ('[model]\nvalues = ["nix", "resnet18"]', "unknown model 'nix'"),
+        ('[model]\nvalues = ["resnet18", "a.py:f"]', "'a.py:f' is code, which runs only when"),
+        ('[device]\nvalues = ["cpu", "cuda:9"]', "device"),
+    ],
+)
+def test_a_value_that_no_trial_can_have_is_refused_before_the_first(table: str, told: str) -> None:
+    Path("space.toml").write_text(table)
+    before = sorted(Path().rglob("*"))
+    answer = ask(f"sweep demo --space space.toml --trials 2 {SMALL} --head-scale 1 --quiet")
+    assert answer.code == 2
+    assert told in answer.err
+    assert answer.err.count("\n") == 1
+    assert sorted(Path().rglob("*")) == before
+
+
 def test_going_on_with_other_wishes_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     folder.mkdir()

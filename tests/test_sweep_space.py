@@ -140,6 +140,17 @@ REFUSED = {
     "step of 0": ({"epochs": {"low": 1, "high": 3, "step": 0}}, "number above 0"),
     "half step": ({"epochs": {"low": 1, "high": 3, "step": 0.5}}, "not a whole number"),
     "uneven step": ({"epochs": {"low": 1, "high": 4, "step": 2}}, "whole number of steps"),
+    "tiny step": ({"dropout": {"low": 0, "high": 0.5, "step": 1e-300}}, "1e-300 is too small"),
+    "no step at all": ({"l1": {"low": 0, "high": 1e300, "step": 5e-324}}, "is too small; raise"),
+    "equal ends": ({"epochs": {"low": 3, "high": 3}}, "low and high are both 3; raise high"),
+    "equal shares": ({"dropout": {"low": 0.5, "high": 0.5}}, "low and high are both 0.5"),
+    "empty condition": (
+        {
+            "momentum": {"low": 0.8, "high": 0.9, "when": {"optimizer": []}},
+            "optimizer": {"values": ["sgd", "adamw"]},
+        },
+        "momentum: when: optimizer: has no values; name one, or leave it out",
+    ),
     "one value": ({"epochs": {"values": [3]}}, "two or more"),
     "twice": ({"epochs": {"values": [3, 3]}}, "there twice"),
     "bad value": ({"optimizer": {"values": ["sgd", "adam"]}}, "did you mean 'adamw'"),

@@ -11,19 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+from asking import ask
 from rich.console import Console
 from simulated_runs import in_memory, write_run
 from trained import result_of
 
 import onecycle
-from onecycle.cli import board, main
+from onecycle.cli import board
 from onecycle.config import Recipe, override
 from onecycle.errors import InputError
 from onecycle.experiments import compare, leaderboard
@@ -44,18 +43,6 @@ TINY = override(
     DEMO, epochs=2, train_limit=64, test_limit=40, image_size=16, width=0.0625, batch_size=32,
     crop_padding=2, cutout=0, precision="fp32", lr_max=0.05, lr_min=0.005,
 )  # fmt: skip
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def ask(line: str) -> Answer:
-    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
-        code = main(shlex.split(line))
-    return Answer(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +66,43 @@ def test_the_trials_are_the_product_of_the_values_and_the_seeds_in_their_order()
     assert [t.name for t in found] == [
         f"width={w:g},cutout={c},nesterov={words[n]},seed={s}" for w, c, n, s in combinations
     ]
+
+
+def test_one_at_a_time_is_the_recipe_and_then_each_other_value_alone() -> None:
+    axes = {"cutout": (0, DEMO.cutout, 16), "dropout": (0.1, 0.3), "l1": (DEMO.l1,)}
+    found = grid.trials_of(DEMO, axes, (0, 4), one_at_a_time=True)
+    alone = [{}, {"cutout": 0}, {"cutout": 16}, {"dropout": 0.1}, {"dropout": 0.3}]
+    assert [t.settings for t in found] == [each for each in alone for _ in range(2)]
+    assert [t.recipe for t in found] == [
+        override(DEMO, **each, seed=seed) for each in alone for seed in (0, 4)
+    ]
+    assert [t.name for t in found[1:4]] == ["seed=4", "cutout=0,seed=0", "cutout=0,seed=4"]
+
+
+def test_one_at_a_time_keeps_a_value_that_brings_a_change_along() -> None:
+    photos = RECIPES["photos"].recipe  # with 600 steps, whatever the epochs
+    axes = {"epochs": (photos.epochs, 16)}
+    found = grid.trials_of(photos, axes, (0,), one_at_a_time=True)
+    assert [t.settings for t in found] == [{}, {"epochs": photos.epochs}, {"epochs": 16}]
+    assert [t.recipe.min_steps for t in found] == ["auto", 0, 0]
+
+
+def test_one_at_a_time_trains_each_way_on_every_fold() -> None:
+    axes = {"dropout": (0.1,), "fold": (0, 1)}
+    found = grid.trials_of(override(DEMO, folds=2), axes, (0,), one_at_a_time=True)
+    assert [t.settings for t in found] == [
+        {"fold": 0},
+        {"fold": 1},
+        {"dropout": 0.1, "fold": 0},
+        {"dropout": 0.1, "fold": 1},
+    ]
+
+
+def test_a_grid_that_is_too_large_one_at_a_time_is_refused() -> None:
+    axes = {"dropout": tuple(index / 10_000 for index in range(1, 3_001))}
+    assert len(grid.trials_of(DEMO, axes, (0, 1, 2), one_at_a_time=True)) == 9_003
+    with pytest.raises(InputError, match="the grid has 12,004 trials"):
+        grid.trials_of(DEMO, axes, range(4), one_at_a_time=True)
 
 
 def test_names_are_safe_for_folders_and_differ_where_the_values_do() -> None:
@@ -168,6 +192,14 @@ def test_print_config_lists_the_trials_and_runs_nothing() -> None:
     assert not list(Path().iterdir())
 
 
+def test_print_config_lists_the_trials_of_one_setting_at_a_time() -> None:
+    answer = ask("trials demo cutout=0,16 l1=1e-6 --one-at-a-time --seeds 1 --print-config")
+    assert answer.out.splitlines()[-5:] == [
+        "# 4 trials:",
+        *(f"# {name}seed=0" for name in ("", "cutout=0,", "cutout=16,", "l1=1e-06,")),
+    ]
+
+
 # ---------------------------------------------------------------------------------- the manifest
 
 
@@ -215,6 +247,26 @@ def test_a_grid_may_only_grow(tmp_path: Path) -> None:
         manifest.extended(old, a_manifest(cutout=(0, 4)), tmp_path)
     with pytest.raises(InputError, match="have another epochs"):
         manifest.extended(old, a_manifest(override(TINY, epochs=3), cutout=(0, 8)), tmp_path)
+
+
+def test_a_folder_keeps_that_its_settings_vary_one_at_a_time(tmp_path: Path) -> None:
+    axes = {"cutout": (4, 8), "dropout": (0.1,)}
+    old = manifest.new(TINY, axes, (0,), None, ("onecycle",), one_at_a_time=True)
+    manifest.write(tmp_path, old)
+    found = manifest.read(tmp_path)
+    assert found == old
+    assert [trial.name for trial in found.trials()] == [
+        "seed=0", "cutout=4,seed=0", "cutout=8,seed=0", "dropout=0.1,seed=0",
+    ]  # fmt: skip
+    asked = ask(f"trials --into {shlex.quote(str(tmp_path))} --print-config").out
+    assert asked.splitlines()[-5:] == ["# 4 trials:", *(f"# {t.name}" for t in old.trials())]
+    more = manifest.new(TINY, axes | {"l1": (1e-6,)}, (0, 1), None, (), one_at_a_time=True)
+    assert len(manifest.extended(old, more, tmp_path).trials()) == 10
+    combined = manifest.new(TINY, axes, (0,), None, ())
+    with pytest.raises(InputError, match=r"were begun with it; give it, or name another"):
+        manifest.extended(old, combined, tmp_path)
+    with pytest.raises(InputError, match=r"were begun without it; leave it out, or name another"):
+        manifest.extended(combined, old, tmp_path)
 
 
 def test_a_folder_with_something_else_is_refused() -> None:

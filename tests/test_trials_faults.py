@@ -15,13 +15,13 @@ from reliability import assert_told, fault
 from trained import assert_same_bits
 
 TRIALS = (
-    "trials demo width=0.0625,0.09,0.125 cutout=0,4,8 --seeds 2 --epochs 5 --train-limit 160 "
+    "trials demo width=0.0625,0.09,0.125 cutout=0,4,8 --seeds 5 --epochs 3 --train-limit 160 "
     "--test-limit 40 --image-size 16 --batch-size 32 --crop-padding 2 --precision fp32 "
     "--lr-max 0.05 --lr-min 0.005 --checkpoint-minutes 1e-9 --threads 2 --jobs 2 --quiet"
 )
-"""18 trainings of 25 steps, two at a time."""
+"""45 trainings of 15 steps, two at a time."""
 
-MOST_KILLS = 12
+MOST_KILLS = 10
 """Kills of drivers and workers before the rest is left in peace."""
 
 
@@ -52,23 +52,25 @@ def wait_until_none_works(folder: Path) -> None:
     assert workers(folder) == []
 
 
-@fault("drivers and workers of 18 trials are killed at 12 moments")
-@pytest.mark.timeout(900)
+@fault("drivers and workers of 45 trials are killed at 10 moments")
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
 def test_killed_drivers_and_workers_end_with_the_bits_of_undisturbed_ones(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     driver = begun(f"{TRIALS} --into {whole}")
-    assert driver.communicate(timeout=400)[1] == b""
+    assert driver.communicate(timeout=800)[1] == b""
     assert driver.returncode == 0
     names = sorted(path.parent.name for path in whole.glob("*/result.json"))
-    assert len(names) == 3 * 3 * 2
+    assert len(names) == 3 * 3 * 5
     draw, kills = random.Random(20260131), {"driver": 0, "worker": 0}
     line = f"{TRIALS} --into {broken}"
-    while sum(kills.values()) < MOST_KILLS and len(list(broken.glob("*/result.json"))) < 18:
+    while sum(kills.values()) < MOST_KILLS and len(list(broken.glob("*/result.json"))) < 45:
         driver = begun(line)
         while driver.poll() is None and sum(kills.values()) < MOST_KILLS:
-            time.sleep(draw.uniform(2, 9))
-            victims, whom = workers(broken), draw.choice(("driver", "worker"))
+            while driver.poll() is None and not workers(broken):
+                time.sleep(0.1)
+            time.sleep(draw.uniform(0.5, 5))
+            victims, whom = workers(broken), ("worker", "driver")[sum(kills.values()) % 2]
             if whom == "driver" or not victims:
                 driver.kill()
                 kills["driver"] += 1
@@ -80,10 +82,9 @@ def test_killed_drivers_and_workers_end_with_the_bits_of_undisturbed_ones(tmp_pa
             driver.kill()
         driver.communicate(timeout=60)
         line = f"trials --into {broken} --quiet"
-    assert kills["driver"]
-    assert kills["worker"]
+    assert min(kills.values()) >= 1
     driver = begun(line)  # those before may still be saving
-    assert driver.communicate(timeout=400)[1] == b""
+    assert driver.communicate(timeout=800)[1] == b""
     assert driver.returncode == 0
     assert sorted(path.parent.name for path in broken.glob("*/result.json")) == names
     for name in names:
@@ -95,7 +96,7 @@ def test_killed_drivers_and_workers_end_with_the_bits_of_undisturbed_ones(tmp_pa
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
 def test_workers_save_and_end_when_their_driver_is_killed(tmp_path: Path) -> None:
     folder = tmp_path / "t"
-    line = TRIALS.replace("--epochs 5", "--epochs 100000")
+    line = TRIALS.replace("--epochs 3", "--epochs 100000")
     driver = begun(f"{line} --into {folder}")
     deadline = time.monotonic() + 120
     while len(list(folder.glob("*/metrics.jsonl"))) < 2 and time.monotonic() < deadline:
@@ -113,6 +114,7 @@ def test_trials_that_cannot_be_written_are_told_in_one_line_each(tmp_path: Path)
     """A limit on the size of files stands for a full disk: no checkpoint fits."""
     folder = tmp_path / "t"
     line = TRIALS.replace("width=0.0625,0.09,0.125 cutout=0,4,8", "--width 0.125")
+    line = line.replace("--seeds 5", "--seeds 2")
     words = [sys.executable, "-m", "onecycle", *shlex.split(f"{line} --into {folder}")]
     done = subprocess.run(
         ["bash", "-c", f"ulimit -f 64; exec {shlex.join(words)}"],

@@ -6,7 +6,9 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -27,12 +29,23 @@ def saved_by(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
+def saved_without_checksums(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(tensors, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    with zipfile.ZipFile(path) as file:
+        assert not any(entry.CRC for entry in file.infolist())
+
+
 WAYS = {
     "safetensors": lambda tensors, path: save_file(tensors, path),
     "zip": lambda tensors, path: torch.save(tensors, path),
     "of PyTorch before 1.6": lambda tensors, path: torch.save(
         tensors, path, _use_new_zipfile_serialization=False
     ),
+    "without checksums": lambda tensors, path: saved_without_checksums(tensors, path),
     "under state_dict": lambda tensors, path: torch.save(
         {"epoch": 3, "state_dict": OrderedDict(tensors), "best": 0.5}, path
     ),
@@ -100,6 +113,20 @@ def cut(write, end: int):
     return cut_off
 
 
+def npz(**arrays: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+def flipped(path: Path) -> None:
+    """One bit of a weight is another."""
+    torch.save({"a": torch.ones(9)}, path)
+    content = path.read_bytes()
+    place = content.index(torch.ones(9).numpy().tobytes())
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
 def safetensors_of(header: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header
 
@@ -119,6 +146,11 @@ UNUSABLE = {
         cut(lambda path: torch.save(
             {"a": torch.ones(9)}, path, _use_new_zipfile_serialization=False), -9),
         "damaged",
+    ),
+    "a flipped bit": (flipped, r"damaged or incomplete \(Bad CRC-32"),
+    "arrays of NumPy": (
+        lambda path: path.write_bytes(npz(a=np.ones(4))),
+        "it is an .npz file of NumPy; save the weights with torch.save",
     ),
     "another zip": (lambda path: zipfile.ZipFile(path, "w").writestr("a.txt", "a"), "damaged"),
     "truncated safetensors": (
@@ -264,3 +296,29 @@ def test_tensors_of_other_kinds_do_not_fit():
     tensors["prep.norm.bias"] = tensors["prep.norm.bias"].to("meta")
     found = weights.fit(network(), tensors, HEAD)
     assert set(found.new) == {"prep.conv.weight", "prep.norm.weight", "prep.norm.bias"}
+
+
+def test_variances_below_zero_are_refused():
+    tensors = saved_by(network())
+    tensors["layer2.norm.running_var"][3] = -0.5
+    with pytest.raises(InputError, match=r"'layer2.norm.running_var' has variances below 0"):
+        weights.fit(network(), tensors, HEAD)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda tensor: tensor.to_sparse(), "sparse float32 there, float32 here"),
+        (lambda tensor: tensor.to(torch.complex64), "complex64 there, float32 here"),
+        (lambda tensor: tensor.to("meta"), "float32 without values there, float32 here"),
+        (lambda tensor: (100 * tensor).to(torch.int8), "int8 there, float32 here"),
+    ],
+)
+def test_another_form_of_the_same_weights_is_named(change, told):
+    tensors = {name: change(tensor) for name, tensor in saved_by(network()).items()}
+    with pytest.raises(InputError) as refused:
+        weights.fit(network(), tensors, HEAD)
+    assert f"prep.conv.weight ({told})" in str(refused.value)
+    assert "this network in a form that can't be loaded; save plain tensors of float32" in str(
+        refused.value
+    )

@@ -5,7 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,29 +39,37 @@ import torch
 with contextlib.redirect_stdout(io.StringIO()):
     main(["train", "demo", "--seed", "1", "--print-config"])
 torch.optim.SGD([torch.zeros(1)])  # has torch import its compiler, which takes seconds
+
+def child(job, own):
+    os.setsid()
+    for number, name in ((0, os.devnull), (1, own["out"]), (2, own["err"])):
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT, 0o600), number)
+    os.environ.update(own["env"])
+    os.chdir(job["cwd"])
+    sys.argv = ["onecycle", *job["words"]]
+    code = 70
+    try:
+        exec(job["code"] + "\\nsys.exit(main())", {"sys": sys, "os": os, "main": main})
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(code)
+
 for line in sys.stdin:
     job = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        for number, name in ((0, os.devnull), (1, job["out"]), (2, job["err"])):
-            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT, 0o600), number)
-        os.environ.update(job["env"])
-        os.chdir(job["cwd"])
-        sys.argv = ["onecycle", *job["words"]]
-        code = 70
-        try:
-            exec(job["code"] + "\\nsys.exit(main())", {"sys": sys, "os": os, "main": main})
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        os._exit(code)
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    pids = []
+    for own in job["processes"]:
+        pid = os.fork()
+        if pid == 0:
+            child(job, own)
+        pids.append(pid)
+    print(json.dumps(pids), flush=True)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    print(json.dumps(codes), flush=True)
 """
-"""Forks a process for each job. It has imported everything, so that one costs no start-up."""
+"""Forks the processes of each job. It has imported everything, so that one costs no start-up."""
 
 
 @dataclass(frozen=True)
@@ -73,21 +81,61 @@ class Done:
     err: str
 
 
-class Forks:
-    """Real processes that run command lines, each forked from one that has imported it all.
+class Server:
+    """Runs command lines in processes that it forks from one that has imported it all."""
 
-    Use `onecycle` instead where it matters how Python itself is started.
-    """
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **env: str) -> None:
         self._folder, self._count = folder, 0
         self._server = subprocess.Popen(
             [sys.executable, "-c", SERVER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | env,
         )
+
+    def _carry_out(
+        self,
+        line: str,
+        code: str,
+        cwd: Path,
+        envs: Sequence[Mapping[str, str]],
+        meanwhile: Callable[[Sequence[int]], None],
+    ) -> list[Done]:
+        """A command line in a process for each of `envs`, at the same time."""
+        self._count += 1
+        files = [
+            [self._folder / f"{self._count}.{name}{rank}" for name in ("out", "err")]
+            for rank in range(len(envs))
+        ]
+        processes = [
+            {"env": dict(env), "out": str(out), "err": str(err)}
+            for env, (out, err) in zip(envs, files, strict=True)
+        ]
+        job = {"words": shlex.split(line), "code": code, "cwd": str(cwd), "processes": processes}
+        assert self._server.stdin
+        assert self._server.stdout
+        self._server.stdin.write(json.dumps(job) + "\n")
+        self._server.stdin.flush()
+        try:
+            meanwhile(json.loads(self._server.stdout.readline()))
+        finally:  # or the next run would take this one's end for its own
+            codes = json.loads(self._server.stdout.readline())
+        return [
+            Done(code, out.read_text("utf-8"), err.read_text("utf-8"))
+            for code, (out, err) in zip(codes, files, strict=True)
+        ]
+
+    def close(self) -> None:
+        self._server.kill()
+        self._server.communicate()
+
+
+class Forks(Server):
+    """Real processes that run command lines, one after the other.
+
+    Use `onecycle` instead where it matters how Python itself is started.
+    """
 
     def run(
         self,
@@ -99,29 +147,10 @@ class Forks:
         meanwhile: Callable[[int], None] = lambda pid: None,
     ) -> Done:
         """Run a command line after `code`; `meanwhile` gets the process's id as it starts."""
-        self._count += 1
-        out, err = (self._folder / f"{self._count}.{name}" for name in ("out", "err"))
-        job = {
-            "words": shlex.split(line),
-            "code": code,
-            "env": dict(env or {}),
-            "cwd": str(cwd or self._folder),
-            "out": str(out),
-            "err": str(err),
-        }
-        assert self._server.stdin
-        assert self._server.stdout
-        self._server.stdin.write(json.dumps(job) + "\n")
-        self._server.stdin.flush()
-        try:
-            meanwhile(int(self._server.stdout.readline()))
-        finally:  # or the next run would take this one's end for its own
-            ended = int(self._server.stdout.readline())
-        return Done(ended, out.read_text("utf-8"), err.read_text("utf-8"))
-
-    def close(self) -> None:
-        self._server.kill()
-        self._server.communicate()
+        (done,) = self._carry_out(
+            line, code, cwd or self._folder, [env or {}], lambda pids: meanwhile(pids[0])
+        )
+        return done
 
 
 def onecycle(line: str, **more: Any) -> Done:

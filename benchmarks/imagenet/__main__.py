@@ -4,7 +4,8 @@
 
 Each FOLDER has train/<class> and test/<class>. Trainings start from nothing (the recipe's own
 network), or from EfficientNet-Lite0's ImageNet weights, with the body frozen or learning slower
-than the head. No setting is chosen here: figures are those of the test split after the last epoch.
+than the head. The recipe's network sees images of the recipe's size, EfficientNet-Lite0 those of
+--image-size. No setting is chosen here: figures are those of the test split after the last epoch.
 Finished runs in --work are kept, and an interrupted one goes on.
 """
 
@@ -46,14 +47,20 @@ class Way:
     network: str = ""
 
 
-def ways(weights: str) -> tuple[Way, ...]:
-    """The ways that are compared; `weights`: file of the ImageNet weights."""
-    started = {"init_from": weights, "mean": MEAN, "std": STD, "epochs": FEW_EPOCHS}
+def ways(weights: str, size: int) -> tuple[Way, ...]:
+    """The ways that are compared.
+
+    Args:
+        weights: file of the ImageNet weights.
+        size: side of the images for their network, in pixels.
+    """
+    own = {"mean": MEAN, "std": STD, "image_size": size, "width": 1.0, "head_scale": 1.0}
+    started = own | {"init_from": weights, "epochs": FEW_EPOCHS}
     return (
         Way("from nothing", {}),
         Way("from ImageNet, body frozen", started | {"freeze": "body"}, NETWORK),
         Way("from ImageNet, body ten times slower", started | {"head_lr_factor": 10.0}, NETWORK),
-        Way("the same network from nothing", {"mean": MEAN, "std": STD}, NETWORK),
+        Way("the same network from nothing", own, NETWORK),
     )
 
 
@@ -64,7 +71,7 @@ def main() -> None:
     parser.add_argument("--result", type=Path, required=True, help="Markdown file to write")
     parser.add_argument("--recipe", default="custom-resnet-8", help="name of the recipe")
     parser.add_argument("--data-name", required=True, help="where the images are from")
-    parser.add_argument("--image-size", type=int, default=96)
+    parser.add_argument("--image-size", type=int, default=96, help="for EfficientNet-Lite0")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2, 3, 4))
     parser.add_argument("--ways", type=int, nargs="+", help="numbers of the ways to train, from 0")
     parser.add_argument("--train-limit", type=int, default=0)
@@ -73,12 +80,11 @@ def main() -> None:
     given = parser.parse_args()
     base = override(
         named(given.recipe).recipe,
-        image_size=given.image_size,
         train_limit=given.train_limit,
         test_limit=given.test_limit,
         **({"epochs": given.epochs} if given.epochs else {}),
     )
-    every = ways(weights_file())
+    every = ways(weights_file(), given.image_size)
     chosen = [every[number] for number in given.ways] if given.ways else every
     for folder, seed, way in itertools.product(given.folders, given.seeds, chosen):
         place = place_of(given.work, folder, way) / f"seed-{seed}"
@@ -129,26 +135,26 @@ def finished(place: Path) -> list[FinishedRun]:
 def facts(run: FinishedRun) -> str:
     """What was trained on, where and when."""
     recipe = run.recipe
-    size = f"{recipe.image_size} x {recipe.image_size} pixels"
     return (
         f"{counted(run.result.train_images, 'training image')} and "
-        f"{counted(run.result.test_images, 'test image')} of {size}, recipe `{recipe.recipe}`."
+        f"{counted(run.result.test_images, 'test image')}, recipe `{recipe.recipe}`."
     )
 
 
 def table(groups: Mapping[str, Sequence[FinishedRun]]) -> str:
     """A row for each way; differences are to the first, and pair the seeds."""
     rows = [
-        "| training | n | test accuracy | difference | 95 % interval | seconds |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| training | pixels | n | test accuracy | difference | 95 % interval | seconds |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     first = next(iter(groups.values()))
     for name, runs in groups.items():
         shares = [run.result.test_accuracy for run in runs]
         spread = f" ± {100 * statistics.stdev(shares):.1f}" if len(shares) > 1 else ""
         seconds = statistics.mean(run.result.total_seconds for run in runs)
+        reached = f"{100 * statistics.mean(shares):.1f}{spread} %"
         rows.append(
-            f"| {name} | {len(runs)} | {100 * statistics.mean(shares):.1f}{spread} % "
+            f"| {name} | {runs[0].recipe.image_size} | {len(runs)} | {reached} "
             f"| {difference(runs, first)} | {seconds:.0f} |"
         )
     return "\n".join(rows)

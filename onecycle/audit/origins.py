@@ -10,11 +10,12 @@ from onecycle.writing.numbers import counted
 
 
 def lines(evidence: Evidence) -> list[Line]:
-    """Seed, weights to start from, frozen stages, weights on disk, and images in two splits."""
+    """Seed, weights to start from, frozen stages, processes, weights on disk, repeated images."""
     return [
         _seed(evidence),
         *_initial(evidence),
         *_frozen(evidence),
+        *_processes(evidence),
         _saved(evidence),
         *_duplicates(evidence),
     ]
@@ -56,6 +57,22 @@ def _frozen(evidence: Evidence) -> list[Line]:
     passed = found.before == found.after and found.tensors > 0
     words = "the same" if passed else "different"
     return [Line(name, asked, f"{counted(found.tensors, 'tensor')}: {words}", passed)]
+
+
+def _processes(evidence: Evidence) -> list[Line]:
+    """Whether the processes that trained together ended with the same weights."""
+    result, hashes = evidence.result, evidence.measured.weights_of_processes
+    count = (result and result.processes) or 1
+    if count == 1:
+        return []
+    name = "Processes"
+    asked = f"the same weights in {'both' if count == 2 else f'all {count:,}'}, to the bit"
+    if hashes is None:
+        return [unknown(name, asked)]
+    kinds = len(set(hashes))
+    words = f"{counted(len(hashes), 'process', 'processes')}: "
+    words += "the same" if kinds == 1 else f"{kinds:,} different"
+    return [Line(name, asked, words, kinds == 1 and len(hashes) == count)]
 
 
 def _saved(evidence: Evidence) -> Line:

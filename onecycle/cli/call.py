@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from onecycle.config.declaring import settings, spelled
 from onecycle.errors import InputError
 from onecycle.processes import speaks
 from onecycle.progress import Progress
+from onecycle.writing.outputs import check_output
 
 
 class OutputLost(Exception):
@@ -77,29 +78,48 @@ class Call:
         ):
             yield progress
 
-    def place(self, option: str) -> Path | None:
+    def place(
+        self, option: str, reads: Iterable[str | Path] = (), *, picture: bool = False
+    ) -> Path | None:
         """Path of the file that an option names; None if the option is not given.
 
+        `reads` and `picture`: as for `check_output`. A picture is a PNG file.
+
         Raises:
-            InputError: its folder does not exist, or the path is itself a folder.
+            InputError: its folder does not exist, the path is itself a folder or a picture of
+                another kind, or a file would be lost.
         """
         name, flag = getattr(self.options, option), spelled(option)
-        if name and Path(name).is_dir():
+        if not name:
+            return None
+        path = Path(name)
+        if path.is_dir():
             raise InputError(f"{flag}: '{name}' is a folder; name a file")
-        if name and not Path(name).parent.is_dir():
-            raise InputError(f"{flag}: there is no folder '{Path(name).parent}'; make it first")
-        return Path(name) if name else None
+        if not path.parent.is_dir():
+            raise InputError(f"{flag}: there is no folder '{path.parent}'; make it first")
+        if picture and path.suffix.lower() not in ("", ".png"):
+            raise InputError(f"{flag}: '{name}' would be a PNG file; end its name in .png")
+        return check_output(flag, path, reads, picture=picture)
 
     @contextmanager
     def environment(self) -> Iterator[None]:
-        """The environment while the command runs: `--mirror` stands for a variable of its own."""
+        """The environment while the command runs: `--mirror` stands for a variable of its own.
+
+        Raises:
+            InputError: no variable can hold its value.
+        """
         if not self.options.mirror:
             yield
             return
         from onecycle.data.download import MIRRORS
 
         before = os.environ.get(MIRRORS)
-        os.environ[MIRRORS] = self.options.mirror
+        try:
+            os.environ[MIRRORS] = self.options.mirror
+        except ValueError:
+            raise InputError(
+                f"--mirror: {self.options.mirror!r} is not an address; give a URL"
+            ) from None
         try:
             yield
         finally:
@@ -119,6 +139,19 @@ class Call:
                 write_json(value)
             else:
                 show()
+
+
+def with_listed(*paths: str) -> Iterator[str | Path]:
+    """Paths of images that a command reads; after a table, the images that it lists.
+
+    Raises:
+        InputError: a table can't be read.
+    """
+    from onecycle.data.folder.manifest import paths_of
+
+    for path in paths:
+        yield path
+        yield from paths_of(path)
 
 
 def write(text: str) -> None:

@@ -1,5 +1,6 @@
 """`onecycle compare`: tables of runs on the screen, in files, and in documents kept up to date."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from onecycle.config.declaring import spelled
 from onecycle.errors import InputError, StaleError
 from onecycle.writing.names import printable
 from onecycle.writing.numbers import counted
+from onecycle.writing.outputs import check_output
 
 if TYPE_CHECKING:
     from rich.table import Table as Grid
@@ -20,6 +22,8 @@ MOST_PAIRS = 15
 """Pairs that the screen shows; of more, those with the first recipe."""
 IN_PROSE = ("difference", "verdict")
 """Columns whose cells may take several lines."""
+MOST_NAMED = 3
+"""Runs that a remedy names again."""
 GAP = 3
 """Cells between two columns."""
 
@@ -32,14 +36,17 @@ def compare(call: Call) -> None:
         return
     page = _place_of_page(call)
     from onecycle.experiments import compare
+    from onecycle.experiments.columns import read_columns
 
-    comparison = compare(call.given.operands)
+    options = call.options
+    columns = read_columns(options.columns)
+    comparison = compare(call.given.operands, baseline=options.baseline, columns=columns)
     if page:
         _write_page(comparison, page)
     found = comparison.to_json() | ({"html": str(page)} if page else {})
-    if call.options.markdown:
+    if options.markdown:
         write(comparison.to_markdown())
-    elif call.options.csv:
+    elif options.csv:
         write(comparison.to_csv())
         _tell(comparison)
     else:
@@ -58,6 +65,19 @@ def _check_flags(call: Call) -> None:
         raise InputError(
             f"{spelled(forms[1])}: can't be combined with {spelled(forms[0])}; give one"
         )
+    if options.update and (options.baseline or options.columns) and not call.given.operands:
+        flag = "--baseline" if options.baseline else "--columns"
+        raise InputError(
+            f"{flag}: with --update it needs RUN... too; or write {flag.lstrip('-')}=… into the "
+            "table's comment"
+        )
+    lost = ["columns"] if options.columns else []
+    lost += ["baseline"] if options.baseline and options.csv else []
+    for form in ("csv", "json"):
+        if lost and getattr(options, form):
+            raise InputError(
+                f"--{lost[-1]}: has no effect on --{form}, which has all figures; leave one out"
+            )
     if options.check and not options.update:
         raise InputError("--check: needs --update FILE; give both")
     others = [*forms, *(["html"] if options.html else [])]
@@ -82,14 +102,23 @@ def _place_of_page(call: Call) -> Path | None:
 def _update(call: Call) -> None:
     """Update a file's marked tables; with --check, report whether that would change them."""
     from onecycle.experiments import rewrite
+    from onecycle.experiments.columns import read_columns
+    from onecycle.experiments.marked import Marking
 
-    file = call.options.update
-    before, after = rewrite(file, call.given.operands)
+    options, file = call.options, call.options.update
+    place = Path(file)
+    check_output("--update", place.resolve() if place.is_symlink() else place)  # a link is followed
+    asked = Marking(options.baseline, read_columns(options.columns))
+    before, after = rewrite(file, call.given.operands, asked)
     if before == after:
         write(f"{file} is up to date\n")
-    elif call.options.check:
-        runs, these = ("RUN... ", ", with these runs") if call.given.operands else ("", "")
-        remedy = f"update it with: onecycle compare {runs}--update {file}{these}"
+    elif options.check:
+        runs = call.given.operands
+        words = ["compare", *(runs if len(runs) <= MOST_NAMED else [])]
+        for flag, value in (("--baseline", options.baseline), ("--columns", options.columns)):
+            words += [flag, value] if value else []
+        these = ", with these runs" if len(runs) > MOST_NAMED else ""
+        remedy = f"update it with: onecycle {shlex.join([*words, '--update', file])}{these}"
         raise StaleError(f"{file}: is out of date; {remedy}")
     else:
         real = Path(file).resolve()  # a link stays one
@@ -149,13 +178,13 @@ def show(comparison: "Comparison", page: Path | None = None, *, ranked: bool = F
 
 def _show_figures(comparison: "Comparison") -> None:
     from onecycle.cli.screens import console
-    from onecycle.experiments import tables
+    from onecycle.experiments import columns, tables
 
     screen, told = console(), tables.recipes(comparison)
     if len(told.headings) > 1:
         _show_table(told)
     _show_table(tables.figures(comparison))
-    screen.print(tables.legend(comparison), style="dim")
+    screen.print(columns.legend(comparison), style="dim")
     screen.print()
     _show_pairs(comparison)
 
@@ -176,7 +205,7 @@ def _show_pairs(comparison: "Comparison") -> None:
     if not comparison.pairs:
         return
     screen, pairs = console(), comparison.pairs
-    if len(pairs) > MOST_PAIRS:
+    if len(pairs) > MOST_PAIRS and comparison.baseline is None:
         pairs = [pair for pair in pairs if pair.first == comparison.groups[0].letter]
     screen.print("differences in test accuracy", style="bold")
     _show_table(tables.differences(comparison, pairs))
@@ -191,8 +220,9 @@ def _show_table(table: "Table") -> None:
 
     screen = console()
     for form in (table, table.turned):
-        if sum(_widths(form)) + GAP * (len(form.headings) - 1) <= screen.width:
-            screen.print(_grid(form))
+        room = screen.width - GAP * (len(form.headings) - 1)
+        if sum(_least_widths(form)) <= room:
+            screen.print(_grid(form, room))
             screen.print()
             return
     for row in table.rows:
@@ -203,32 +233,49 @@ def _show_table(table: "Table") -> None:
         screen.print()
 
 
-def _grid(table: "Table") -> "Grid":
+def _grid(table: "Table", room: int) -> "Grid":
+    """The table in columns that take `room` cells at most, without the gaps."""
     from rich import box
     from rich.table import Table as Grid
 
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    columns = zip(table.headings, table.numbers, _widths(table), strict=True)
+    columns = zip(table.headings, table.numbers, _column_widths(table, room), strict=True)
     for heading, number, width in columns:
-        justify = "right" if number else "left"
-        grid.add_column(
-            _line(heading), justify=justify, min_width=width, no_wrap=heading not in IN_PROSE
-        )
+        grid.add_column(_line(heading), justify="right" if number else "left", width=width)
     for row in table.rows:
         grid.add_row(*map(_line, row))
     return grid
 
 
-def _widths(table: "Table") -> list[int]:
+def _column_widths(table: "Table", room: int) -> list[int]:
+    """The width of each column: what it needs, and then the narrowest prose gets of the rest."""
+    from rich.cells import cell_len
+
+    widths = _least_widths(table)
+    most = [max(map(cell_len, cells)) for cells in _columns(table)]
+    for _ in range(room - sum(widths)):
+        folded = [place for place, width in enumerate(widths) if width < most[place]]
+        if not folded:
+            break
+        widths[min(folded, key=widths.__getitem__)] += 1
+    return widths
+
+
+def _least_widths(table: "Table") -> list[int]:
     """The least width of each column: prose may break between words, other cells may not."""
     from rich.cells import cell_len
 
-    columns = zip(table.headings, *(map(_line, row) for row in table.rows), strict=True)
     parts = [
         [word for cell in cells for word in cell.split()] if cells[0] in IN_PROSE else cells
-        for cells in columns
+        for cells in _columns(table)
     ]
     return [max(map(cell_len, cells)) for cells in parts]
+
+
+def _columns(table: "Table") -> list[list[str]]:
+    """The cells of each column as they are shown, its heading first."""
+    columns = zip(table.headings, *table.rows, strict=True)
+    return [[_line(cell) for cell in cells] for cells in columns]
 
 
 def _line(text: str) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from onecycle.cli.call import Call
+from onecycle.cli.call import Call, with_listed
 from onecycle.config import Recipe, override
 from onecycle.config.declaring import spelled
 from onecycle.errors import InputError
@@ -25,7 +25,7 @@ def data(call: Call) -> None:
         raise InputError("--keep-gb: needs --clean; give both")
     if not call.operand:
         raise InputError("data: needs NAME|PATH; see onecycle data --help")
-    sheet = call.place("contact_sheet")
+    sheet = call.place("contact_sheet", with_listed(call.operand), picture=True)
     with call.progress() as progress:
         from onecycle.cli import screens
         from onecycle.data import splits_of

@@ -33,6 +33,8 @@ class Options:
         help="Folder of the trials: a new one, or one to go on with or add to.")
     seeds: str = _option("", metavar="N|A,B,...",
         help="How many seeds, from the recipe's own on, or which ones; 3 if not given.")
+    one_at_a_time: bool = _option(False,
+        help="Train the recipe, and then each value alone, in place of all combinations.")
     jobs: str = _option("auto", metavar="N|auto",
         help="Trainings at once; auto: as many as are measured to be fastest; on a GPU one each.")
     reports: Literal["auto", "none", "last", "all"] = _option("auto",
@@ -64,6 +66,11 @@ class Options:
         help="PNG file for the plot of the range test.")
     contact_sheet: str = _option("", metavar="FILE", path=True,
         help="PNG file for a picture with a row of example images for each class.")
+    baseline: str = _option("", metavar="NAME|RUN",
+        help="Compare each recipe with this one, or with that of a run, in place of all pairs.")
+    columns: str = _option("", metavar="NAME,...",
+        help="Columns of the table: n, train, test, interval, val, balanced, tta, gap, loss, ece, "
+        "peak, best, time, speed.")
     markdown: bool = _option(False,
         help="Print the tables as Markdown.")
     csv: bool = _option(False,

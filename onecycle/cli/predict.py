@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -14,6 +14,7 @@ from onecycle.config.names import unknown_name
 from onecycle.errors import InputError, TrainingError
 from onecycle.progress import SILENT, Progress
 from onecycle.writing.numbers import counted
+from onecycle.writing.outputs import refuse_read
 
 if TYPE_CHECKING:
     from onecycle.inference import Classifier
@@ -30,7 +31,10 @@ def predict(call: Call) -> None:
         TrainingError: an image can't be read; all others have been classified.
     """
     model, paths = _operands(call)
-    output, kind = call.place("output"), _format(call)
+    reads = [*paths, *([model] if os.path.isfile(model) else [])]
+    output, kind = call.place("output", reads), _format(call)
+    sheet = call.place("contact_sheet", reads, picture=True)
+    written = {"--output": output, "--contact-sheet": sheet}
     # Threads that spin while they wait would take the cores from the processes that decode.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     on_screen = output is None and sys.stdout.isatty()
@@ -40,14 +44,14 @@ def predict(call: Call) -> None:
         from onecycle.inference import load
 
         runtime.set_threads(call.options.threads)
-        sources, total = _sources(paths, progress)
+        sources, total = _sources(paths, written, progress)
         classifier = load(
             model,
             network=call.network,
             checkpoint=call.options.checkpoint,
             progress=progress,
         )
-        takers = _takers(call, paths, classifier)
+        takers = _takers(call, paths, sheet, classifier)
         started = time.perf_counter()
         # Rows on a terminal are progress enough, and a live line would run through them.
         shown = SILENT if on_screen else progress
@@ -106,14 +110,26 @@ def _format(call: Call) -> str:
 
 
 def _sources(
-    paths: tuple[str, ...], progress: Progress
+    paths: tuple[str, ...], written: Mapping[str, Path | None], progress: Progress
 ) -> "tuple[Iterable[Source | None], int | None]":
-    """The images, and their number; None if it is not known, as on standard input."""
+    """The images, and their number; None if it is not known, as on standard input.
+
+    `written`: the files that will be written, by their flags.
+
+    Raises:
+        InputError: such a file is one of the images. On standard input, when that image comes.
+    """
     from onecycle.inference import sources
 
+    def apart(source: "Source | None") -> "Source | None":
+        for flag, path in written.items():
+            if source and path:
+                refuse_read(flag, path, [source.path])
+        return source
+
     if paths == (sources.STANDARD_INPUT,):
-        return sources.on_standard_input(), None
-    found = sources.listed(paths, progress)
+        return map(apart, sources.on_standard_input()), None
+    found = [*map(apart, sources.listed(paths, progress))]
     return found, len(found)
 
 
@@ -144,7 +160,9 @@ def _made(call: Call, kind: str, classifier: "Classifier", model: str) -> "Forma
     return FORMATS[kind](wanted)
 
 
-def _takers(call: Call, paths: tuple[str, ...], classifier: "Classifier") -> "list[Taker]":
+def _takers(
+    call: Call, paths: tuple[str, ...], sheet: Path | None, classifier: "Classifier"
+) -> "list[Taker]":
     """Those that the flags ask for.
 
     Raises:
@@ -162,10 +180,9 @@ def _takers(call: Call, paths: tuple[str, ...], classifier: "Classifier") -> "li
         from onecycle.inference.overlays import Overlays
 
         takers.append(Overlays(_destination(call, "grad_cam", paths), classifier))
-    if sheet := call.place("contact_sheet"):
+    if sheet:
         from onecycle.inference.sheet import Sheet
 
-        _refuse_inside("--contact-sheet", str(sheet), paths)
         takers.append(Sheet(sheet, classifier.preprocess))
     return takers
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from onecycle.cli.call import Call, write
 from onecycle.cli.options import Options
 from onecycle.cli.resolving import resolved
+from onecycle.cli.trials import carried_out
 from onecycle.config import Recipe, to_toml
 from onecycle.errors import InputError
 from onecycle.writing.numbers import counted, duration, percent
@@ -28,25 +29,10 @@ def sweep(call: Call) -> None:
         return
     from onecycle.cli.board import shown
     from onecycle.sweep import search
-    from onecycle.trials.jobs import wanted
-    from onecycle.trials.slurm_engine import read_options
 
-    jobs, slurm = wanted(call.options.jobs), read_options(call.options.slurm)
+    how = carried_out(call)
     with shown(sys.stderr, quiet=call.options.quiet) as board:
-        found = search(
-            recipe,
-            space,
-            **_how(call, before),
-            network=call.network,
-            into=call.options.into,
-            jobs=jobs,
-            threads=call.options.threads,
-            engine=call.options.engine,
-            address=call.options.address,
-            slurm=slurm,
-            command=call.command_line,
-            listener=board,
-        )
+        found = search(recipe, space, **_wishes(call, before), **how, listener=board)
     call.answer(found.to_json(), lambda: _show(found))
 
 
@@ -87,7 +73,7 @@ def _of_folder(call: Call) -> "Asked | None":
     return found
 
 
-def _how(call: Call, before: "Asked | None") -> dict[str, Any]:
+def _wishes(call: Call, before: "Asked | None") -> dict[str, Any]:
     """How long to search and where to keep it: as given, else as before."""
     options = call.options
     given = {

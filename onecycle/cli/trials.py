@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,37 +25,38 @@ SEEDS = "3"
 With folds it is one, as each fold is a training."""
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """The trials that are asked for, as `run` takes them."""
+
+    recipe: Recipe
+    grid: dict[str, tuple[Any, ...]]
+    seeds: tuple[int, ...]
+    one_at_a_time: bool
+
+
 def trials(call: Call) -> None:
     """Train a grid. JSON: see docs/trials.md.
 
     Raises:
         TrainingError: a trial failed; the others are shown first.
     """
-    from onecycle.trials.jobs import wanted
-
-    recipe, grid, seeds = _asked(call)
+    asked = _asked(call)
     if call.options.print_config:
-        _print(call, recipe, grid, seeds)
+        _print(call, asked)
         return
-    jobs = wanted(call.options.jobs)
     from onecycle.cli.board import shown
     from onecycle.trials import run
-    from onecycle.trials.slurm_engine import read_options
 
+    how, reports = carried_out(call), call.options.reports
     with shown(sys.stderr, quiet=call.options.quiet) as board:
         found = run(
-            recipe,
-            grid,
-            seeds=seeds,
-            network=call.network,
-            into=call.options.into,
-            jobs=jobs,
-            threads=call.options.threads,
-            engine=call.options.engine,
-            address=call.options.address,
-            slurm=read_options(call.options.slurm),
-            reports=call.options.reports,
-            command=call.command_line,
+            asked.recipe,
+            asked.grid,
+            seeds=asked.seeds,
+            one_at_a_time=asked.one_at_a_time,
+            reports=reports,
+            **how,
             listener=board,
         )
     call.answer(found.to_json(), lambda: _show(found))
@@ -63,7 +64,55 @@ def trials(call: Call) -> None:
         raise TrainingError(_told(found))
 
 
-def _asked(call: Call) -> tuple[Recipe, dict[str, tuple[Any, ...]], tuple[int, ...]]:
+def carried_out(call: Call) -> dict[str, Any]:
+    """How and where trainings are carried out, as `run` and `search` of this package take it.
+
+    Raises:
+        InputError: an option is refused.
+    """
+    from onecycle.trials.jobs import wanted
+    from onecycle.trials.slurm_engine import read_options
+
+    options = call.options
+    return {
+        "network": call.network,
+        "into": options.into,
+        "jobs": wanted(options.jobs),
+        "threads": options.threads,
+        "engine": options.engine,
+        "address": options.address,
+        "slurm": read_options(options.slurm),
+        "command": call.command_line,
+    }
+
+
+def is_trials(path: str) -> bool:
+    """Whether it is a folder of trials, and not a run."""
+    from onecycle.trials.manifest import Manifest
+
+    try:
+        folder = Path(path)
+        return (folder / Manifest.FILE).is_file() and not (folder / "recipe.toml").is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def report_folds(call: Call) -> None:
+    """Write the pages on the mistakes of all folds again, in a folder of trials.
+
+    JSON: `folder`, and `cross_validations` as that of `trials`.
+    """
+    from onecycle.trials.joining import joined_again
+
+    folder = Path(call.operand)
+    found = joined_again(folder)
+    call.answer(
+        {"folder": call.operand, "cross_validations": [each.to_json() for each in found]},
+        lambda: write("".join(f"{each.report}\n" for each in found)),
+    )
+
+
+def _asked(call: Call) -> _Asked:
     """The recipe, the grid and the seeds: as given, or those of the folder to go on with.
 
     Raises:
@@ -91,10 +140,11 @@ def _asked(call: Call) -> tuple[Recipe, dict[str, tuple[Any, ...]], tuple[int, .
             raise InputError(f"{name}: is given as a flag and in the grid; give it once")
         grid[name] = values
     seeds = read_seeds(call.options.seeds or ("1" if recipe.folds else SEEDS), recipe.seed)
-    return recipe, checked_grid(across_folds(recipe, grid)), seeds
+    recipe, folded = across_folds(recipe, grid, chosen="fold" in call.given.values)
+    return _Asked(recipe, checked_grid(folded), seeds, call.options.one_at_a_time)
 
 
-def _of_folder(call: Call) -> tuple[Recipe, dict[str, tuple[Any, ...]], tuple[int, ...]]:
+def _of_folder(call: Call) -> _Asked:
     """What the folder of --into has.
 
     Raises:
@@ -110,20 +160,21 @@ def _of_folder(call: Call) -> tuple[Recipe, dict[str, tuple[Any, ...]], tuple[in
             if call.options.into
             else "which recipe? name one, see onecycle recipes; or go on with --into DIR"
         )
-    return found.base(), {n: tuple(v) for n, v in found.grid.items()}, tuple(found.seeds)
+    grid = {name: tuple(values) for name, values in found.grid.items()}
+    alone = found.one_at_a_time or call.options.one_at_a_time
+    return _Asked(found.base(), grid, tuple(found.seeds), alone)
 
 
-def _print(
-    call: Call, recipe: Recipe, grid: dict[str, tuple[Any, ...]], seeds: tuple[int, ...]
-) -> None:
+def _print(call: Call, asked: _Asked) -> None:
     """The recipe that all trials have in common, and the names of the trials."""
     from onecycle.trials.grid import trials_of
 
-    names = [trial.name for trial in trials_of(recipe, grid, seeds)]
+    found = trials_of(asked.recipe, asked.grid, asked.seeds, one_at_a_time=asked.one_at_a_time)
+    names = [trial.name for trial in found]
     comments = "".join(f"# {name}\n" for name in names)
     call.answer(
-        {"recipe": asdict(recipe), "trials": names},
-        lambda: write(f"{to_toml(recipe)}\n# {counted(len(names), 'trial')}:\n{comments}"),
+        {"recipe": asdict(asked.recipe), "trials": names},
+        lambda: write(f"{to_toml(asked.recipe)}\n# {counted(len(names), 'trial')}:\n{comments}"),
     )
 
 
@@ -148,12 +199,20 @@ def _show(found: "Trials") -> None:
     if more := found.drawn.names[3:]:
         pairs["and"] = counted(len(more), "other")
     if found.cross_validations:
-        files = [each.predictions for each in found.cross_validations]
-        pairs["predictions"] = str(files[0]) + (f" and {len(files) - 1} more" if files[1:] else "")
+        crossed = found.cross_validations
+        pages = [each.report for each in crossed if each.report]
+        if pages:
+            pairs["mistakes"] = f"open {pages[0]}{_more(pages)}"
+        pairs["predictions"] = f"{crossed[0].predictions}{_more(crossed)}"
     if found.comparison:
         pairs["compare"] = shlex.join(["onecycle", "compare", str(found.folder)])
     done = len(found.trials) - len(found.failed)
     screens.print_pairs(f"{counted(done, 'trial')} of {len(found.trials)} finished", pairs)
+
+
+def _more(files: Sequence[object]) -> str:
+    """How many there are besides the first."""
+    return f" and {len(files) - 1} more" if files[1:] else ""
 
 
 def _cross_validations(found: Sequence["CrossValidation"]) -> "Table":
@@ -181,13 +240,18 @@ def _cross_validations(found: Sequence["CrossValidation"]) -> "Table":
 
 
 def _told(found: "Trials") -> str:
-    """How many failed, and how to try them again."""
+    """How many failed, and how to try them again.
+
+    A run that has its result.json counts as finished, however damaged it is.
+    """
     from onecycle.trials.driver import command_to_go_on
     from onecycle.trials.folder import TrialsFolder
 
-    failed, first = found.failed, found.failed[0]
-    again = command_to_go_on(TrialsFolder(found.folder), found.network)
+    place, failed, first = TrialsFolder(found.folder), found.failed, found.failed[0]
+    remedy = f"try again with: {command_to_go_on(place, found.network)}"
+    if place.finished(first.name):
+        remedy = f"if you can't mend it, remove '{first.run}', and {remedy}"
     return (
         f"{counted(len(failed), 'trial')} of {len(found.trials)} failed ({first.name}: "
-        f"{first.message}); try again with: {again}"
+        f"{first.message}); {remedy}"
     )

@@ -1,14 +1,12 @@
 """Images by name or path: as splits (`load_splits`) or as one set (`load_all`)."""
 
-import hashlib
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-import numpy as np
+from typing import Literal
 
 from onecycle.config import Recipe
-from onecycle.data import cifar, own, refusals, shapes
+from onecycle.data import cifar, own, refusals, shapes, sources
 from onecycle.data import folds as crossed
+from onecycle.data.choices import limited, stratified, validation_apart
 from onecycle.data.image_set import ImageSet, Labelled, LeftOut, Splits, fingerprint
 from onecycle.data.refusals import BUILT_IN
 from onecycle.errors import InputError
@@ -24,6 +22,7 @@ __all__ = [
     "load_all",
     "load_splits",
     "splits_of",
+    "stratified",
 ]
 
 
@@ -77,37 +76,35 @@ def load_splits(
     if official is None and label_set != "fine":
         raise InputError(f"label_set: {source} has no {label_set} labels; CIFAR-100 alone has")
     if source == "shapes":
-        found = _drawn(train_limit, test_limit, image_size, progress)
+        found = sources.drawn(train_limit, test_limit, image_size, progress)
     elif official is not None:
-        found = _official(source, official, label_set, image_size, cache_dir, progress)
+        found = sources.official(source, official, label_set, image_size, cache_dir, progress)
     elif Path(source).exists():
-        found = _own(
-            source,
-            image_size,
-            resize,
-            on_bad_image,
-            val_fraction,
-            folds > 0,
-            split_seed,
-            cache_dir,
-            progress,
-        )
+        found = sources.own_images(
+            source, image_size, resize, on_bad_image,
+            val_fraction, folds > 0, split_seed, cache_dir, progress,
+        )  # fmt: skip
     else:
         raise refusals.no_such(source)
-    train = _limited(found.train, train_limit, split_seed, "train_limit")
+    train = limited(found.train, train_limit, split_seed, "train_limit")
     if folds:
         train, test = crossed.parted(train, folds, fold, split_seed)
-        progress.note(
-            f"data: fold {fold} of 0 to {folds - 1} is the test split: "
-            f"{counted(len(test), 'image')}"
-            + ("; the data's own is not used" if len(found.test) else "")
-        )
+        _note_fold(test, found, folds, fold, progress)
     else:
-        test = _limited(found.test, test_limit, split_seed, "test_limit")
-    train, val = _validation_apart(train, val_fraction, split_seed)
+        test = limited(found.test, test_limit, split_seed, "test_limit")
+    train, val = validation_apart(train, val_fraction, split_seed)
     val = found.val or val
     return Splits(
         train, test, val, source, fingerprint(train, test, val), found.kind, found.left_out
+    )
+
+
+def _note_fold(
+    test: ImageSet, found: sources.Source, folds: int, fold: int, progress: Progress
+) -> None:
+    progress.note(
+        f"data: fold {fold} of 0 to {folds - 1} is the test split: {counted(len(test), 'image')}"
+        + ("; the data's own is not used" if len(found.test) else "")
     )
 
 
@@ -181,147 +178,3 @@ def splits_of(recipe: Recipe, progress: Progress = SILENT) -> Splits:
         split_seed=recipe.split_seed,
         progress=progress,
     )
-
-
-# ----------------------------------------------------------------------------------------- sources
-
-
-class _Source(NamedTuple):
-    """All images of a source, with a description of its kind. With folds, `test` may be empty."""
-
-    kind: str
-    train: ImageSet
-    test: ImageSet
-    val: ImageSet | None = None
-    left_out: LeftOut = LeftOut()
-
-
-def _drawn(train: int, test: int, image_size: int, progress: Progress) -> _Source:
-    """Shapes, in the numbers requested."""
-    drawn = shapes.load(
-        train=train or 10_000, test=test or 2_000, size=image_size or 32, progress=progress
-    )
-    return _Source("drawn shapes", *drawn)
-
-
-def _official(
-    source: str,
-    archive: cifar.Archive,
-    label_set: str,
-    image_size: int,
-    cache_dir: Path | None,
-    progress: Progress,
-) -> _Source:
-    """CIFAR, downloaded or from an archive."""
-    train, test = cifar.load(
-        source,
-        archive,
-        label_set=label_set,
-        image_size=image_size,
-        cache_dir=cache_dir,
-        progress=progress,
-    )
-    kind = f"{archive.title}, official archive, {archive.form.capitalize()} form"
-    return _Source(kind, train, test)
-
-
-def _own(
-    source: str,
-    image_size: int,
-    resize: Literal["crop", "squash"],
-    on_bad_image: str,
-    val_fraction: float,
-    without_test: bool,
-    split_seed: int,
-    cache_dir: Path | None,
-    progress: Progress,
-) -> _Source:
-    """The user's own images: a folder, a table, an archive."""
-    loaded = own.load(
-        source,
-        image_size=image_size,
-        resize=resize,
-        on_bad_image=on_bad_image,
-        val_fraction=val_fraction,
-        without_test=without_test,
-        split_seed=split_seed,
-        cache_dir=cache_dir,
-        progress=progress,
-    )
-    return _Source(loaded.kind, loaded.train, loaded.test, loaded.val, loaded.left_out)
-
-
-# ----------------------------------------------------------------------------------------- choices
-
-
-def stratified(labels_N: np.ndarray, fraction: float, seed: int, stream: str) -> np.ndarray:
-    """A choice of about `fraction` of each class: bool N, which depends on the arguments alone.
-
-    From a class of n images, round(fraction * n) are chosen.
-    """
-    key = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
-    bits = np.random.PCG64(int.from_bytes(key[:16], "little"))
-    rank_N = bits.random_raw(len(labels_N))
-    chosen_N = np.zeros(len(labels_N), dtype=bool)
-    for label in np.unique(labels_N):
-        members = np.flatnonzero(labels_N == label)
-        order = members[np.argsort(rank_N[members], kind="stable")]
-        chosen_N[order[: round(fraction * len(members))]] = True
-    return chosen_N
-
-
-def _limited(images: ImageSet, limit: int, seed: int, name: str) -> ImageSet:
-    """`limit` images of the set, classes in proportion; all images if the limit is 0."""
-    if limit == 0 or limit == len(images):
-        return images
-    if limit > len(images):
-        raise InputError(
-            f"{name}: {limit} is more than the {counted(len(images), 'image')} there are; lower it"
-        )
-    if limit < len(images.classes):
-        raise InputError(
-            f"{name}: {counted(limit, 'image')} can't hold {len(images.classes)} classes; raise it"
-        )
-    chosen = stratified(images.labels_N, limit / len(images), seed, name)
-    return images.take(_exactly(chosen, images.labels_N, limit))
-
-
-def _exactly(chosen_N: np.ndarray, labels_N: np.ndarray, count: int) -> np.ndarray:
-    """Indices of exactly `count` images: those chosen, corrected where rounding missed."""
-    chosen_N = chosen_N.copy()
-    for label in np.setdiff1d(labels_N, labels_N[chosen_N]):  # a small class, rounded to 0
-        chosen_N[np.flatnonzero(labels_N == label)[0]] = True
-    while (excess := int(chosen_N.sum()) - count) != 0:
-        kept = np.bincount(labels_N[chosen_N], minlength=int(labels_N.max()) + 1)
-        spare = np.bincount(labels_N[~chosen_N], minlength=len(kept))
-        if excess > 0:
-            label = int(np.argmax(kept))
-            chosen_N[np.flatnonzero(chosen_N & (labels_N == label))[-1]] = False
-        else:
-            label = int(np.argmin(np.where(spare > 0, kept, np.iinfo(np.int64).max)))
-            chosen_N[np.flatnonzero(~chosen_N & (labels_N == label))[0]] = True
-    return np.flatnonzero(chosen_N)
-
-
-def _validation_apart(
-    train: ImageSet, fraction: float, seed: int
-) -> tuple[ImageSet, ImageSet | None]:
-    """The rest of the train split, and the validation split (None if its share is 0)."""
-    if fraction <= 0:
-        return train, None
-    chosen_N = stratified(train.labels_N, fraction, seed, "validation")
-    _check_each_class(train, chosen_N, "val_fraction")
-    return train.take(np.flatnonzero(~chosen_N)), train.take(np.flatnonzero(chosen_N))
-
-
-def _check_each_class(train: ImageSet, chosen_N: np.ndarray, name: str) -> None:
-    """Reject a split that leaves a class without images on either side."""
-    classes = len(train.classes)
-    for part in (chosen_N, ~chosen_N):
-        counts = np.bincount(train.labels_N[part], minlength=classes)
-        if counts.min() == 0:
-            lacking = train.classes[int(np.argmin(counts))]
-            raise InputError(
-                f"{name}: leaves class '{lacking}' without images on one side; "
-                "change it or give more images"
-            )

@@ -128,6 +128,8 @@ class LeftOut:
         hidden_folder_names: their names, five at most.
         system_entries: number of folders and files that systems create, such as `@eaDir`.
         system_names: their names, the most frequent first, five at most.
+        run_folders: number of folders of runs, of trials and of sweeps, and of such folders.
+        run_folder_names: their names, five at most.
         other_files: number of files without an image's extension, and of pipes and the like.
         other_endings: their extensions, the most frequent first, five at most.
         dead_links: number of broken links.
@@ -145,6 +147,8 @@ class LeftOut:
     hidden_folder_names: tuple[str, ...] = ()
     system_entries: int = 0
     system_names: tuple[str, ...] = ()
+    run_folders: int = 0
+    run_folder_names: tuple[str, ...] = ()
     other_files: int = 0
     other_endings: tuple[str, ...] = ()
     dead_links: int = 0

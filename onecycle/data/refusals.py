@@ -6,7 +6,6 @@ import re
 from itertools import islice
 from pathlib import Path
 
-from onecycle.config.names import nearest_or_all
 from onecycle.data import stand_ins
 from onecycle.data.folder.messages import quoted
 from onecycle.data.folder.walking import ENDINGS
@@ -65,6 +64,9 @@ def no_such(source: str) -> InputError:
         return InputError(f"data: {shown} is an address; download it first, and give the path")
     if name := _built_in(source):
         return InputError(f"data: there is no path {shown}; did you mean {quoted(name)}?")
+    if Path(source).is_symlink():
+        target = quoted(os.readlink(source))
+        return InputError(f"data: {shown} is a link to {target}, which is not there; correct it")
     missing = f"data: there is no path {shown}"
     if near := _near(source):
         return InputError(f"{missing}; did you mean {quoted(near)}?")
@@ -72,9 +74,11 @@ def no_such(source: str) -> InputError:
         return InputError(f"{missing}; if it is a Hugging Face data set: {_TO_DISK}")
     if os.sep in source or Path(source).suffix:
         return InputError(f"{missing}; check its spelling, or give its full path")
-    return InputError(
-        f"{missing}, and no built-in set with that name; {nearest_or_all(source, BUILT_IN)}"
-    )
+    missing += ", and no built-in set with that name"
+    if close := difflib.get_close_matches(source, BUILT_IN, n=1):
+        return InputError(f"{missing}; did you mean {quoted(close[0])}?")
+    known = ", ".join(sorted(BUILT_IN))
+    return InputError(f"{missing}; give the path of your images, or one of {known}")
 
 
 def _built_in(source: str) -> str:

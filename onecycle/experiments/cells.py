@@ -8,14 +8,14 @@ from onecycle.writing import numbers
 
 
 def value_text(value: Any) -> str:
-    """A recipe's value, floats to four digits."""
+    """A recipe's value, floats to four digits; `none` for an empty text."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return " ".join(map(value_text, value))
-    return str(value)
+    return str(value) or "none"
 
 
 def percent(share: float) -> str:
@@ -31,6 +31,12 @@ def with_spread(mean: float, std: float | None) -> str:
 def range_text(interval: Interval | None) -> str:
     """`83.58 to 85.01`, in percent; a dash where there is none."""
     return "–" if interval is None else f"{percent(interval.low)} to {percent(interval.high)}"
+
+
+def value_range(values: Sequence[float]) -> str:
+    """`0.041 to 0.052`, to two digits; one value if they are equal to two digits."""
+    low, high = f"{min(values):.2g}", f"{max(values):.2g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def points(difference: float) -> str:

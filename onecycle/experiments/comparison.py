@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
 from onecycle.experiments import tables
 from onecycle.experiments.cells import count_text, list_text
-from onecycle.experiments.groups import Group, group_runs
+from onecycle.experiments.columns import checked_columns
+from onecycle.experiments.groups import Group, group_runs, settings_of
 from onecycle.experiments.mistakes import Mistakes, find_mistakes
 from onecycle.experiments.pairs import DIFFERENT_IMAGES, MCNEMAR, WELCH, Pair, compare_pairs
-from onecycle.experiments.reading import FinishedRun, LeftOut, read_runs
+from onecycle.experiments.reading import FinishedRun, LeftOut, read_runs, without_strangers
 
 ALONE = "there is only one run, so nothing is compared; name two or more"
 
@@ -22,12 +24,14 @@ class Comparison:
 
     Attributes:
         groups: runs of one recipe with different seeds, in the order of their first runs.
-        pairs: every pair of groups.
+        pairs: every pair of groups, or each group and the baseline.
         mistakes: the images that all runs get wrong, and those that only one does; None with fewer
             than two runs on the same test images.
         notes: what a reader must know to read the figures correctly, one line each.
         left_out: runs that can't be compared, each with the reason.
         test_notes: those of the notes that are about the tests of pairs.
+        baseline: the name of the group with which each other one is compared; None: all pairs are.
+        columns: of the table of figures, as `--columns` names them; empty: the usual ones.
     """
 
     groups: tuple[Group, ...]
@@ -36,6 +40,8 @@ class Comparison:
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
     test_notes: tuple[str, ...] = ()
+    baseline: str | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def runs(self) -> list[FinishedRun]:
@@ -61,26 +67,41 @@ class Comparison:
         return self.to_markdown()
 
 
-def compare(runs: str | Path | Iterable[str | Path]) -> Comparison:
+def compare(
+    runs: str | Path | Iterable[str | Path],
+    *,
+    baseline: str | Path = "",
+    columns: Sequence[str] = (),
+) -> Comparison:
     """Compare the recipes of finished runs over seeds, with intervals and tests.
 
     Runs whose recipes differ only in the seed form a group.
 
     Args:
         runs: run folders, or folders with runs in them.
+        baseline: the name of a group, or a folder of its runs. Each other group is compared
+            with it alone, and p values are corrected for these comparisons only. Empty: all pairs
+            are compared.
+        columns: of the table of figures, such as `("train", "test", "gap", "ece")`; empty: the
+            usual ones. See docs/compare.md.
 
     Raises:
-        InputError: a folder is missing or holds no runs, or none of the runs can be compared.
+        InputError: a folder is missing or holds no runs, or none of the runs can be compared; the
+            baseline or a column does not exist.
     """
+    columns = checked_columns(columns)
     places = [runs] if isinstance(runs, str | Path) else list(runs)
     if not places:
         raise InputError("compare: no runs are given; name run folders, or folders of runs")
-    found, left_out = read_runs(places)
+    finished, left_out = read_runs(places)
+    found, strangers = without_strangers(finished)
+    left_out += strangers
     if not found:
         rest = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
         raise InputError(f"compare: no run can be compared: {left_out[0]}{rest}")
     groups, repeated = group_runs(found)
-    pairs = compare_pairs(groups)
+    chosen = _chosen(groups, baseline, found, left_out)
+    pairs = compare_pairs(groups, chosen)
     return Comparison(
         groups=tuple(groups),
         pairs=tuple(pairs),
@@ -88,7 +109,52 @@ def compare(runs: str | Path | Iterable[str | Path]) -> Comparison:
         notes=(*_notes(groups, pairs), *repeated, *([ALONE] if len(found) == 1 else [])),
         left_out=tuple(left_out),
         test_notes=tuple(_test_notes(pairs)),
+        baseline=chosen.name if chosen else None,
+        columns=columns,
     )
+
+
+def _chosen(
+    groups: Sequence[Group],
+    baseline: str | Path,
+    runs: Sequence[FinishedRun],
+    left_out: Sequence[LeftOut],
+) -> Group | None:
+    """The group of that name, or that of the runs in a folder; None for an empty text.
+
+    `runs`: all that could be read; a group has only the newest of each seed.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not str(baseline):
+        return None
+    for group in groups:
+        if group.name == str(baseline):
+            return group
+    names = [group.name for group in groups]
+    unknown = InputError(f"--baseline: {unknown_name('recipe', str(baseline), names)}")
+    try:
+        place = Path(baseline).resolve()
+        if not place.is_dir():
+            raise unknown
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        raise unknown from None
+    settings = [settings_of(run) for run in runs if _within(run.path, place)]
+    inside = [group for group in groups if group.settings in settings]
+    if len(inside) == 1:
+        return inside[0]
+    for run in left_out:
+        if run.path.resolve() == place:
+            raise InputError(f"--baseline: '{baseline}' is left out: {run.reason}; name another")
+    told = "has runs of several recipes" if inside else "has no run that is compared"
+    raise InputError(
+        f"--baseline: '{baseline}' {told}; name a run, or one of {', '.join(sorted(names))}"
+    )
+
+
+def _within(path: Path, place: Path) -> bool:
+    return path.resolve().is_relative_to(place)
 
 
 # ------------------------------------------------------------------------------------------ notes

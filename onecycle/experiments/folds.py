@@ -32,6 +32,7 @@ class Folded:
         labels_N: int64, actual classes.
         names_N: text, the name of each image; sorted.
         fold_N: int64, the fold in which an image was held out.
+        place_N: int64, its place among the test images of that fold's run.
         classes: names of the classes.
     """
 
@@ -40,6 +41,7 @@ class Folded:
     labels_N: np.ndarray
     names_N: np.ndarray
     fold_N: np.ndarray
+    place_N: np.ndarray
     classes: tuple[str, ...]
 
     @cached_property
@@ -84,6 +86,21 @@ class Folded:
         )
         write_atomically(Path(path), content.getvalue())
 
+    def write_report(self, path: str | Path, settings: str = "") -> None:
+        """Write a page on the mistakes of all folds: one HTML file, in the style of a run's report.
+
+        Args:
+            path: of the page; a link there is replaced.
+            settings: what tells this cross-validation from others of the recipe, for the title.
+
+        Raises:
+            TrainingError: it can't be written.
+        """
+        from onecycle.experiments.folds_page import to_html  # PyTorch and matplotlib take a second
+
+        text = to_html(self, settings)
+        write_atomically(Path(path), text.encode("utf-8", "replace"))
+
 
 def join_folds(places: Sequence[str | Path]) -> Folded:
     """The runs of all folds of one recipe and seed, as one set of predictions.
@@ -124,6 +141,7 @@ def joined(runs: Sequence[FinishedRun]) -> Folded:
         np.concatenate([part["labels"] for part in parts])[order_N],
         names_N[order_N],
         np.repeat(np.arange(folds), sizes)[order_N],
+        np.concatenate([np.arange(size) for size in sizes])[order_N],
         ordered[0].test.classes,
     )
 

@@ -1,6 +1,7 @@
 """Groups: runs whose recipes differ only in the seed, and the differences between groups."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +10,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from onecycle.config import PEAK_SHARE
-from onecycle.config.declaring import Decides, deciding
+from onecycle.config import PEAK_SHARE, Recipe
+from onecycle.config.declaring import Decides, deciding, settings
 from onecycle.experiments.cells import list_text, value_text
 from onecycle.experiments.reading import FinishedRun
+from onecycle.recipes import RECIPES
 from onecycle.statistics import Interval, mean_interval, mean_of, wilson
 
 Figure = Literal[
     "train_accuracy", "test_accuracy", "best_test_accuracy", "val_accuracy",
-    "test_balanced_accuracy", "test_accuracy_tta", "total_seconds", "images_per_second",
+    "test_balanced_accuracy", "test_accuracy_tta", "test_loss", "calibration_error", "lr_max",
+    "total_seconds", "images_per_second",
 ]  # fmt: skip
-"""The figures of result.json that are compared."""
+"""The figures of result.json that are compared, and one that is computed from the predictions."""
 DECISIVE: tuple[Decides, ...] = ("training", "network", "statistics")
 """What distinguishes groups, besides the images, which the fingerprint represents."""
 ABSENT = "–"
@@ -56,6 +59,7 @@ class Group:
         runs: one for each seed.
         settings: what decides a result, except the seed, by field of the recipe.
         differences: the fields in which the groups differ, as text.
+        name_tells_all: whether the name tells all of them to a reader who knows the recipe.
     """
 
     letter: str
@@ -63,6 +67,7 @@ class Group:
     runs: tuple[FinishedRun, ...]
     settings: dict[str, Any]
     differences: dict[str, str]
+    name_tells_all: bool = False
 
     @property
     def n(self) -> int:
@@ -76,7 +81,7 @@ class Group:
 
     def values(self, name: Figure) -> list[float]:
         """A figure of each run that has it."""
-        found = (getattr(run.result, name) for run in self.runs)
+        found = (run.figure(name) for run in self.runs)
         return [float(value) for value in found if value is not None]
 
     def mean(self, name: Figure) -> float:
@@ -110,9 +115,9 @@ def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Group], list[str]]:
     letters = [_letter(index) for index in range(len(kinds))]
     told = _differences([members[0] for members in kinds.values()])
     chosen = [_newest_of_each_seed(members) for members in kinds.values()]
-    names = _names([kept for kept, _ in chosen], letters, told)
+    names, telling = _names([kept for kept, _ in chosen], letters, told)
     groups = [
-        Group(letter, name, kept, settings_of(kept[0]), differences)
+        Group(letter, name, kept, settings_of(kept[0]), differences, telling)
         for letter, name, (kept, _), differences in zip(letters, names, chosen, told, strict=True)
     ]
     notes = [
@@ -126,22 +131,51 @@ def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Group], list[str]]:
 
 def _names(
     runs: Sequence[Sequence[FinishedRun]], letters: Sequence[str], told: Sequence[dict[str, str]]
-) -> list[str]:
-    """Name the groups by their recipes, else by their differences, else by letters.
+) -> tuple[list[str], bool]:
+    """The groups' names, and whether they tell all settings in which the groups differ.
 
-    A recipe's name may have any length. Differences that would make a long name are left to the
-    table of recipes.
+    They are the recipes' names, else what differs, else the recipe's name and a letter. If several
+    settings differ, a name has only those that differ from the named recipe, and a group that
+    differs in none is called by the recipe. A recipe's name may have any length. Differences that
+    would make a long name are left to the table of recipes.
     """
     recipes = [_recipe_names(members) for members in runs]
     if len(set(recipes)) == len(recipes):
-        return recipes
-    names = [
-        ", ".join(f"{n} {v}" for n, v in values.items() if v != ABSENT and n != "fingerprint")
-        for values in told
+        return recipes, len(recipes) == 1
+    shown = [
+        {n: v for n, v in values.items() if v != ABSENT and n != "fingerprint"} for values in told
     ]
-    if len(set(names)) == len(names) and all(0 < len(name) <= LONGEST_NAME for name in names):
-        return names
-    return [f"{name} {letter}" for name, letter in zip(recipes, letters, strict=True)]
+    usual = [_usual(members, shown) for members in runs]
+    names = [
+        ", ".join(f"{n} {v}" for n, v in values.items() if own.get(n) != v) or recipe
+        for values, own, recipe in zip(shown, usual, recipes, strict=True)
+    ]
+    if len(set(names)) == len(names) and all(
+        name in recipes or len(name) <= LONGEST_NAME for name in names
+    ):
+        return names, True
+    return [_lettered(name, letter) for name, letter in zip(recipes, letters, strict=True)], False
+
+
+def _usual(runs: Sequence[FinishedRun], shown: Sequence[dict[str, str]]) -> dict[str, str]:
+    """The settings that a group's name need not tell, as text, by field.
+
+    They are those of the named recipe. For a recipe that is the user's own, they are what more than
+    half of the groups have. There are none if only one setting differs: then it makes the names.
+    """
+    if len({name for values in shown for name in values}) < 2:
+        return {}
+    known = RECIPES.get(_recipe_names(runs))
+    if known is None:
+        counts = Counter(pair for values in shown for pair in values.items())
+        return dict(pair for pair, count in counts.items() if 2 * count > len(shown))
+    found = {n: v for n in ("lr_min", "lr_max") if (v := getattr(known.recipe, n)) == "auto"}
+    own = {name: getattr(known.recipe, name) for name in settings(Recipe)}
+    return {name: value_text(value) for name, value in own.items()} | dict.fromkeys(found, "found")
+
+
+def _lettered(recipe: str, letter: str) -> str:
+    return f"{recipe} {letter}"
 
 
 def _recipe_names(runs: Sequence[FinishedRun]) -> str:
@@ -151,14 +185,17 @@ def _recipe_names(runs: Sequence[FinishedRun]) -> str:
 def settings_of(run: FinishedRun) -> dict[str, Any]:
     """What decides a run's result, except the seed, by field.
 
-    The fingerprint replaces the path of the data, and the hash of its source that of a network's
-    code. The way a rate was found replaces a rate that was found. `lr_min` replaces a last rate
-    that equals the first. The range test's settings count only if one was run.
+    The fingerprint replaces the path of the data, the hash of its source that of a network's code,
+    and the hash of the loaded weights the path to them. The way a rate was found replaces a rate
+    that was found. `lr_min` replaces a last rate that equals the first. The range test's settings
+    count only if one was run.
     """
     shown = deciding(type(run.recipe), *DECISIVE, *(("rates",) if run.found else ()))
     values = {"data": run.fingerprint} | {name: getattr(run.recipe, name) for name in shown}
     if source := run.environment.source_sha256:
         values |= {"model": _place(run.recipe.model), "network source": source[:8]}
+    if weights := run.environment.initial_weights:
+        values["init_from"] = weights.sha256
     if values["lr_final"] == values["lr_min"]:
         values["lr_final"] = "lr_min"
     words = {"auto": "found", "proven": "proven"}
@@ -179,7 +216,20 @@ def _differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
         told = _data_differences(runs)
     for differences, values in zip(told, decisive, strict=True):
         differences |= {name: value_text(values.get(name, ABSENT)) for name in differing}
+    if "init_from" in differing:
+        for differences, shown in zip(told, _weights(runs), strict=True):
+            differences["init_from"] = shown
     return told
+
+
+def _weights(runs: Sequence[FinishedRun]) -> list[str]:
+    """For each run, the name of the weights it started from; with their hash if not unique."""
+    names = [value_text(_place(run.recipe.init_from)) for run in runs]
+    found = [run.environment.initial_weights for run in runs]
+    hashes = [weights.sha256[:8] if weights else "" for weights in found]
+    if len(set(names)) == len(set(hashes)) == len(set(zip(names, hashes, strict=True))):
+        return names
+    return [f"{n} {sha}" if sha else n for n, sha in zip(names, hashes, strict=True)]
 
 
 def _data_differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:

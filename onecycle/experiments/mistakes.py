@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onecycle.experiments.groups import Group
-from onecycle.experiments.pairs import same_test
-from onecycle.experiments.reading import FinishedRun
+from onecycle.experiments.reading import FinishedRun, same_test
 
 
 @dataclass(frozen=True)

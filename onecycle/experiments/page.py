@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onecycle import plots
-from onecycle.experiments import tables
+from onecycle.experiments import columns, tables
 from onecycle.experiments.cells import percent
 from onecycle.experiments.comparison import Comparison
 from onecycle.experiments.tiles import thumbnails
@@ -26,7 +26,7 @@ def to_html(comparison: Comparison) -> str:
         recipes=tables.recipes(comparison),
         figures=tables.figures(comparison),
         differences=_verdict_first(tables.differences(comparison, comparison.pairs)),
-        legend=tables.legend(comparison),
+        legend=columns.legend(comparison),
         notes=comparison.notes,
         left_out=[(run.path.name, run.reason) for run in comparison.left_out],
         seeds=plots.svg(seeds(comparison)),
@@ -68,7 +68,8 @@ def _mistakes(comparison: Comparison) -> Section | None:
     if found is None:
         return None
     shown = found.everywhere[:MOST_IMAGES]
-    pictures = thumbnails(comparison.runs, [mistake.name for mistake in shown])
+    tested = [run for run in comparison.runs if str(run.path) in found.only]
+    pictures = thumbnails(tested, [mistake.name for mistake in shown])
     shown = shown if pictures else shown[:MOST_WITHOUT]
     counted = {
         str(run.path): (group.name, run) for group in comparison.groups for run in group.runs

@@ -15,7 +15,7 @@ import numpy as np
 
 from onecycle import statistics
 from onecycle.experiments.groups import Group
-from onecycle.experiments.reading import FinishedRun
+from onecycle.experiments.reading import FinishedRun, same_test
 from onecycle.statistics import LEVEL, Interval
 
 MCNEMAR, WELCH, STUDENT = "McNemar", "Welch", "Student"
@@ -72,21 +72,22 @@ class Pair:
         return f"{better}'s run is better" if self.test == MCNEMAR else f"{better} is better"
 
 
-def compare_pairs(groups: Sequence[Group]) -> list[Pair]:
-    """All pairs of groups in order, with p values and intervals corrected for their number."""
-    tested = [_tested(first, second) for first, second in combinations(groups, 2)]
+def compare_pairs(groups: Sequence[Group], baseline: Group | None = None) -> list[Pair]:
+    """All pairs of groups in order, or each other group with the baseline.
+
+    p values and intervals are corrected for the number of pairs.
+    """
+    if baseline is None:
+        pairs = list(combinations(groups, 2))
+    else:
+        pairs = [(baseline, group) for group in groups if group is not baseline]
+    tested = [_tested(first, second) for first, second in pairs]
     p_values = [pair.p for pair, _ in tested if pair.p is not None]
     corrections = zip(statistics.holm(p_values), statistics.holm_levels(p_values), strict=True)
     return [
         pair if pair.p is None else _corrected(pair, interval_at, *next(corrections))
         for pair, interval_at in tested
     ]
-
-
-def same_test(first: FinishedRun, second: FinishedRun) -> bool:
-    """Whether two runs were tested on the same images: same data, or same names and labels."""
-    same_data = first.fingerprint == second.fingerprint  # moved images have different names
-    return first.test.same_labels(second.test) and (same_data or first.test.same_names(second.test))
 
 
 IntervalAt = Callable[[float], Interval] | None
@@ -135,8 +136,13 @@ def _corrected(pair: Pair, interval_at: IntervalAt, p_holm: float, level: float)
     pair = replace(pair, p_holm=p_holm)
     if interval_at is None:
         return pair
-    agreeing = _agreeing(interval_at(level), pair)
-    return replace(pair, interval=interval_at(LEVEL), interval_holm=agreeing)
+    agreeing = _agreeing(_possible(interval_at(level)), pair)
+    return replace(pair, interval=_possible(interval_at(LEVEL)), interval_holm=agreeing)
+
+
+def _possible(interval: Interval) -> Interval:
+    """The part of the interval that a difference of accuracies can lie in."""
+    return Interval(max(interval.low, -1.0), min(interval.high, 1.0))
 
 
 def _agreeing(interval: Interval, pair: Pair) -> Interval:

@@ -14,6 +14,7 @@ from onecycle.errors import InputError
 from onecycle.run_dir import RunDir
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.records import Environment, EpochRow, RangeTest, Result
+from onecycle.statistics import reliability
 from onecycle.writing.numbers import counted
 
 DEEPEST = 3
@@ -29,6 +30,7 @@ class TestImages:
         labels_N: int64, actual classes.
         predicted_N: int64, predicted classes; the first one where two are equal.
         classes: names of the classes.
+        calibration_error: expected calibration error, in [0, 1]; None if it was not computed.
     """
 
     __test__ = False  # pytest would take it for a test by its name
@@ -37,6 +39,7 @@ class TestImages:
     labels_N: np.ndarray
     predicted_N: np.ndarray
     classes: tuple[str, ...]
+    calibration_error: float | None = None
 
     @cached_property
     def wrong_N(self) -> np.ndarray:
@@ -50,6 +53,12 @@ class TestImages:
     def same_names(self, other: "TestImages") -> bool:
         """Whether `other` has the same names, in the same order."""
         return np.array_equal(self.names_N, other.names_N)
+
+    def reordered(self, other: "TestImages") -> bool:
+        """Whether `other` has the same names in another order."""
+        return not self.same_names(other) and np.array_equal(
+            np.sort(self.names_N), np.sort(other.names_N)
+        )
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,11 @@ class FinishedRun:
         """The rows of metrics.jsonl, in the form that a plot takes."""
         return [to_json(row) for row in self.epochs]
 
+    def figure(self, name: str) -> float | None:
+        """A figure of result.json, or `calibration_error`; None where the run has none."""
+        of_predictions = name == "calibration_error"
+        return self.test.calibration_error if of_predictions else getattr(self.result, name)
+
     @property
     def seed(self) -> int:
         """The seed of all random draws."""
@@ -112,6 +126,10 @@ class LeftOut:
 
     def __str__(self) -> str:
         return f"{self.path}: left out: {self.reason}"
+
+
+MOST_LOGITS = 2**20
+"""Logits that are turned into confidence at a time: 8 MiB."""
 
 
 def read_runs(places: Sequence[str | Path]) -> tuple[list[FinishedRun], list[LeftOut]]:
@@ -178,7 +196,7 @@ def read_run(path: Path) -> FinishedRun | LeftOut:
             return LeftOut(path, f"it has not finished ({done}); onecycle resume continues it")
         environment = folder.environment()
         found = _found(folder.range_test())
-        test = _test_images(folder, result.test_accuracy)
+        test = _test_images(folder, result)
     except InputError as error:
         return LeftOut(path, str(error).removeprefix(f"{path}{os.sep}"))
     return FinishedRun(path, recipe, result, environment, found, epochs, test)
@@ -190,15 +208,72 @@ def _found(range_test: RangeTest | None) -> dict[str, str]:
     return {name: word for name, word in asked.items() if isinstance(word, str)}
 
 
-def _test_images(folder: RunDir, accuracy: float) -> TestImages:
-    """The predictions, checked against the accuracy in result.json."""
+def _test_images(folder: RunDir, result: Result) -> TestImages:
+    """The predictions, checked against result.json."""
     path = folder.path / "predictions.npz"
     arrays = folder.predictions("names", "classes")
     if arrays is None:
         raise InputError(f"{path}: is missing; resume the run, or train again")
     classes = tuple(map(str, arrays["classes"].tolist()))
-    predicted_N = arrays["logits"].argmax(axis=1)
-    test = TestImages(arrays["names"], arrays["labels"], predicted_N, classes)
-    if abs(1 - test.wrong_N.mean() - accuracy) > 1e-6:
+    logits_NK, labels_N = arrays["logits"], arrays["labels"]
+    predicted_N = logits_NK.argmax(axis=1)
+    found = reliability(_confidence(logits_NK), predicted_N == labels_N)
+    test = TestImages(arrays["names"], labels_N, predicted_N, classes, found.error)
+    if len(labels_N) != result.test_images:
+        raise InputError(
+            f"{path}: contradicts the number of test images in result.json; train again"
+        )
+    if abs(1 - test.wrong_N.mean() - result.test_accuracy) > 1e-6:
         raise InputError(f"{path}: contradicts the accuracy in result.json; train again")
     return test
+
+
+def same_test(first: FinishedRun, second: FinishedRun) -> bool:
+    """Whether two runs were tested on the same images, in the same order.
+
+    They were if classes and labels agree, and either the names or the data do. Images that were
+    moved have other names; names in another order are those of other images.
+    """
+    if not first.test.same_labels(second.test):
+        return False
+    same_data = first.fingerprint == second.fingerprint and not first.test.reordered(second.test)
+    return same_data or first.test.same_names(second.test)
+
+
+def without_strangers(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[LeftOut]]:
+    """The runs whose test images are those of their data, and the others.
+
+    Runs with the same fingerprint were tested on the same images. Where predictions say otherwise,
+    those that most of these runs agree on count; of equally many, the first.
+    """
+    by_data: dict[str, list[list[FinishedRun]]] = {}
+    for run in runs:
+        kinds = by_data.setdefault(run.fingerprint, [])
+        same = next((kind for kind in kinds if same_test(kind[0], run)), None)
+        if same is None:
+            kinds.append([run])
+        else:
+            same.append(run)
+    usual = {data: max(kinds, key=len) for data, kinds in by_data.items()}
+    kept = {id(run) for kind in usual.values() for run in kind}
+    left_out = [
+        LeftOut(
+            run.path,
+            f"predictions.npz: its test images are not those of {usual[run.fingerprint][0].name}, "
+            "though both runs name the same data; train again",
+        )
+        for run in runs
+        if id(run) not in kept
+    ]
+    return [run for run in runs if id(run) in kept], left_out
+
+
+def _confidence(logits_NK: np.ndarray) -> np.ndarray:
+    """The softmax of each image's largest logit, in (0, 1], float64, some images at a time.
+
+    That is `Evaluation.confidence_N`, whose module needs PyTorch.
+    """
+    parts = np.array_split(logits_NK, 1 + logits_NK.size // MOST_LOGITS)
+    return np.concatenate(
+        [1 / np.exp(p.astype(np.float64) - p.max(axis=1, keepdims=True)).sum(axis=1) for p in parts]
+    )

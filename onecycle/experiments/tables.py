@@ -3,27 +3,24 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onecycle.experiments import columns
 from onecycle.experiments.cells import (
     count_text,
     list_text,
     p_text,
-    percent,
     points,
     points_range,
-    range_text,
-    with_spread,
 )
 from onecycle.experiments.groups import Figure, Group
 from onecycle.experiments.pairs import Pair
 from onecycle.statistics import Interval
 from onecycle.writing.names import printable
-from onecycle.writing.numbers import counted, duration
+from onecycle.writing.numbers import counted
 
 if TYPE_CHECKING:
     from onecycle.experiments.comparison import Comparison
@@ -45,34 +42,13 @@ class Table:
 
 
 def figures(comparison: "Comparison") -> Table:
-    """A row for each group: its name and its figures."""
-    columns: list[tuple[str, Callable[[Group], str]]] = [
-        ("n", lambda g: str(g.n)),
-        ("train %", lambda g: _accuracy(g, "train_accuracy")),
-        ("test %", lambda g: _accuracy(g, "test_accuracy")),
-        ("95 % interval", lambda g: range_text(g.accuracy("test_accuracy").interval)),
+    """A row for each group: its name and its figures, in the columns that were asked for."""
+    shown = columns.shown(comparison)
+    rows = [
+        [group.name, *(columns.cell(column, group) for column in shown)]
+        for group in comparison.groups
     ]
-    columns += [
-        (heading, partial(_accuracy, name=name))
-        for name, heading in OPTIONAL.items()
-        if all(len(group.values(name)) == group.n for group in comparison.groups)
-        and (name != "test_balanced_accuracy" or _uneven(comparison))
-    ]
-    columns += [
-        ("best %", lambda g: percent(g.mean("best_test_accuracy"))),
-        ("time", lambda g: duration(g.mean("total_seconds"))),
-        ("images/s", lambda g: f"{g.mean('images_per_second'):,.0f}"),
-    ]
-    rows = [[group.name, *(show(group) for _, show in columns)] for group in comparison.groups]
-    return Table(["", *(name for name, _ in columns)], rows, [False] + [True] * len(columns))
-
-
-OPTIONAL: dict[Figure, str] = {
-    "val_accuracy": "val %",
-    "test_balanced_accuracy": "balanced %",
-    "test_accuracy_tta": "test %, TTA",
-}
-"""Accuracies that are shown if all runs have them, with their headings."""
+    return Table(["", *(c.heading for c in shown)], rows, [False] + [True] * len(shown))
 
 
 def recipes(comparison: "Comparison") -> Table:
@@ -121,22 +97,6 @@ def subject(comparison: "Comparison") -> str:
     return ", ".join(told)
 
 
-def legend(comparison: "Comparison") -> str:
-    """How to read the figures."""
-    several = any(group.n > 1 for group in comparison.groups)
-    single = any(group.n == 1 for group in comparison.groups)
-    spread = "; ± is the standard deviation over seeds" if several else ""
-    over = [
-        *(["of the mean over seeds (Student)"] if several else []),
-        *(["over the test images for a single run (Wilson)"] if single else []),
-    ]
-    return (
-        f"Train: last epoch, augmented images. Test: after the last epoch{spread}. "
-        f"Interval: {', '.join(over)}. Best: of all epochs, picked on the test split, so too high: "
-        "for curiosity only. Time: the whole run."
-    )
-
-
 def mistakes_told(comparison: "Comparison") -> str:
     """How many images all runs get wrong, and how many only one does; empty if there are none."""
     found = comparison.mistakes
@@ -148,7 +108,8 @@ def mistakes_told(comparison: "Comparison") -> str:
         f"and {found.wrong_in[1]:,} in one run only"
     )
     names = {group.letter: group.name for group in comparison.groups}
-    own = ", ".join(f"{names[letter]}: {len(images):,}" for letter, images in found.own.items())
+    counts = {names[letter]: len(images) for letter, images in found.own.items() if images}
+    own = ", ".join(f"{name}: {count:,}" for name, count in counts.items()) or "none"
     if 1 < len(found.own) < len(found.runs):
         told += f"; in every run of one recipe and in no other: {own}"
     elif len(found.own) > 1:
@@ -156,28 +117,23 @@ def mistakes_told(comparison: "Comparison") -> str:
     return f"{told}."
 
 
-def _accuracy(group: Group, name: Figure) -> str:
-    found = group.accuracy(name)
-    return with_spread(found.mean, found.std)
-
-
-def _uneven(comparison: "Comparison") -> bool:
-    """Whether the test classes differ in size anywhere."""
-    return any(run.result.uneven for run in comparison.runs)
-
-
 # -------------------------------------------------------------------------------------- Markdown
 
 
 def to_markdown(comparison: "Comparison") -> str:
-    """Tables in Markdown: the same text for the same runs, wherever they are stored."""
+    """Tables in Markdown: the same text for the same runs, wherever they are stored.
+
+    Settings stand before the figures, unless columns were asked for and the names tell enough.
+    """
     told, measured = recipes(comparison), figures(comparison)
+    if comparison.columns and all(group.name_tells_all for group in comparison.groups):
+        told = Table(told.headings[:1], [row[:1] for row in told.rows], told.numbers[:1])
     table = Table(
         told.headings + measured.headings[1:],
         [row + more[1:] for row, more in zip(told.rows, measured.rows, strict=True)],
         told.numbers + measured.numbers[1:],
     )
-    parts = [f"{_escaped(subject(comparison))}.", _markdown(table), legend(comparison)]
+    parts = [f"{_escaped(subject(comparison))}.", _markdown(table), columns.legend(comparison)]
     if comparison.pairs:
         parts += [
             "Differences in test accuracy:",
@@ -241,6 +197,7 @@ def to_json(comparison: "Comparison") -> dict[str, Any]:
     """Everything, as JSON values: accuracies as fractions, times in seconds."""
     found = comparison.mistakes
     return {
+        "baseline": comparison.baseline,
         "groups": [_group_json(group) for group in comparison.groups],
         "pairs": [_pair_json(pair) for pair in comparison.pairs],
         "mistakes": None if found is None else asdict(found),
@@ -257,6 +214,8 @@ def _group_json(group: Group) -> dict[str, Any]:
         "differences": group.differences,
         "n": group.n,
         **{name: _accuracy_json(group, name) for name in _accuracy_names(group)},
+        "test_loss": group.mean("test_loss"),
+        "calibration_error": group.mean("calibration_error") if _calibrated(group) else None,
         "total_seconds": group.mean("total_seconds"),
         "images_per_second": group.mean("images_per_second"),
         "runs": [
@@ -270,7 +229,9 @@ ACCURACIES: tuple[Figure, ...] = (
     "train_accuracy",
     "test_accuracy",
     "best_test_accuracy",
-    *OPTIONAL,
+    "val_accuracy",
+    "test_balanced_accuracy",
+    "test_accuracy_tta",
 )
 OF_A_RUN = (
     "seed", "data_fingerprint", "lr_min", "lr_max", *ACCURACIES, "best_epoch", "total_seconds",
@@ -281,6 +242,10 @@ OF_A_RUN = (
 
 def _accuracy_names(group: Group) -> list[Figure]:
     return [name for name in ACCURACIES if len(group.values(name)) == group.n]
+
+
+def _calibrated(group: Group) -> bool:
+    return len(group.values("calibration_error")) == group.n
 
 
 def _accuracy_json(group: Group, name: Figure) -> dict[str, Any]:

@@ -224,8 +224,15 @@ def _built(run: RunDir, about: Network, architecture: models.Architecture) -> nn
         recipe = override(Recipe(), model=about.name, model_args=written(further), **given)
         arguments = models.arguments(recipe, architecture)
     except KeyError as missing:
+        if not architecture.built_in:
+            raise _other_code(
+                run, about, f"has no argument {missing}, which the code takes"
+            ) from None
         raise damaged(run.path / about.FILE, f"'arguments' has no {missing}") from None
     except InputError as error:
+        if not architecture.built_in:
+            said = str(error).partition("; ")[0]
+            raise _other_code(run, about, f"does not fit the code ({said})") from None
         raise damaged(run.path / about.FILE, f"'arguments': {error}") from None
     classes, channels = len(about.classes), about.channels
     if about.size:
@@ -245,8 +252,11 @@ def _refuse_other_code(run: RunDir, about: Network, architecture: models.Archite
     unknown = [name for name in about.arguments if name not in architecture.names]
     if unknown:
         name = printable(unknown[0])
-        raise InputError(
-            f"{run.path / about.FILE}: names the argument '{name}', which the code does not take; "
-            "give the code that the run was trained with, then called "
-            f"{printable(about.name)}"
-        )
+        raise _other_code(run, about, f"names the argument '{name}', which the code does not take")
+
+
+def _other_code(run: RunDir, about: Network, said: str) -> InputError:
+    return InputError(
+        f"{run.path / about.FILE}: {said}; give the code that the run was trained with, then "
+        f"called {printable(about.name)}"
+    )

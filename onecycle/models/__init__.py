@@ -1,8 +1,10 @@
 """Networks by name. Each has its own arguments."""
 
+import inspect
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from onecycle.models.arguments import stem_for
 from onecycle.models.convnext import SmallConvNeXt
 from onecycle.models.residual import ResNet18, ResNet34
 from onecycle.models.resnet import CustomResNet
+from onecycle.models.room import check_room
 from onecycle.models.vit import SmallViT
 from onecycle.models.wide_resnet import WideResNet16x4
 from onecycle.writing.names import printable
@@ -119,15 +122,20 @@ def build(
         arguments: the network's own; see its class.
 
     Raises:
-        InputError: unknown name (with the nearest one); or the user's code fails, or makes no
-            network.
+        InputError: unknown name (with the nearest one); the weights need more than all memory; or
+            the user's code fails, or makes no network.
     """
     if isinstance(network, str):
         network = architecture(network)
+    make = partial(network.factory, classes=classes, channels=channels, **arguments)
     with runtime.preserved_rng():
+        if network.built_in:
+            check_room(make, network.name)
         torch.manual_seed(runtime.seed_of(seed, "init"))
         with network.running():
-            model = network.factory(classes=classes, channels=channels, **arguments)
+            model = make()
+    if inspect.iscoroutine(model):
+        model.close()  # Python warns of those that nobody waited for
     if not isinstance(model, nn.Module):
         raise InputError(
             f"model: '{network.name}' returns {type(model).__name__}; return an nn.Module"

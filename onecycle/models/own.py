@@ -188,9 +188,9 @@ def _running(name: str, folder: str) -> Callable[[], Any]:
         try:
             with redirect_stdout(sys.stderr):
                 yield
-        except (InputError, Interrupted, MemoryError):
+        except (InputError, Interrupted, KeyboardInterrupt, MemoryError):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise failure(error, name, folder) from None
         finally:
             sys.dont_write_bytecode = writes

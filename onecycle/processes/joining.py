@@ -35,6 +35,8 @@ REASON = 1.5
 
 FAILED = 1
 
+ENDED_EARLY = "processes: another one has ended before all were connected; see what it says"
+
 
 @contextmanager
 def joined() -> Iterator[Processes]:
@@ -78,22 +80,29 @@ class _Meeting:
     def begin(self) -> None:
         """Connect all processes with each other.
 
+        None goes on before all are connected: one that fails at once would end in the middle of
+        another's handshake.
+
         Raises:
-            InputError: not all of them have come.
+            InputError: not all of them have come, or one has ended meanwhile.
         """
         self._watch.show("0")
-        _await_all(self._store, self._group.count)
+        _await_all(self._store, "arrived", self._group.count)
         _choose_interface()
         backend = "gloo"
         if torch.cuda.is_available() and dist.is_nccl_available():
             backend = "cpu:gloo,cuda:nccl"
-        dist.init_process_group(
-            backend,
-            store=PrefixStore("group", self._store),
-            rank=self._group.rank,
-            world_size=self._group.count,
-            timeout=LONGEST_WAIT,
-        )
+        try:
+            dist.init_process_group(
+                backend,
+                store=PrefixStore("group", self._store),
+                rank=self._group.rank,
+                world_size=self._group.count,
+                timeout=LONGEST_WAIT,
+            )
+        except RuntimeError:
+            raise InputError(ENDED_EARLY) from None
+        _await_all(self._store, "connected", self._group.count)
         self._watch.start()
 
     def end(self) -> None:
@@ -210,26 +219,24 @@ def _store(here: Place) -> Any:
     return PrefixStore("/".join(("onecycle", *attempt)), store)
 
 
-def _await_all(store: Any, count: int) -> None:
-    """Wait until all processes have come.
+def _await_all(store: Any, what: str, count: int) -> None:
+    """Wait until all processes have come, or are connected: as far as `what` says.
 
     Raises:
-        InputError: they have not.
+        InputError: they are not.
     """
     try:
-        store.add("arrived", 1)
+        store.add(what, 1)
         until = time.monotonic() + ARRIVAL
-        while (arrived := store.add("arrived", 0)) < count:
+        while (found := store.add(what, 0)) < count:
             if time.monotonic() > until:
                 raise InputError(
-                    f"processes: only {arrived} of {count} have started within "
+                    f"processes: only {found} of {count} have {what} within "
                     f"{ARRIVAL / 60:.0f} minutes; look at what torchrun says on the other machines"
                 )
             time.sleep(0.05)
     except RuntimeError:
-        raise InputError(
-            "processes: the others have ended before they began; see what they say"
-        ) from None
+        raise InputError(ENDED_EARLY) from None
 
 
 def _choose_interface() -> None:

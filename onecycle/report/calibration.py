@@ -4,17 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.interpret.calibration import Reliability, fitted_temperature, reliability
 from onecycle.report import formats
+from onecycle.report.predicted import Predicted
 from onecycle.writing.numbers import counted
 
 SIDE = 300
 """Units of the diagram's side."""
 
 
-def calibration(files: Evidence) -> dict[str, Any] | None:
+def calibration(files: Predicted) -> dict[str, Any] | None:
     """The reliability diagram's bars, the error, and the temperature that would reduce it."""
     evaluation = files.evaluation
     if evaluation is None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.plots.heat import overlay
 from onecycle.report import formats
 from onecycle.report.embedding import sheet
+from onecycle.report.predicted import Predicted
 
 FIRST = 20
 """Images shown at first; the others on demand."""
@@ -21,21 +21,21 @@ SIDE = 64
 """Side in pixels to which smaller images are enlarged, so that the map over them looks smooth."""
 
 
-def galleries(files: Evidence) -> dict[str, Any]:
+def galleries(files: Predicted) -> dict[str, Any]:
     """Both lists of images, and the three sheets that show them: plain, and under each map."""
     evaluation, examples = files.evaluation, files.examples
     if evaluation is None or examples is None:
         return {"losses": None, "losses_title": "", "suspects": None, "mistake_sheets": None}
-    cards = {
-        int(index): _card(files, evaluation, int(index), place)
-        for place, index in enumerate(examples["cam_indices"])
-    }
-    losses = [cards[int(index)] for index in examples["losses"]]
+    places = {int(index): place for place, index in enumerate(examples["cam_indices"])}
+    losses, suspects = (
+        [_card(files, evaluation, index, places.get(index)) for index in examples[name].tolist()]
+        for name in ("losses", "labels")
+    )
     return {
         # Runs of earlier versions may list correctly classified images too.
         "losses": [card for card in losses if not card["right"]],
         "losses_title": _title(int((evaluation.predictions_N != evaluation.labels_N).sum())),
-        "suspects": [cards[int(index)] for index in examples["labels"]],
+        "suspects": suspects,
         "mistake_sheets": _sheets(examples),
     }
 
@@ -47,10 +47,13 @@ def _title(wrong: int) -> str:
     return "The only misclassified image" if wrong == 1 else f"All {wrong} misclassified images"
 
 
-def _card(files: Evidence, evaluation: Evaluation, index: int, place: int) -> dict[str, Any]:
-    """An image's place on the sheets, and its description."""
+def _card(
+    files: Predicted, evaluation: Evaluation, index: int, place: int | None
+) -> dict[str, Any]:
+    """An image's place on the sheets, None if it isn't there, and its description."""
     label, predicted = int(evaluation.labels_N[index]), int(evaluation.predictions_N[index])
     return {
+        "index": index,
         "place": place,
         "name": files.names[index],
         "actual": files.classes[label],

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.examples import MATRIX, NAMED
 from onecycle.report import formats
 from onecycle.report.embedding import sheet
 from onecycle.report.matrix import Cells, cells_of, most_frequent, pairs, rows_of_classes
+from onecycle.report.predicted import Predicted
 
 LISTED = NAMED
 """How many classes of lowest accuracy, and how many frequent confusions, are listed."""
@@ -26,7 +26,7 @@ IMAGES = 600
 """Maximum number of images in the cells that the lists open."""
 
 
-def many(files: Evidence) -> dict[str, Any]:
+def many(files: Predicted) -> dict[str, Any]:
     """The lists with their images, and the data of the search; None with fewer classes."""
     evaluation, examples = files.evaluation, files.examples
     if evaluation is None or len(files.classes) <= MATRIX:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from onecycle import statistics
-from onecycle.audit.evidence import Evidence
 from onecycle.evaluate import Evaluation
 from onecycle.examples import MATRIX, PER_CELL, ranked_in_cells
 from onecycle.report import formats
 from onecycle.report.embedding import sheet
+from onecycle.report.predicted import Predicted
 from onecycle.writing.numbers import counted
 
 FEW, SOME = 12, 30
@@ -28,7 +28,7 @@ Cells = dict[tuple[int, int], dict[str, Any]]
 """The images kept for each cell of the matrix, by its actual and predicted class."""
 
 
-def matrix(files: Evidence) -> dict[str, Any]:
+def matrix(files: Predicted) -> dict[str, Any]:
     """The matrix's rows, the images of its cells, the most frequent confusions, the classes.
 
     All empty where there are no predictions, or too many classes.
@@ -114,7 +114,7 @@ def pairs(
     ]
 
 
-def cells_of(files: Evidence, evaluation: Evaluation, examples: Mapping[str, np.ndarray]) -> Cells:
+def cells_of(files: Predicted, evaluation: Evaluation, examples: Mapping[str, np.ndarray]) -> Cells:
     """The images of each cell that has any, in display order."""
     place_of = {index: place for place, index in enumerate(examples["indices"].tolist())}
     order, rank_N = ranked_in_cells(evaluation)
@@ -161,17 +161,20 @@ def rows_of_classes(
         {
             "class": index,
             "name": name,
-            "count": f"{count:,}",
-            "accuracy": formats.percent(hit / count),
-            "share": f"{100 * hit / count:.1f}",
-            "interval": formats.wilson(hit, count),
-            **_whisker(hit, count),
+            **bar(hit, count),
         }
         for index, name, hit, count in present[:most]
     ]
 
 
-def _whisker(hit: int, count: int) -> dict[str, str]:
-    """Start and width of the interval, in percent of the bar."""
+def bar(hit: int, count: int) -> dict[str, str]:
+    """An accuracy with its 95 % interval, and both in percent of the bar that shows them."""
     low, high = statistics.wilson(hit, count)
-    return {"low": f"{100 * low:.1f}", "width": f"{100 * (high - low):.1f}"}
+    return {
+        "count": f"{count:,}",
+        "accuracy": formats.percent(hit / count),
+        "share": f"{100 * hit / count:.1f}",
+        "interval": formats.wilson(hit, count),
+        "low": f"{100 * low:.1f}",
+        "width": f"{100 * (high - low):.1f}",
+    }

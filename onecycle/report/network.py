@@ -21,9 +21,11 @@ def network(files: Evidence) -> dict[str, Any] | None:
     found = files.measured.network
     if found is None:
         return None
+    norms = files.measured.weight_norms or {}
     initial = files.environment.initial_weights
     return {
-        "layers": [_layer(layer) for layer in found.layers],
+        "layers": [_layer(layer, norms) for layer in found.layers],
+        "norms": bool(norms),
         "parameters": f"{found.parameters:,}",
         "trained": _trained(found),
         "started_from": started_from(initial) if initial else "",
@@ -39,7 +41,8 @@ def _trained(found: Layers) -> str:
     return "" if trained in (None, found.parameters) else f"{trained:,}"
 
 
-def _layer(layer: Layer) -> dict[str, str]:
+def _layer(layer: Layer, norms: Mapping[str, float]) -> dict[str, str]:
+    norm = norms.get(f"{layer.name}.weight")
     return {
         "name": layer.name,
         "kind": layer.kind,
@@ -47,6 +50,7 @@ def _layer(layer: Layer) -> dict[str, str]:
         "parameters": f"{layer.parameters:,}" if layer.parameters else "",
         "frozen": _frozen(layer),
         "macs": f"{layer.macs:,}" if layer.macs else "",
+        "norm": "" if norm is None else f"{norm:.3g}",
         "field": str(layer.receptive_field),
         "jump": str(layer.jump),
     }

@@ -21,24 +21,25 @@ def overview(files: Evidence) -> dict[str, Any]:
     """The content of the page's head and of the sections on recipe and environment."""
     recipe, result, facts = files.recipe, files.result, files.environment
     done = f"{len(files.epochs)} of {counted(recipe.epochs, 'epoch')}"
-    base = RECIPES[recipe.recipe].recipe if recipe.recipe in RECIPES else None
-    fields = _fields(recipe, base)
+    named = recipe.recipe in RECIPES
+    fields = fields_of(recipe)
     return {
         "recipe_name": recipe.recipe,
         "run_name": files.run.path.resolve().name,
-        "subtitle": _subtitle(recipe),
+        "subtitle": subtitle(recipe),
         "time": formats.time(result.finished if result else facts.started),
         "finished": result is not None,
         "done": done,
         "tiles": _tiles(files, done),
         "changes": [field for field in fields if field["kind"]],
-        "named": base is not None,
+        "named": named,
         "fields": fields,
         "environment": _environment(facts),
     }
 
 
-def _subtitle(recipe: Recipe) -> str:
+def subtitle(recipe: Recipe) -> str:
+    """What was trained on what, for how long."""
     epochs = counted(recipe.epochs, "epoch")
     return f"{recipe.model} on {recipe.data}, {epochs}, seed {recipe.seed}"
 
@@ -112,13 +113,14 @@ def _interval_note(evaluation: Evaluation | None, done: str) -> str:
     return f"95 % interval {formats.wilson(right, count)}, n = {counted(count, 'image')}"
 
 
-def _fields(recipe: Recipe, base: Recipe | None) -> Rows:
-    """The fields of the recipe, each with the value of the named recipe.
+def fields_of(recipe: Recipe) -> Rows:
+    """The fields of the recipe, each with the value of the named recipe, if there is one.
 
     `kind` is "other" where that has another value, "open" where it is `auto` there, else empty.
     Whether such a one was found or given can't be told: the run's recipe holds the values used.
     """
-    differing = differences(recipe, base) if base else {}
+    base = RECIPES.get(recipe.recipe)
+    differing = differences(recipe, base.recipe) if base else {}
     differing.pop("min_steps", None)  # 0 in every run: the epochs hold it
     rows = []
     for name, here in asdict(recipe).items():

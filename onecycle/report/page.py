@@ -15,6 +15,7 @@ from onecycle.report.many import many
 from onecycle.report.matrix import matrix
 from onecycle.report.network import network
 from onecycle.report.overview import overview
+from onecycle.report.predicted import Predicted
 from onecycle.report.range_test import learning_rate
 from onecycle.report.training import training
 from onecycle.run_dir import RunDir
@@ -50,21 +51,41 @@ def write_report(run: RunDir) -> Path:
 
 def content(files: Evidence) -> dict[str, Any]:
     """Everything the template shows, as text."""
+    return {
+        **frame(),
+        "plots": embedded_plots(files.run),
+        "card": card(files),
+        "network": network(files),
+        **overview(files),
+        **learning_rate(files),
+        **training(files),
+        **mistakes(Predicted.by(files)),
+        "charts": charts(files),  # last, because it takes longest: damaged files are refused first
+    }
+
+
+def frame() -> dict[str, Any]:
+    """What every page in this style has; that on folds sets some of it."""
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     return {
         "style": STYLE,
         "script": SCRIPT,
         "script_hash": f"sha256-{digest}",
-        "plots": embedded_plots(files.run),
         "described": DESCRIBED,
-        "card": card(files),
+        "plots": {},
+        "charts": {},
+        "samples": None,
+        "tested": "test",
+        "folds": 0,
+        "fold_of": None,
+    }
+
+
+def mistakes(files: Predicted) -> dict[str, Any]:
+    """The sections that show predictions: confusion, classes, mistakes, calibration."""
+    return {
         "calibration": calibration(files),
-        "network": network(files),
-        **overview(files),
-        **learning_rate(files),
-        **training(files),
         **matrix(files),
         **many(files),
         **galleries(files),
-        "charts": charts(files),  # last, because it takes longest: damaged files are refused first
     }

@@ -22,7 +22,6 @@ import numpy as np
 
 from onecycle.config import Recipe, to_toml
 from onecycle.errors import InputError
-from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import checkpoints, logs
 from onecycle.run_dir.checking import to_json
 from onecycle.run_dir.checkpoints import CHECKPOINTS_KEPT, Checkpoint
@@ -39,6 +38,7 @@ __all__ = [
     "ForeignEntry",
     "RunDir",
     "environment",
+    "new_name",
     "package_versions",
     "write_atomically",
 ]
@@ -67,8 +67,7 @@ class RunDir(Reader):
             InputError: `runs` can't hold one, or there is one called `name` already.
         """
         while True:
-            stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-            path = Path(runs) / (name or f"{recipe.recipe}-{stamp}-{os.urandom(2).hex()}")
+            path = Path(runs) / (name or new_name(recipe))
             try:
                 new = [folder for folder in (path, *path.parents) if not folder.exists()]
                 path.mkdir(parents=True)
@@ -310,28 +309,6 @@ class RunDir(Reader):
         state = checkpoint.state | figures
         checkpoints.save_best(self.path / "checkpoints", replace(checkpoint, state=state))
 
-    def best_checkpoint(self) -> Checkpoint | None:
-        """The checkpoint `best`; None if there is none.
-
-        Raises:
-            InputError: it is damaged, or a link.
-        """
-        return checkpoints.best(self.path / "checkpoints")
-
-    def checkpoints(
-        self, progress: Progress = SILENT, most: int | None = None
-    ) -> Iterator[Checkpoint]:
-        """The undamaged checkpoints, the newest first; a damaged one is reported as a note.
-
-        Args:
-            progress: listens.
-            most: largest size of a checkpoint's tensors, in bytes.
-
-        Raises:
-            InputError: all are damaged, or one is a link.
-        """
-        return checkpoints.undamaged(self.path / "checkpoints", progress, most)
-
     def remove_checkpoints(self) -> None:
         """Remove all checkpoints of a run that nobody goes on with; other files stay.
 
@@ -340,47 +317,11 @@ class RunDir(Reader):
         """
         checkpoints.remove(self.path / "checkpoints")
 
-    def has_checkpoints(self) -> bool:
-        """Whether any checkpoint was saved, damaged or not."""
-        return checkpoints.exist(self.path / "checkpoints")
 
-    def newest_checkpoint(
-        self, progress: Progress = SILENT, most: int | None = None
-    ) -> Checkpoint | None:
-        """The newest undamaged checkpoint; None if none was saved yet.
-
-        A damaged one is reported as a note, and the one before it is used.
-
-        Raises:
-            InputError: all are damaged, or one is a link.
-        """
-        return next(self.checkpoints(progress, most), None)
-
-    def checkpoint_to_go_on_from(
-        self, progress: Progress = SILENT, most: int | None = None
-    ) -> Checkpoint | None:
-        """The newest checkpoint that is undamaged and has undamaged logs; None if none was saved.
-
-        Damage is reported as a note, and the checkpoint before is used.
-
-        Raises:
-            InputError: there are checkpoints, but none of them can be used.
-        """
-        reason = None
-        for checkpoint in self.checkpoints(progress, most):
-            reason = self._damaged_log(checkpoint)
-            if reason is None:
-                return checkpoint
-            progress.note(f"{reason}; trying the checkpoint before step {checkpoint.step}")
-        if reason:
-            raise InputError(f"{reason}; restore it, or train again")
-        return None
-
-    def _damaged_log(self, checkpoint: Checkpoint) -> str | None:
-        if checkpoint.logs.keys() != set(logs.NAMES):
-            return f"{self.path}: its checkpoints are of a version that did not seal the logs"
-        found = (logs.damage(self.path, name, seal) for name, seal in checkpoint.logs.items())
-        return next((reason for reason in found if reason), None)
+def new_name(recipe: Recipe) -> str:
+    """A name for a new folder of a recipe: `<recipe>-<yyyymmdd-hhmmss>-<4 hex>`."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return f"{recipe.recipe}-{stamp}-{os.urandom(2).hex()}"
 
 
 def _no_place(runs: str | Path, error: Exception) -> InputError:

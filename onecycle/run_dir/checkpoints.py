@@ -16,7 +16,7 @@ from onecycle.progress import Progress
 from onecycle.run_dir.checking import Misfit, from_json
 from onecycle.run_dir.files import JSON_BYTES, decode_json, encode_json, reading, writing
 from onecycle.run_dir.folder import Folder, ForeignEntry, opened
-from onecycle.run_dir.records import Seal, Sealed, TensorPlace
+from onecycle.run_dir.records import Seal, Sealed
 
 if TYPE_CHECKING:  # torch is imported by what saves and loads: runs are read without it
     from torch import Tensor
@@ -35,8 +35,6 @@ REMAINS = re.compile(rf"\.(?P<name>{NAME.pattern}|best)\.(?P<kind>tmp|old)")
 
 HEADER_BYTES = 2**24
 """Maximum size of the list of a checkpoint's tensors in bytes: a hundred thousand tensors."""
-
-CHUNK = 2**20
 
 MOST_BYTES = 2**36
 """Maximum size of a checkpoint's tensors, in bytes."""
@@ -117,7 +115,7 @@ def exist(folder: Path) -> bool:
     Raises:
         InputError: the folder or something in it is a link.
     """
-    return bool(_names(folder))
+    return bool(names(folder))
 
 
 def undamaged(folder: Path, progress: Progress, most: int | None = None) -> Iterator[Checkpoint]:
@@ -133,8 +131,8 @@ def undamaged(folder: Path, progress: Progress, most: int | None = None) -> Iter
     Raises:
         InputError: all are damaged, or the folder or something in it is a link.
     """
-    names, found = _names(folder), False
-    for name in names:
+    present, found = names(folder), False
+    for name in present:
         try:
             checkpoint = read(folder / name, most)
         except ForeignEntry:
@@ -144,7 +142,7 @@ def undamaged(folder: Path, progress: Progress, most: int | None = None) -> Iter
             continue
         found = True
         yield checkpoint
-    if names and not found:
+    if present and not found:
         raise InputError(f"{folder}: every checkpoint in it is damaged; train again")
 
 
@@ -183,72 +181,24 @@ def read(path: Path, most: int | None = None) -> Checkpoint:
     Raises:
         InputError: it is damaged, or it or something in it is a link.
     """
-    with _content(path, most) as (sealed, file):
+    with verified_content(path, most) as (sealed, file):
         import safetensors.torch
         from safetensors import SafetensorError
 
         content = file.read()
         if int.from_bytes(content[:8], "little") > HEADER_BYTES:
-            raise _damaged(path, "its list of tensors is too long")
-        _compare(path, TENSORS, hashlib.sha256(content).hexdigest(), sealed["tensors_sha256"])
+            raise damaged(path, "its list of tensors is too long")
+        compare(path, TENSORS, hashlib.sha256(content).hexdigest(), sealed["tensors_sha256"])
         try:
             tensors = safetensors.torch.load(content)
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-            raise _damaged(path, error) from None
+            raise damaged(path, error) from None
         logs = cast(dict[str, Seal], sealed.get("logs", {}))
         return Checkpoint(sealed["step"], tensors, sealed["state"], logs)
 
 
-def newest_weights(folder: Path) -> tuple[int, str] | None:
-    """Step, and SHA-256 of the network's tensors, of the newest undamaged checkpoint, in hex.
-
-    Raises:
-        InputError: all are damaged, or one is a link.
-    """
-    names = _names(folder)
-    for name in names:
-        try:
-            with _content(folder / name, None) as (sealed, file):
-                return sealed["step"], _weights_sha256(folder / name, file, sealed)
-        except ForeignEntry:
-            raise
-        except InputError:
-            continue
-    if names:
-        raise InputError(f"{folder}: every checkpoint in it is damaged; train again")
-    return None
-
-
-def _weights_sha256(path: Path, file: BinaryIO, sealed: Sealed) -> str:
-    """SHA-256 of the raw bytes of all tensors in name order, as in `provenance.tensors_sha256`."""
-    whole = hashlib.sha256()
-    for chunk in iter(lambda: file.read(CHUNK), b""):
-        whole.update(chunk)
-    size = file.tell()
-    _compare(path, TENSORS, whole.hexdigest(), sealed["tensors_sha256"])
-    file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    if length > HEADER_BYTES:
-        raise _damaged(path, "its list of tensors is too long")
-    tensors = decode_json(file.read(length), path / TENSORS)
-    digest, left = hashlib.sha256(), size - 8 - length
-    try:
-        from_json(tensors, dict[str, TensorPlace | dict[str, str]])
-        for name in sorted(name for name in tensors if name.startswith("model.")):
-            begin, end = tensors[name]["data_offsets"]
-            left -= max(0, end - begin)
-            if left < 0 or end > size - 8 - length:
-                raise Misfit("its list of tensors contradicts its length")
-            file.seek(8 + length + begin)
-            for start in range(begin, end, CHUNK):
-                digest.update(file.read(min(CHUNK, end - start)))
-    except (Misfit, KeyError) as error:
-        raise _damaged(path, error) from None
-    return digest.hexdigest()
-
-
 @contextmanager
-def _content(path: Path, most: int | None) -> Iterator[tuple[Sealed, BinaryIO]]:
+def verified_content(path: Path, most: int | None) -> Iterator[tuple[Sealed, BinaryIO]]:
     """The verified content of state.json, and the file of the tensors."""
     with ExitStack() as stack:
         try:
@@ -259,7 +209,7 @@ def _content(path: Path, most: int | None) -> Iterator[tuple[Sealed, BinaryIO]]:
                 file = stack.enter_context(folder.open_to_read(TENSORS, most or MOST_BYTES))
         except FileNotFoundError as error:
             missing = Path(str(error.filename)).name
-            raise _damaged(path, f"it has no {missing}") from None
+            raise damaged(path, f"it has no {missing}") from None
         yield sealed, file
 
 
@@ -270,9 +220,9 @@ def _sealed(folder: Folder) -> Sealed:
         from_json(sealed, Sealed)
         content = _state_content(sealed)
     except (Misfit, RecursionError) as misfit:
-        raise _damaged(path, misfit) from None
+        raise damaged(path, misfit) from None
     found = hashlib.sha256(content).hexdigest()
-    _compare(folder.path, STATE, found, sealed["state_sha256"])
+    compare(folder.path, STATE, found, sealed["state_sha256"])
     return sealed
 
 
@@ -306,12 +256,18 @@ def _state_content(sealed: Mapping[str, Any]) -> bytes:
     return json.dumps(state, indent=2, sort_keys=True).encode()
 
 
-def _compare(path: Path, name: str, found: str, sha256: str) -> None:
+def compare(path: Path, name: str, found: str, sha256: str) -> None:
+    """Refuse a file of a checkpoint whose checksum is another one.
+
+    Raises:
+        InputError: it is damaged.
+    """
     if found != sha256:
-        raise _damaged(path, f"{name} fails its checksum")
+        raise damaged(path, f"{name} fails its checksum")
 
 
-def _damaged(path: Path, reason: object) -> InputError:
+def damaged(path: Path, reason: object) -> InputError:
+    """The error for a damaged checkpoint."""
     return InputError(f"{path}: the checkpoint is damaged ({reason})")
 
 
@@ -322,7 +278,7 @@ def _own(folder: Path) -> Iterator[Folder]:
         yield own
 
 
-def _names(folder: Path) -> list[str]:
+def names(folder: Path) -> list[str]:
     """Names of the checkpoints, the newest first."""
     try:
         with reading(folder), _own(folder) as own:

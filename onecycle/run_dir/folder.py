@@ -297,6 +297,4 @@ def temporary_name(name: str) -> str:
 
 def _not_of_the_run(path: Path, found: int | None, wanted: int) -> ForeignEntry:
     what, meant = KINDS.get(found or 0, "a device"), KINDS[wanted].removeprefix("a ")
-    return ForeignEntry(
-        f"{path}: is {what}, not a {meant} of the run; put the {meant} itself in its place"
-    )
+    return ForeignEntry(f"{path}: is {what}, not a {meant}; put the {meant} itself in its place")

@@ -6,15 +6,18 @@ than the files of a real run do.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from onecycle.config import Recipe, from_toml
 from onecycle.errors import InputError
-from onecycle.run_dir import arrays, checkpoints, logs
+from onecycle.progress import SILENT, Progress
+from onecycle.run_dir import arrays, checkpoints, logs, saved_weights
 from onecycle.run_dir.checking import Misfit, from_json
+from onecycle.run_dir.checkpoints import Checkpoint
 from onecycle.run_dir.files import damaged, read, read_json
+from onecycle.run_dir.record_files import Record, read_record
 from onecycle.run_dir.records import (
     Band,
     Curve,
@@ -23,15 +26,12 @@ from onecycle.run_dir.records import (
     Measured,
     Network,
     RangeTest,
-    Recorded,
     Result,
     StepRow,
 )
 
 RECIPE_BYTES = 2**20
 """Maximum size of recipe.toml, in bytes."""
-
-Record = TypeVar("Record", bound=Recorded)
 
 
 class Reader:
@@ -127,13 +127,7 @@ class Reader:
         Raises:
             InputError: it is damaged.
         """
-        value = self.read_json(kind.FILE)
-        if value is None:
-            return None
-        try:
-            return from_json(value, kind)
-        except Misfit as misfit:
-            raise damaged(self.path / kind.FILE, misfit) from None
+        return read_record(self.path, kind)
 
     def load_arrays(self, name: str) -> dict[str, np.ndarray]:
         """All arrays of an npz file. Nothing in it is executed.
@@ -195,6 +189,70 @@ class Reader:
         arrays.check_images(self.path / "examples.npz", found, images)
         return found["indices"], found["images"]
 
+    def has_checkpoints(self) -> bool:
+        """Whether any checkpoint was saved, damaged or not."""
+        return checkpoints.exist(self.path / "checkpoints")
+
+    def best_checkpoint(self) -> Checkpoint | None:
+        """The checkpoint `best`; None if there is none.
+
+        Raises:
+            InputError: it is damaged, or a link.
+        """
+        return checkpoints.best(self.path / "checkpoints")
+
+    def newest_checkpoint(
+        self, progress: Progress = SILENT, most: int | None = None
+    ) -> Checkpoint | None:
+        """The newest undamaged checkpoint; None if none was saved yet.
+
+        A damaged one is reported as a note, and the one before it is used.
+
+        Raises:
+            InputError: all are damaged, or one is a link.
+        """
+        return next(self.checkpoints(progress, most), None)
+
+    def checkpoint_to_go_on_from(
+        self, progress: Progress = SILENT, most: int | None = None
+    ) -> Checkpoint | None:
+        """The newest checkpoint that is undamaged and has undamaged logs; None if none was saved.
+
+        Damage is reported as a note, and the checkpoint before is used.
+
+        Raises:
+            InputError: there are checkpoints, but none of them can be used.
+        """
+        reason = None
+        for checkpoint in self.checkpoints(progress, most):
+            reason = self._damaged_log(checkpoint)
+            if reason is None:
+                return checkpoint
+            progress.note(f"{reason}; trying the checkpoint before step {checkpoint.step}")
+        if reason:
+            raise InputError(f"{reason}; restore it, or train again")
+        return None
+
+    def checkpoints(
+        self, progress: Progress = SILENT, most: int | None = None
+    ) -> Iterator[Checkpoint]:
+        """The undamaged checkpoints, the newest first; a damaged one is reported as a note.
+
+        Args:
+            progress: listens.
+            most: largest size of a checkpoint's tensors, in bytes.
+
+        Raises:
+            InputError: all are damaged, or one is a link.
+        """
+        return checkpoints.undamaged(self.path / "checkpoints", progress, most)
+
+    def _damaged_log(self, checkpoint: Checkpoint) -> str | None:
+        if checkpoint.logs.keys() != set(logs.NAMES):
+            return f"{self.path}: its checkpoints are of a version that did not seal the logs"
+        found = (logs.damage(self.path, name, seal) for name, seal in checkpoint.logs.items())
+        return next((reason for reason in found if reason), None)
+
     def newest_weights(self) -> tuple[int, str] | None:
         """Step and `weights_sha256` of the newest undamaged checkpoint; None if none was saved.
 
@@ -203,7 +261,7 @@ class Reader:
         Raises:
             InputError: all are damaged, or one is a link.
         """
-        return checkpoints.newest_weights(self.path / "checkpoints")
+        return saved_weights.newest(self.path / "checkpoints")
 
     def read_rows(self, name: str) -> list[dict[str, Any]]:
         """The unchecked rows of a .jsonl file; none if there is no file.

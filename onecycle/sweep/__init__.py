@@ -7,6 +7,6 @@ what is worse than the rest, and keeps what was seen. The trainings are trials o
 from onecycle.sweep.result import Sweep
 from onecycle.sweep.search import search
 from onecycle.sweep.space import Space, read_space, read_tables
-from onecycle.sweep.study import Tried
+from onecycle.sweep.tried import Tried
 
 __all__ = ["Space", "Sweep", "Tried", "read_space", "read_tables", "search"]

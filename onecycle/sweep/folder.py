@@ -9,13 +9,14 @@ best.toml           the winner, for --config
 sweep.html          the page
 """
 
-import os
-from datetime import datetime
+import stat
 from pathlib import Path
 
 from onecycle.config import Recipe
-from onecycle.errors import InputError
+from onecycle.run_dir import new_name
+from onecycle.run_dir.folder import opened
 from onecycle.sweep.record import Asked
+from onecycle.trials.folder import claim
 
 STUDY, TRIALS, FINAL, BEST, PAGE = "study.db", "trials", "final", "best.toml", "sweep.html"
 
@@ -24,21 +25,11 @@ def at(into: str | Path, recipe: Recipe) -> Path:
     """The folder that is asked for, or a new one under `sweeps`; it is there afterwards.
 
     Raises:
-        InputError: it can't be made, or holds something else.
+        InputError: it can't be made, or holds something else, or a link in place of a folder.
     """
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = Path(into or f"sweeps/{recipe.recipe}-{stamp}-{os.urandom(2).hex()}")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        entries = {entry.name for entry in path.iterdir()}
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"--into: can't make a folder at '{path}': {reason}; name another folder"
-        ) from None
-    if entries and Asked.FILE not in entries:
-        raise InputError(
-            f"--into: '{path}' is not the folder of a sweep (it has no {Asked.FILE}), and not "
-            "empty; name another folder"
-        )
+    path = Path(into or f"sweeps/{new_name(recipe)}")
+    claim(path, "the folder of a sweep", Asked.FILE)
+    with opened(path) as folder:
+        for name in (TRIALS, FINAL):
+            folder.hold(name, stat.S_IFDIR)
     return path

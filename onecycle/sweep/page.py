@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from onecycle import plots
-from onecycle.experiments import tables
+from onecycle.experiments import columns, tables
 from onecycle.experiments.tables import Table
 from onecycle.plots.search import Point
 from onecycle.sweep.result import Sweep
 from onecycle.sweep.space import Dimension
-from onecycle.sweep.study import Tried
+from onecycle.sweep.tried import Tried
 from onecycle.writing import pages
 from onecycle.writing.numbers import counted, duration, percent
 
@@ -27,7 +27,7 @@ def to_html(sweep: Sweep) -> str:
         settings=settings(sweep),
         figures=tables.figures(compared) if compared else None,
         differences=tables.differences(compared, compared.pairs) if compared else None,
-        legend=tables.legend(compared) if compared else "",
+        legend=columns.legend(compared) if compared else "",
         notes=compared.notes if compared else [],
         seeds=plots.svg(_seeds(sweep), prefix="seeds-") if compared else "",
         course=plots.svg(plots.search_course(points, sweep.baseline), prefix="course-"),

@@ -41,9 +41,8 @@ class Proposals(Source):
         self._study, self._space, self._place = study, space, place
         self._most, self._clock = trials, clock
         self._deadline = None if seconds is None else clock() + seconds
-        found = manifests.read(place.path)
-        assert found
-        self._manifest, self._base = found, found.base()
+        self._manifest = manifests.known(place.path)
+        self._base = self._manifest.base()
         self._begun: Iterator[Proposal] = iter(list(study.begun()))
         self._numbers: dict[str, int] = {}
         self._seen: dict[str, int] = {}
@@ -141,6 +140,7 @@ class Proposals(Source):
     def _added(self, name: str, settings: Mapping[str, Any]) -> Trial:
         """The trial, of which the folder's manifest knows from now on."""
         trial = added_trial(self._base, name, settings)
+        self._place.hold([name])
         if name not in self._manifest.added:
             # The driver writes how the machine is shared into it, after the first trial is there.
             self._manifest = manifests.read(self._place.path) or self._manifest

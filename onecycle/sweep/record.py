@@ -1,5 +1,6 @@
 """sweep.json: what a sweep was asked for."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,12 +9,13 @@ from uuid import uuid4
 
 from onecycle.config import Recipe, override
 from onecycle.errors import InputError
-from onecycle.run_dir import package_versions, write_atomically
-from onecycle.run_dir.checking import Misfit, Within, from_json, to_json
-from onecycle.run_dir.files import damaged, encode_json, read_json
+from onecycle.run_dir import package_versions
+from onecycle.run_dir.checking import Within
+from onecycle.run_dir.record_files import read_record, write_record
 from onecycle.run_dir.records.base import Recorded
+from onecycle.sweep.pruning import Pruning
 from onecycle.sweep.space import Space, space_of
-from onecycle.sweep.study import Pruning
+from onecycle.sweep.storage import without_password
 
 MOST = 100_000
 """Largest number of trials, and of minutes: more is likely a mistake."""
@@ -56,11 +58,25 @@ class Asked(Recorded):
     created: str
 
     @classmethod
-    def new(cls, recipe: Recipe, space: dict[str, Any], **asked: Any) -> Self:
-        """What a new folder is for."""
+    def new(
+        cls,
+        recipe: Recipe,
+        space: Mapping[str, Any],
+        *,
+        storage: str,
+        command: Sequence[str],
+        **asked: Any,
+    ) -> Self:
+        """What a new folder is for. Passwords are left out.
+
+        Raises:
+            InputError: the storage is no address.
+        """
         return cls(
             recipe=asdict(recipe),
-            space=space,
+            space={name: dict(table) for name, table in space.items()},
+            storage=without_password(storage),
+            command=[without_password(word) if word == storage else word for word in command],
             owner=uuid4().hex[:8],
             versions=package_versions(),
             created=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
@@ -97,20 +113,9 @@ def read(folder: Path) -> Asked | None:
     Raises:
         InputError: it is damaged.
     """
-    value = read_json(folder, Asked.FILE)
-    if value is None:
-        return None
-    try:
-        found = from_json(value, Asked)
-        found.searched()
-    except Misfit as misfit:
-        raise damaged(folder / Asked.FILE, misfit) from None
-    except InputError as error:
-        raise InputError(f"{folder / Asked.FILE}: is damaged ({error}); restore it") from None
-    return found
+    return read_record(folder, Asked, check=Asked.searched)
 
 
 def write(folder: Path, asked: Asked) -> None:
     """Write sweep.json, complete or not at all."""
-    path = folder / Asked.FILE
-    write_atomically(path, encode_json(to_json(asked), path, indent=2))
+    write_record(folder, asked)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from onecycle.config import Recipe
 from onecycle.sweep.space import Space
-from onecycle.sweep.study import RECIPE, Tried
+from onecycle.sweep.study import RECIPE
+from onecycle.sweep.tried import Tried
 from onecycle.writing.numbers import counted, percent
 
 if TYPE_CHECKING:

@@ -1,36 +1,34 @@
 """`search`: the table of contents of a sweep."""
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from onecycle.config import Recipe, override, to_toml
+from onecycle import models, runtime
+from onecycle.config import Recipe, override
 from onecycle.data import splits_of
-from onecycle.errors import InputError, Interrupted, TrainingError
+from onecycle.errors import InputError
 from onecycle.progress import IN_NOTEBOOKS, Progress
-from onecycle.run_dir import write_atomically
 from onecycle.sweep import folder as folders
 from onecycle.sweep import record
 from onecycle.sweep import storage as storages
 from onecycle.sweep.proposing import Proposals
+from onecycle.sweep.pruning import Pruning
 from onecycle.sweep.record import Asked
 from onecycle.sweep.result import Sweep
 from onecycle.sweep.space import Space, space_of
-from onecycle.sweep.storage import without_password
-from onecycle.sweep.study import RECIPE, Pruning, Study, Tried, reachable
-from onecycle.training.signals import Signals, noted_signals
+from onecycle.sweep.stages import Stages, command_to_go_on, with_engine
+from onecycle.sweep.storage import reachable
+from onecycle.sweep.study import RECIPE, Study
+from onecycle.training.signals import noted_signals
 from onecycle.trials import engines
-from onecycle.trials import manifest as manifests
-from onecycle.trials.driver import carry_out, check
+from onecycle.trials.driver import interrupted_until
 from onecycle.trials.folder import TrialsFolder
-from onecycle.trials.grid import Trial, added_trial
+from onecycle.trials.grid import Trial
 from onecycle.trials.jobs import Wanted
 from onecycle.trials.listening import Listener, Passing
-from onecycle.trials.manifest import Jobs, Manifest
-from onecycle.writing.numbers import counted
+from onecycle.trials.refusals import check
 
 FINAL_SEEDS = 3
 """With fewer, a difference can't be told from chance."""
@@ -88,55 +86,63 @@ def search(
     _check_end(trials, minutes)
     _check_recipe(recipe)
     searched = space_of(space, recipe)
-    carrier = engines.Asked(engine, address, slurm or {})
+    carrier = engines.Asked(engine, address, slurm or {}, jobs, threads)
     carrier = carrier.settled(Path(into) / folders.TRIALS if into else "")
-    check([Trial(RECIPE, {}, recipe.seed, recipe)], network, here=carrier.engine == "local")
+    here = carrier.engine == "local"
+    check([Trial(RECIPE, {}, recipe.seed, recipe)], network, here=here)
+    _check_values(searched, network, here=here)
     limited = _without_test_images(recipe, progress)
     asked = Asked.new(
         recipe,
-        {name: dict(table) for name, table in space.items()},
+        space,
         network=network,
         study=study or recipe.recipe,
-        storage=without_password(storage),
+        storage=storage,
         pruning=pruning,
         trials=trials,
         minutes=minutes,
         final_seeds=final_seeds,
-        command=[without_password(word) if word == storage else word for word in command],
+        command=command,
     )
+    if storage:  # one that can't be used is told before anything is written
+        with reachable():
+            database = storages.address(storage, Path())
+            Study.opened(database, asked.study, searched, recipe, pruning, asked.owner)
     path = folders.at(into, recipe)
     asked = _agreed(asked, path)
     place = TrialsFolder.at(path / folders.TRIALS, limited)
-    try:
-        with place.driving(), noted_signals() as stop, reachable():
-            _note_engine(place, limited, asked, carrier)
-            known = Study.opened(
-                storages.address(storage, path / folders.STUDY),
-                asked.study, searched, recipe, pruning, asked.owner,
-            )  # fmt: skip
-            record.write(path, asked)
-            source = Proposals(
-                known, searched, place, trials=trials,
-                seconds=None if minutes is None else 60 * minutes,
-            )  # fmt: skip
-            told = listener or Passing(progress, source.to_come + 1, 0)
-            told.note(f"sweep: {path}")
-            shared = _tried(place, source, jobs, threads, told, stop)
-            return _concluded(path, asked, known, searched, shared, told, stop)
-    except Interrupted as stopped:
-        raise Interrupted(stopped.signal_number, go_on=command_to_go_on(path, asked)) from None
-
-
-def command_to_go_on(path: Path, asked: Asked) -> str:
-    """The command line that goes on with the sweep of a folder."""
-    code = (
-        f" --model {shlex.quote(asked.network)}" if asked.network and ":" in asked.network else ""
-    )
-    storage = " --storage URL" if "***" in asked.storage else ""
-    return f"onecycle sweep --into {shlex.quote(str(path))}{storage}{code}"
+    again = command_to_go_on(path, asked)
+    with interrupted_until(again), place.driving(), noted_signals() as stop, reachable():
+        with_engine(place, limited, asked, carrier)
+        database = storages.address(storage, path / folders.STUDY)
+        known = Study.opened(database, asked.study, searched, recipe, pruning, asked.owner)
+        record.write(path, asked)
+        seconds = None if minutes is None else 60 * minutes
+        source = Proposals(known, searched, place, trials=trials, seconds=seconds)
+        listener = listener or Passing(progress, source.to_come + 1, 0)
+        listener.note(f"sweep: {path}")
+        stages = Stages(path, asked, known, searched, listener, stop)
+        shared = stages.try_settings(place, source, carrier)
+        return stages.conclude(shared)
 
 
 # ---------------------------------------------------------------------------------------- refusals
+
+
+def _check_values(searched: Space, network: str | None, *, here: bool) -> None:
+    """Refuse networks and devices that no trial could have.
+
+    `here`: whether the trials run on this machine, so that its devices are known.
+
+    Raises:
+        InputError: there is none of that name, or the code of a network is not the one asked for.
+    """
+    for dimension in searched:
+        for value in map(str, dimension.values):
+            if dimension.name == "model" and value != network:
+                models.architecture(value)
+            elif dimension.name == "device" and here:
+                runtime.resolve_device(value)
 
 
 def _check_end(trials: int | None, minutes: float | None) -> None:
@@ -170,139 +176,3 @@ def _without_test_images(recipe: Recipe, progress: Progress) -> Recipe:
 def _agreed(asked: Asked, path: Path) -> Asked:
     before = record.read(path)
     return asked if before is None else asked.agreed(before, path)
-
-
-def _note_engine(
-    place: TrialsFolder, recipe: Recipe, asked: Asked, carrier: engines.Asked
-) -> Manifest:
-    """The manifest of a folder of trials, with the engine that carries them out; it is written."""
-    found = manifests.read(place.path)
-    found = found or manifests.new(recipe, {}, (), asked.network, tuple(asked.command))
-    found = carrier.noted_in(found)
-    manifests.write(place.path, found)
-    return found
-
-
-# ------------------------------------------------------------------------------------------ stages
-
-
-def _tried(
-    place: TrialsFolder,
-    source: Proposals,
-    jobs: Wanted,
-    threads: int,
-    listener: Listener,
-    stop: Signals,
-) -> Jobs | None:
-    """Carry out all trials of the search; how they shared the machine."""
-    first = source.more()
-    found = _manifest(place)
-    if first is None:
-        return found.jobs
-    to_come = source.to_come if source.seconds_left is None else MANY
-    left = [first] * (1 + to_come)
-    found, _ = carry_out(
-        place, found, [first], left, listener, stop, jobs=jobs, threads=threads, source=source
-    )
-    return found.jobs
-
-
-MANY = 64
-"""In place of a number of trials that isn't known, to choose how many run at once."""
-
-
-def _manifest(place: TrialsFolder) -> Manifest:
-    found = manifests.read(place.path)
-    assert found
-    return found
-
-
-def _concluded(
-    path: Path,
-    asked: Asked,
-    known: Study,
-    space: Space,
-    shared: Jobs | None,
-    listener: Listener,
-    stop: Signals,
-) -> Sweep:
-    """Train winner and recipe with the final seeds, compare them, and write the page."""
-    others, best, recipe = known.with_others, known.best, asked.base()
-    sweep = Sweep(
-        folder=path,
-        recipe=recipe,
-        space=space,
-        tried=tuple(known.tried),
-        baseline=known.baseline,
-        importances=known.importances(),
-        best=best,
-        winner=None
-        if best is None
-        else override(recipe, **best.point, **_named(recipe), **_whole(recipe)),
-        comparison=None,
-        waiting_for=others,
-        network=asked.network,
-    )
-    if best is not None and not others:
-        if sweep.found_better and shared:
-            listener.note(
-                f"best: trial {best.number}; training it and the recipe on all of train, "
-                f"{counted(asked.final_seeds, 'seed')} each"
-            )
-            sweep = replace(sweep, comparison=_final(path, asked, best, shared, listener, stop))
-        assert sweep.winner
-        write_atomically(path / folders.BEST, to_toml(sweep.winner).encode())
-    listener.finish()
-    from onecycle.sweep.page import to_html
-
-    write_atomically(path / folders.PAGE, to_html(sweep).encode("utf-8", "replace"))
-    return sweep
-
-
-def _winner(recipe: Recipe, best: Tried) -> Recipe:
-    """The recipe with the best settings and a name of its own, on all of the train split."""
-    return override(recipe, **best.point, **_named(recipe), **_whole(recipe))
-
-
-def _named(recipe: Recipe) -> dict[str, Any]:
-    """The change with which the winner has a name of its own."""
-    return {"recipe": f"{recipe.recipe}-winner"}
-
-
-def _whole(recipe: Recipe) -> dict[str, Any]:
-    """The changes with which nothing is set apart for validation."""
-    return {"val_fraction": 0.0} if recipe.val_fraction else {}
-
-
-def _final(
-    path: Path, asked: Asked, best: Tried, shared: Jobs, listener: Listener, stop: Signals
-) -> Any:
-    """The comparison of the best settings and the recipe, trained with several seeds.
-
-    Raises:
-        TrainingError: one of these trainings failed.
-    """
-    from onecycle.experiments import compare
-
-    recipe = asked.base()
-    recipe = override(recipe, **_whole(recipe))
-    searched = _manifest(TrialsFolder(path / folders.TRIALS))
-    carrier = engines.Asked(searched.engine, searched.address, searched.slurm)
-    place = TrialsFolder.at(path / folders.FINAL, recipe)
-    found = replace(_note_engine(place, recipe, asked, carrier), jobs=shared)
-    trials = []
-    for seed in range(recipe.seed, recipe.seed + asked.final_seeds):
-        winner = {**best.point, **_named(recipe)}
-        for name, point in ((f"trial-{best.number:04d}", winner), (RECIPE, {})):
-            called, settings = f"{name},seed={seed}", {**point, "seed": seed}
-            found = found.with_trial(called, settings)
-            trials.append(added_trial(recipe, called, settings))
-    manifests.write(place.path, found)
-    with place.driving():
-        left = [trial for trial in trials if not place.finished(trial.name)]
-        _, failures = carry_out(place, found, trials, left, listener, stop) if left else (None, {})
-    if failures:
-        name, why = next(iter(failures.items()))
-        again = command_to_go_on(path, asked)
-        raise TrainingError(f"{name}: a final training failed: {why}; try again with: {again}")
-    return compare([place.run(trial.name) for trial in trials])

@@ -42,6 +42,9 @@ FIXED = {
 }
 """What can't be searched, by what a setting decides, and why."""
 
+MOST_STEPS = 10**6
+"""Most steps between low and high."""
+
 SEARCHABLE_IMAGES = ("image_size", "resize")
 """Settings of the images that leave the choice of the images as it is."""
 
@@ -256,6 +259,8 @@ def _interval(
         if not _is_number(table[key]):
             raise InputError(f"{name}: {key}: '{table[key]}' is not a number")
     low, high = (setting.check(table[key], f"{name}: {key}") for key in ("low", "high"))
+    if low == high:
+        raise InputError(f"{name}: low and high are both {low:g}; raise high, or remove the table")
     if not low < high:
         raise InputError(f"{name}: low ({low:g}) is not below high ({high:g}); exchange them")
     log = table.get("log", False)
@@ -279,6 +284,8 @@ def _step(name: str, table: Mapping[str, Any], whole: bool) -> float:
     if whole and step != int(step):
         raise InputError(f"{name}: step: {step} is not a whole number, as those of {name} are")
     steps = (table["high"] - table["low"]) / step if step else 0
+    if steps > MOST_STEPS:
+        raise InputError(f"{name}: step: {step:g} is too small; raise it, or leave it out")
     if not math.isclose(steps, round(steps), abs_tol=1e-9):
         raise InputError(
             f"{name}: step: high is not a whole number of steps of {step:g} above low; change one"
@@ -289,6 +296,8 @@ def _step(name: str, table: Mapping[str, Any], whole: bool) -> float:
 def _condition(name: str, given: Any) -> dict[str, tuple[Value, ...]]:
     if not isinstance(given, dict):
         raise InputError(f'{name}: when: is no table; write when = {{ optimizer = "sgd" }}')
+    if empty := [other for other, value in given.items() if value == []]:
+        raise InputError(f"{name}: when: {empty[0]}: has no values; name one, or leave it out")
     return {
         other: tuple(value) if isinstance(value, list) else (value,)
         for other, value in given.items()

@@ -4,20 +4,19 @@ Optuna chooses the settings and keeps the results in its storage, a SQLite file 
 it knows. Several drivers may work on one study. Each takes up its own trials again after a kill.
 """
 
-import math
-import re
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from onecycle.config import Recipe, to_toml
-from onecycle.errors import InputError, TrainingError
+from onecycle.errors import InputError
+from onecycle.sweep.pruning import Pruning, pruner
 from onecycle.sweep.space import Dimension, Point, Space
-from onecycle.sweep.storage import without_password
+from onecycle.sweep.storage import study_in, without_password
+from onecycle.sweep.tried import BASELINE, OWNER, POINT, SECONDS, WHY, Tried, tried_of
 
 if TYPE_CHECKING:
     import optuna
@@ -25,21 +24,7 @@ if TYPE_CHECKING:
 RECIPE = "recipe"
 """Name of the recipe's own trial."""
 
-Pruning = Literal["hyperband", "asha", "none"]
-"""When a trial is given up before its end: by Hyperband (Li et al., 2018), by asynchronous
-successive halving (ASHA; Li et al., 2020), or never."""
-
-EARLIEST = 0.25
-"""Share of the epochs before which no trial is given up. Before, the rate climbs to its peak, most
-accuracies are near chance, and they say little about the end."""
-
-REDUCTION = 3
-"""Of the trials that reach a rung, one in so many goes on: the value of both papers."""
-
-OWNER, POINT, WHY, SECONDS = "owner", "point", "why", "seconds"
-"""Names of what is kept with a trial."""
-
-ASKED, BASELINE, EPOCHS, SEEN = "asked", "baseline", "epochs", "seen "
+ASKED, EPOCHS, SEEN = "asked", "epochs", "seen "
 """Names of what is kept with the study. Each driver has its own `seen`."""
 
 SIGN, PATIENCE = 30.0, 180.0
@@ -59,52 +44,6 @@ class Proposal:
     number: int
     point: Point
     epochs: int = 0
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A trial that ended.
-
-    Attributes:
-        number: of the trial in the study.
-        point: its settings.
-        state: `complete`, `pruned` or `failed`.
-        accuracy: on the validation images (a fraction), of the last epoch that was seen; None if
-            there was none.
-        epochs: number of epochs that were seen.
-        seconds: of its training.
-        why: of a failed trial, the reason.
-        is_recipe: whether it is the recipe itself.
-    """
-
-    number: int
-    point: Point
-    state: Literal["complete", "pruned", "failed"]
-    accuracy: float | None
-    epochs: int
-    seconds: float = 0.0
-    why: str = ""
-    is_recipe: bool = False
-
-
-@contextmanager
-def reachable() -> Iterator[None]:
-    """A context in which an error of the storage is one line.
-
-    Raises:
-        TrainingError: the storage failed, for example because the connection was lost.
-    """
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (SQLAlchemyError, StorageInternalError) as error:
-        told = str(error).splitlines()[0]
-        raise TrainingError(
-            f"the storage of the sweep can't be used any more: {told}; the runs are kept, so go on "
-            "with the same command when it can"
-        ) from None
 
 
 class Study:
@@ -140,7 +79,7 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
-            study = _made(storage, name)
+            study = study_in(storage, name)
             asked = {"space": repr(space), "recipe": to_toml(recipe), "pruning": pruning}
             _check_same(study, name, asked)
         except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError) as error:
@@ -197,7 +136,7 @@ class Study:
 
         The recipe may leave them to `min_steps`.
         """
-        self._study.pruner = _pruner(self._pruning, self._study.user_attrs.get(EPOCHS, 0))
+        self._study.pruner = pruner(self._pruning, self._study.user_attrs.get(EPOCHS, 0))
 
     def ask(self) -> Proposal:
         """New settings to try. The trial is this driver's until it is told how it ended."""
@@ -311,7 +250,7 @@ class Study:
     @property
     def tried(self) -> list[Tried]:
         """All trials of the study that ended, of every driver, by number."""
-        return [_tried(frozen) for frozen in self._study.trials if frozen.state.is_finished()]
+        return [tried_of(frozen) for frozen in self._study.trials if frozen.state.is_finished()]
 
     @property
     def best(self) -> Tried | None:
@@ -346,49 +285,9 @@ class Study:
 LEAST_FOR_IMPORTANCES = 4
 
 
-def _made(storage: str, name: str) -> "optuna.Study":
-    """The study, which is new if there is none.
-
-    Two drivers that begin at once both try to make the tables; the slower one tries again.
-    """
-    import optuna
-    from sqlalchemy.exc import DBAPIError
-
-    for left in reversed(range(ATTEMPTS)):
-        try:
-            return optuna.create_study(
-                storage=storage,
-                study_name=name,
-                direction="maximize",
-                load_if_exists=True,
-            )
-        except DBAPIError as error:
-            if not left or not re.search("exist|duplicate|unique", str(error), re.IGNORECASE):
-                raise
-            time.sleep(1)
-    raise AssertionError
-
-
-ATTEMPTS = 5
-
-
 def _seed(recipe: Recipe, owner: str, trials: int) -> int:
     """A seed for the choices: other ones for each driver, and for one that is started again."""
     return crc32(f"{recipe.seed} {owner} {trials}".encode())
-
-
-def _pruner(pruning: Pruning, epochs: int) -> Any:
-    """What gives trials up; nothing does as long as the recipe's `epochs` are unknown (0)."""
-    from optuna import pruners
-
-    earliest = max(1, math.ceil(EARLIEST * epochs))
-    if pruning == "none" or not epochs:
-        return pruners.NopPruner()
-    if pruning == "asha":
-        return pruners.SuccessiveHalvingPruner(min_resource=earliest, reduction_factor=REDUCTION)
-    return pruners.HyperbandPruner(
-        min_resource=earliest, max_resource=epochs, reduction_factor=REDUCTION
-    )
 
 
 def _distribution(of: Dimension) -> "optuna.distributions.BaseDistribution":
@@ -413,25 +312,3 @@ def _check_same(study: "optuna.Study", name: str, asked: dict[str, str]) -> None
                 f"the study '{name}' in the storage was begun with another {what}; "
                 "give the same, or another --into or --storage"
             )
-
-
-def _tried(frozen: "optuna.trial.FrozenTrial") -> Tried:
-    from optuna.trial import TrialState
-
-    states: dict[TrialState, Literal["complete", "pruned", "failed"]] = {
-        TrialState.COMPLETE: "complete",
-        TrialState.PRUNED: "pruned",
-    }
-    seen = frozen.intermediate_values
-    last = seen[max(seen)] if seen else None
-    complete = frozen.state == TrialState.COMPLETE
-    return Tried(
-        number=frozen.number,
-        point=frozen.user_attrs.get(POINT, {}),
-        state=states.get(frozen.state, "failed"),
-        accuracy=frozen.value if complete else last,
-        epochs=max(seen, default=0),
-        seconds=frozen.user_attrs.get(SECONDS, 0.0),
-        why=frozen.user_attrs.get(WHY, ""),
-        is_recipe=BASELINE in frozen.user_attrs,
-    )

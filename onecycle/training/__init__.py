@@ -4,44 +4,44 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from onecycle import examples, models, runtime
 from onecycle.config import Recipe
 from onecycle.config.names import unknown_name
-from onecycle.data import Splits, splits_of
+from onecycle.data import Splits
 from onecycle.engine import loop
 from onecycle.engine.plan import Plan
 from onecycle.engine.shared import saved_if_lost
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
-from onecycle.evaluate import Evaluation
 from onecycle.inference.network import record as record_network
-from onecycle.lr_finder import LRFinding
-from onecycle.models import freezing
-from onecycle.models.summary import Summary, summarize
 from onecycle.processes.group import Processes
 from onecycle.processes.joining import joined
 from onecycle.progress import IN_NOTEBOOKS, SILENT, Log, Progress, Together
-from onecycle.run_dir import RunDir
+from onecycle.run_dir import Checkpoint, RunDir
 from onecycle.run_dir.checking import from_json, to_json
 from onecycle.run_dir.elsewhere import RunElsewhere
 from onecycle.run_dir.records import Result
 from onecycle.training import reproducibility
+from onecycle.training.before import describe, find_lr
 from onecycle.training.cautions import note_drift, note_few_images, note_few_steps, note_sizes
 from onecycle.training.evaluating import evaluate_run
 from onecycle.training.initial_weights import note_initial_weights
-from onecycle.training.measurements import note_failures, note_start, write_audit
-from onecycle.training.peak_search import range_test, resolve_rates, set_aside_if_damaged
-from onecycle.training.preparation import accepted, build, note_uneven_classes, prepare
-from onecycle.training.refusals import built_in
+from onecycle.training.measurements import (
+    compare_processes,
+    note_failures,
+    note_start,
+    write_audit,
+)
+from onecycle.training.peak_search import resolve_rates, set_aside_if_damaged
+from onecycle.training.preparation import note_uneven_classes, prepare
 from onecycle.training.results import summary_of, validation, weights_sha256
 from onecycle.training.resuming import checkpoint_for_all, restore, take_up
+from onecycle.training.run import Run
 from onecycle.training.sharing import compare
 from onecycle.training.signals import Signals, noted_signals
 from onecycle.training.verifying import Verification, verify
@@ -51,37 +51,6 @@ LogName = Literal["none", "tensorboard"]
 
 Listening = Callable[[RunDir], AbstractContextManager[Progress]]
 """Opens a listener on a run, and closes it at the end."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished training.
-
-    Attributes:
-        path: the run folder.
-        record: the summary.
-    """
-
-    path: Path
-    record: Result
-
-    @cached_property
-    def result(self) -> dict[str, Any]:
-        """What result.json holds."""
-        return to_json(self.record)
-
-    @cached_property
-    def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, one per epoch."""
-        return RunDir.open(self.path).read_rows("metrics.jsonl")
-
-    @cached_property
-    def evaluation(self) -> Evaluation:
-        """The test split's evaluation after the last epoch."""
-        arrays = RunDir.open(self.path).predictions()
-        if arrays is None:
-            raise InputError(f"{self.path / 'predictions.npz'}: is missing; train again")
-        return Evaluation(arrays["logits"], arrays["labels"])
 
 
 def train(
@@ -209,10 +178,7 @@ def resume(
                 processes=processes,
             )
             training.started = started
-            checkpoint = None
-            if processes.owns_run:
-                checkpoint = folder.checkpoint_to_go_on_from(progress, training.checkpoint_bytes)
-            checkpoint = checkpoint_for_all(checkpoint, processes)
+            checkpoint = _checkpoint_for_all(training, folder, progress)
             if checkpoint is not None:
                 restore(training, checkpoint, folder, allowed)
             if processes.owns_run:
@@ -222,6 +188,14 @@ def resume(
             return _carry_out(training, splits, folder, progress, report, listening)
 
 
+def _checkpoint_for_all(training: Training, run: RunDir, progress: Progress) -> Checkpoint | None:
+    """The checkpoint to go on from, which process 0 reads; None if none was saved yet."""
+    found = None
+    if training.processes.owns_run:
+        found = run.checkpoint_to_go_on_from(progress, training.checkpoint_bytes)
+    return checkpoint_for_all(found, training.processes)
+
+
 def _result_for_all(run: RunDir, processes: Processes) -> Result | None:
     """The result of a finished run, which process 0 reads; None while it is unfinished."""
     found = run.result() if processes.owns_run else None
@@ -229,51 +203,6 @@ def _result_for_all(run: RunDir, processes: Processes) -> Result | None:
         return found
     value = processes.from_first(found and to_json(found))
     return None if value is None else from_json(value, Result)
-
-
-def find_lr(
-    recipe: Recipe,
-    *,
-    network: models.Network | None = None,
-    threads: int = 0,
-    progress: Progress = IN_NOTEBOOKS,
-) -> LRFinding:
-    """The range test alone, as `train` would run it. `network`: as there.
-
-    Raises:
-        InputError: the recipe or the data can't be used.
-        TrainingError: the loss is not finite at the first step.
-    """
-    recipe, architecture = models.asked(recipe, network)
-    training, _ = prepare(recipe, architecture, threads=threads, progress=progress)
-    if recipe.lr_max == "proven":
-        progress.note(
-            "lr_max: 'proven' needs trainings, which only train runs; here is the range test"
-        )
-    note_initial_weights(training, progress)
-    note_sizes(recipe, training, progress)
-    note_few_images(training, progress)
-    with noted_signals() as stop, runtime.reused_memory():
-        return range_test(training, stop, progress).made_safe()
-
-
-def describe(recipe: Recipe, *, network: models.Network | None = None) -> Summary:
-    """The layers of the recipe's network. Data is loaded only if the images' shape is unknown.
-
-    `network`: as in `train`.
-    """
-    recipe, architecture = models.asked(recipe, network)
-    if known := built_in(recipe):
-        side = recipe.image_size or known.side
-        shape, classes = (side, side, known.channels), known.classes
-    else:
-        splits = splits_of(recipe)
-        shape, classes = splits.train.image_shape, len(splits.train.classes)
-    recipe = models.for_size(recipe, architecture, *shape[:2])
-    architecture = accepted(recipe, architecture, shape, classes)
-    model = build(recipe, architecture, shape[2], classes)
-    freezing.freeze(model, recipe.freeze, classes)
-    return summarize(model, shape)
 
 
 def _carry_out(
@@ -336,6 +265,7 @@ def _save(
     evaluation = training.evaluate(training.test)
     val = training.evaluate(training.val) if training.val else None
     mirrored = training.evaluate(training.test, mirrored=True) if training.recipe.tta else None
+    compare_processes(training)
     if not training.processes.owns_run:
         return from_json(training.processes.from_first(), Result)
     run.save_arrays(

@@ -95,7 +95,7 @@ def evaluate_run(
             kind, or with classes that the run doesn't know.
         TrainingError: `predictions` can't be written.
     """
-    place = check_place(predictions)
+    place = check_place(predictions, data)
     folder = RunDir.open(run)
     recipe = folder.read_recipe()
     runtime.set_threads(threads)
@@ -188,7 +188,7 @@ def _other(
         )
     fitting = _fitting(labelled.images, about, data)
     images, ignored = by_name(fitting, tuple(about.classes))
-    known_to(about.classes, ignored, data, may_be_ignored=ignore_unknown and len(images) > 0)
+    known_to(about.classes, ignored, data, ignore=ignore_unknown, left=len(images))
     if ignored:
         progress.note(f"data: left out: {_counts(ignored)}, which the run doesn't know")
     return _Images(images, data, labelled.fingerprint, ignored)

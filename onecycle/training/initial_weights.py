@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from onecycle.config import Recipe
+from onecycle.data import stand_ins
 from onecycle.engine.state import Initial, Training
 from onecycle.errors import InputError
 from onecycle.inference import network
@@ -82,6 +83,7 @@ def read(given: str, path: str = "", progress: Progress = SILENT) -> Source:
         )
     absolute = os.path.abspath(place)
     if not place.is_dir():
+        _check_fetched(place)
         kind, tensors = weights.read(place)
         return Source(given, absolute, kind, tensors)
     if not (place / "recipe.toml").is_file():
@@ -99,6 +101,19 @@ def read(given: str, path: str = "", progress: Progress = SILENT) -> Source:
         if name.startswith(PREFIX)
     }
     return Source(given, absolute, "run", tensors, network.described(run), saved.step)
+
+
+def _check_fetched(place: Path) -> None:
+    """Refuse a file that stands in for one that was not fetched.
+
+    Raises:
+        InputError: it does.
+    """
+    if place.is_file() and os.access(place, os.R_OK):
+        with place.open("rb") as file:
+            named = stand_ins.known(file.read(stand_ins.HEAD))
+        if named:
+            raise InputError(f"init_from: '{printable(str(place))}' {named}")
 
 
 def place_of(run: RunDir, recipe: Recipe) -> str:

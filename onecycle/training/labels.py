@@ -32,27 +32,30 @@ def by_name(images: ImageSet, classes: tuple[str, ...]) -> tuple[ImageSet, dict[
 
 
 def known_to(
-    classes: Sequence[str], unknown: Mapping[str, int], data: str, *, may_be_ignored: bool
+    classes: Sequence[str], unknown: Mapping[str, int], data: str, *, ignore: bool, left: int
 ) -> None:
-    """Refuse images of classes that a run doesn't know, unless they may be ignored.
+    """Refuse images of classes that a run doesn't know, unless they are to be ignored.
 
     Args:
         classes: the run's classes.
         unknown: number of images of each class that is not among them.
         data: where the images are, for the message.
-        may_be_ignored: whether any images are left without them.
+        ignore: whether such images are to be left out.
+        left: number of images that are left without them.
 
     Raises:
         InputError: names the classes, similar classes of the run, and the remedy.
     """
-    if not unknown or may_be_ignored:
+    if not unknown or (ignore and left):
         return
+    remedy = "rename the classes, or leave such images out with --ignore-unknown-classes"
+    if ignore:
+        remedy = "rename the classes, since without such images none are left"
     images = counted(sum(unknown.values()), "image")
     named = some("class", list(unknown), "classes")
     raise InputError(
         f"data: {quoted(data)} has {images} of {named} unknown to the run, which knows "
-        f"{_few(classes)}{_alike(classes, unknown)}; rename the classes, or leave such images out "
-        "with --ignore-unknown-classes"
+        f"{_few(classes)}{_alike(classes, unknown)}; {remedy}"
     )
 
 

@@ -10,6 +10,7 @@ from onecycle.audit import audit, failures
 from onecycle.data import Splits, duplicates
 from onecycle.engine.state import Training
 from onecycle.models.freezing import asked_to_stay
+from onecycle.models.norms import weight_norms
 from onecycle.models.summary import summarize
 from onecycle.progress import SILENT, Progress
 from onecycle.run_dir import RunDir
@@ -40,10 +41,17 @@ def note_start(training: Training) -> None:
     training.state.audit["initial_weights_repeat"] = len(hashes) == 1
 
 
+def compare_processes(training: Training) -> None:
+    """Record the hash of each process's weights after the last step. All processes take part."""
+    if training.processes.count > 1:
+        hashes = training.processes.gather(tensors_sha256(training.model.state_dict()))
+        training.state.audit["weights_of_processes"] = hashes
+
+
 def write_audit(
     training: Training, splits: Splits, run: RunDir, progress: Progress = SILENT
 ) -> None:
-    """Write audit.json: the measurements, and the layers of the network."""
+    """Write audit.json: the measurements, the norms of the weights, and the layers."""
     if "frozen" in training.state.audit:
         training.state.audit["frozen"]["after"] = tensors_sha256(_frozen(training))
     layers = summarize(training.evaluated, training.batches.train.image_shape)
@@ -53,6 +61,7 @@ def write_audit(
         | {
             "optimizer": optim.settings(training.optimizer),
             "duplicates": _duplicates(splits, progress),
+            "weight_norms": weight_norms(training.evaluated),
             "network": asdict(layers) | {"image_shape": list(training.batches.train.image_shape)},
         },
     )

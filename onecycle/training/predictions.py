@@ -10,16 +10,20 @@ from onecycle.data import ImageSet
 from onecycle.errors import InputError
 from onecycle.evaluate import Evaluation
 from onecycle.run_dir import write_atomically
+from onecycle.writing.outputs import check_output
 
 COLUMNS = ("path", "label", "predicted", "confidence", "label_confidence")
 """Columns of the table: image, class, predicted class, and the probabilities of both."""
 
 
-def check_place(file: str | Path | None) -> Path | None:
+def check_place(file: str | Path | None, data: str | None = None) -> Path | None:
     """The file to write to; None if none is wanted.
 
+    `data`: the images, or None for those of the run.
+
     Raises:
-        InputError: its name does not end in .csv or .npz, or it can't be written there.
+        InputError: its name does not end in .csv or .npz, it can't be written there, or it would
+            replace the images or a part of a run.
     """
     if file is None:
         return None
@@ -30,7 +34,7 @@ def check_place(file: str | Path | None) -> Path | None:
         raise InputError(f"predictions: '{path}' is a folder; name a file")
     if not path.parent.is_dir():
         raise InputError(f"predictions: there is no folder '{path.parent}'; make it first")
-    return path
+    return check_output("predictions", path, [data] if data else [])
 
 
 def write_predictions(path: Path, images: ImageSet, evaluation: Evaluation) -> None:

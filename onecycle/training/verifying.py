@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from onecycle.engine.plan import Place
 from onecycle.engine.state import Training
 from onecycle.errors import InputError
 from onecycle.models import Network
-from onecycle.processes import place
-from onecycle.progress import IN_NOTEBOOKS, Progress
+from onecycle.processes.group import Processes
+from onecycle.processes.joining import joined
+from onecycle.progress import IN_NOTEBOOKS, SILENT, Progress
 from onecycle.run_dir import Checkpoint, RunDir
+from onecycle.run_dir.elsewhere import RunElsewhere
 from onecycle.training.measurements import note_start
 from onecycle.training.reproducibility import recorded_processes
-from onecycle.training.resuming import restore, take_up
+from onecycle.training.resuming import checkpoint_for_all, restore, take_up
 from onecycle.training.signals import noted_signals
 from onecycle.writing.numbers import counted
 
@@ -68,7 +70,7 @@ def verify(
     """Train again from the second-newest checkpoint to the newest, and compare every bit.
 
     Nothing in the run folder is changed. What has changed since the run began is reported, not
-    refused.
+    refused. A run of several processes is trained again by as many, started by torchrun.
 
     Args:
         run: its folder; the run may be finished or not.
@@ -78,42 +80,80 @@ def verify(
         progress: listens.
 
     Raises:
-        InputError: not a run folder, no checkpoint in it, or its recipe or data can't be used.
+        InputError: not a run folder, no checkpoint in it, its recipe or data can't be used, or
+            another number of processes trained it.
         Interrupted: a signal came.
     """
-    folder = RunDir.open(run)
-    if place().count > 1 or recorded_processes(folder) > 1:
-        raise InputError(
-            f"{run}: only a run of one process can be verified, in one process; train it again"
+    with joined() as processes:
+        progress = progress if processes.owns_run else SILENT
+        folder = RunDir.open(run) if processes.owns_run else RunElsewhere(Path(run))
+        before, newest = _between(folder, processes, progress)
+        training, _, _ = take_up(
+            folder,
+            threads,
+            allow_differences=True,
+            progress=progress,
+            data=data,
+            network=network,
+            from_start=before is None,
+            processes=processes,
         )
-    saved = list(folder.checkpoints(progress))
-    if not saved:
-        raise InputError(f"{run}: has no checkpoint yet; go on with: onecycle resume {run}")
-    newest, before = saved[0], saved[1] if len(saved) > 1 else None
-    training, _, _ = take_up(
-        folder,
-        threads,
-        allow_differences=True,
-        progress=progress,
-        data=data,
-        network=network,
-        from_start=before is None,
-    )
-    if before is not None:
-        restore(training, before, folder)
-    from_step = training.state.step
-    note_start(training)
-    with tempfile.TemporaryDirectory(prefix="onecycle-") as scratch:
-        replayed = RunDir.create(scratch, training.recipe)
-        _replay(training, newest, replayed, progress)
-        step, step_told = _first_step(folder, replayed, from_step, newest.step)
-        epoch_told = _first_epoch(folder, replayed, from_step, newest.step)
+        if before is not None:
+            restore(training, before, folder)
+        from_step = training.state.step
+        note_start(training)
+        with tempfile.TemporaryDirectory(prefix="onecycle-") as scratch:
+            replayed = RunElsewhere(Path(scratch))
+            if processes.owns_run:
+                replayed = RunDir.create(scratch, training.recipe)
+            _replay(training, newest, replayed, progress)
+            found = None
+            if processes.owns_run:
+                found = _compared(folder, replayed, training, from_step, newest)
+        return Verification(**processes.from_first(found and asdict(found)))
+
+
+def _between(
+    run: RunDir, processes: Processes, progress: Progress
+) -> tuple[Checkpoint | None, Checkpoint]:
+    """The second-newest checkpoint and the newest, which process 0 reads for all.
+
+    Raises:
+        InputError: there is none, or another number of processes trained the run.
+    """
+    saved: list[Checkpoint] = []
+    if processes.owns_run:
+        count = recorded_processes(run)
+        if count != processes.count:
+            torchrun = f"torchrun --nproc-per-node {count} -m " if count > 1 else ""
+            raise InputError(
+                f"{run.path}: was trained by {counted(count, 'process', 'processes')}, and another "
+                f"number gives other bits; verify it with: {torchrun}onecycle resume {run.path} "
+                "--verify"
+            )
+        saved = list(run.checkpoints(progress))
+        if not saved:
+            raise InputError(
+                f"{run.path}: has no checkpoint yet; go on with: onecycle resume {run.path}"
+            )
+    newest = checkpoint_for_all(saved[0] if saved else None, processes)
+    before = checkpoint_for_all(saved[1] if len(saved) > 1 else None, processes)
+    assert newest is not None
+    return before, newest
+
+
+def _compared(
+    run: RunDir, replayed: RunDir, training: Training, from_step: int, newest: Checkpoint
+) -> Verification:
+    """The replay against what was logged and saved."""
+    step, step_told = _first_step(run, replayed, from_step, newest.step)
+    epoch_told = _first_epoch(run, replayed, from_step, newest.step)
     again = training.checkpoint()
     tensor, tensor_told = _first_tensor(newest, again)
     told = list(filter(None, (step_told, tensor_told)))
     told = told or list(filter(None, (epoch_told, _first_figure(newest, again))))
     return Verification(
-        run=str(folder.path),
+        run=str(run.path),
         from_step=from_step,
         to_step=newest.step,
         tensors=len(newest.tensors),
@@ -126,7 +166,7 @@ def verify(
 def _replay(training: Training, newest: Checkpoint, run: RunDir, progress: Progress) -> None:
     """Train to the point of `newest`, exactly as a training does, and log into `run`."""
     progress.start("replaying", newest.step - training.state.step)
-    with run.lock(), noted_signals() as signals:
+    with run.lock(), noted_signals(processes=training.processes) as signals:
         until = Place(newest.step, closed=not newest.state.get("seen"))
         loop.fit(training, training.plan, run, signals, progress, until=until)
     progress.finish()

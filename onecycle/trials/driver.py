@@ -3,17 +3,14 @@
 import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from onecycle import models, runtime
 from onecycle.config import Recipe
-from onecycle.data.refusals import BUILT_IN, no_such
-from onecycle.errors import InputError, Interrupted
+from onecycle.errors import Interrupted
 from onecycle.progress import IN_NOTEBOOKS, Progress
-from onecycle.training import initial_weights
-from onecycle.training.refusals import refuse_early
 from onecycle.training.signals import Signals, noted_signals
 from onecycle.trials import engines
 from onecycle.trials import manifest as manifests
@@ -24,9 +21,9 @@ from onecycle.trials.grid import Grid, Trial, checked_grid, checked_seeds, trial
 from onecycle.trials.jobs import Wanted
 from onecycle.trials.listening import Listener, Overview, Passing, Standing, State, standing
 from onecycle.trials.manifest import Manifest
+from onecycle.trials.refusals import check, check_weights
 from onecycle.trials.results import Reports, Trials, chosen, compared, draw, gathered
 from onecycle.trials.source import Source
-from onecycle.trials.worker import begun
 from onecycle.writing.numbers import counted
 
 AGAIN = 2
@@ -41,6 +38,7 @@ def run(
     grid: Grid | None = None,
     *,
     seeds: int | Sequence[int] = 3,
+    one_at_a_time: bool = False,
     network: str | None = None,
     into: str | Path = "",
     jobs: Wanted = "auto",
@@ -61,6 +59,8 @@ def run(
         recipe: what all trials have in common. If it has `folds`, each of them is a trial.
         grid: the values of each setting that varies, such as `{"cutout": [0, 8]}`.
         seeds: how many, from the recipe's seed on; or which.
+        one_at_a_time: train the recipe as it is, and then with each value of the grid alone, in
+            place of all combinations.
         network: the name of a network of your own, as in `train`. Processes can't get a function.
         into: the folder of the trials; empty: a new one under `trials`.
         jobs: trainings at once; auto: as many as are measured to be fastest.
@@ -79,43 +79,41 @@ def run(
         TrainingError: the connection to the cluster is lost.
         Interrupted: SIGINT, SIGTERM or SIGHUP came. The work is saved, and another call goes on.
     """
-    chosen_seeds = range(recipe.seed, recipe.seed + seeds) if isinstance(seeds, int) else seeds
-    grid = checked_grid(across_folds(recipe, grid or {}))
-    chosen_seeds = checked_seeds(chosen_seeds)
-    trials = trials_of(recipe, grid, chosen_seeds)
-    chosen_engine = engines.Asked(engine, address, slurm or {}).settled(into)
-    check(trials, network, here=chosen_engine.engine == "local")
+    recipe, grid = across_folds(recipe, grid or {})
+    grid = checked_grid(grid)
+    if isinstance(seeds, int):
+        seeds = range(recipe.seed, recipe.seed + seeds)
+    seeds = checked_seeds(seeds)
+    trials = trials_of(recipe, grid, seeds, one_at_a_time=one_at_a_time)
+    carrier = engines.Asked(engine, address, slurm or {}, jobs, threads).settled(into)
+    check(trials, network, here=carrier.engine == "local")
     check_weights(trials, into)
     place = TrialsFolder.at(into, recipe)
-    asked = manifests.new(recipe, grid, chosen_seeds, network, tuple(command))
-    try:
-        with place.driving(), noted_signals() as stop:
-            found = settled(place, asked, chosen_engine)
-            left = [trial for trial in trials if not place.finished(trial.name)]
-            if listener is None:
-                listener = Passing(progress, len(trials), len(trials) - len(left))
-            listener.note(f"trials: {place.path}")
-            failures: dict[str, str] = {}
-            if left:
-                found, failures = carry_out(
-                    place, found, trials, left, listener, stop, jobs=jobs, threads=threads
-                )
-            listener.finish()
-            results = gathered(place, trials, failures)
-            crossed = recipe.folds if "fold" in grid else 0
-            drawn = chosen(results, reports, crossed=bool(crossed))
-            draw(place, drawn)
-            return Trials(
-                place.path,
-                results,
-                found.jobs,
-                drawn,
-                None if crossed else compared(results),
-                cross_validated(place.path, results, crossed) if crossed else (),
-                network,
-            )
-    except Interrupted as stopped:
-        raise Interrupted(stopped.signal_number, go_on=command_to_go_on(place, network)) from None
+    asked = manifests.new(recipe, grid, seeds, network, tuple(command), one_at_a_time=one_at_a_time)
+    again = command_to_go_on(place, network)
+    with interrupted_until(again), place.driving(), noted_signals() as stop:
+        place.hold(trial.name for trial in trials)
+        found, failures = settled(place, asked, carrier), dict[str, str]()
+        left = [trial for trial in trials if not place.finished(trial.name)]
+        if listener is None:
+            listener = Passing(progress, len(trials), len(trials) - len(left))
+        listener.note(f"trials: {place.path}")
+        if left:
+            found, failures = carry_out(place, found, trials, left, carrier, listener, stop)
+        listener.finish()
+        results = gathered(place, trials, failures)
+        crossed = recipe.folds if "fold" in grid else 0
+        drawn = chosen(results, reports, crossed=bool(crossed))
+        draw(place, drawn)
+        return Trials(
+            place.path,
+            results,
+            found.jobs,
+            drawn,
+            None if crossed else compared(results),
+            cross_validated(place.path, results, crossed, reports) if crossed else (),
+            network,
+        )
 
 
 def carry_out(
@@ -123,11 +121,9 @@ def carry_out(
     found: Manifest,
     trials: Sequence[Trial],
     left: Sequence[Trial],
+    carrier: engines.Asked,
     listener: Listener,
     stop: Signals,
-    *,
-    jobs: Wanted = "auto",
-    threads: int = 0,
     source: Source | None = None,
 ) -> tuple[Manifest, dict[str, str]]:
     """Have the manifest's engine carry out trials, and those that `source` adds.
@@ -137,55 +133,20 @@ def carry_out(
         found: its manifest, with the engine.
         trials: what is carried out; what is finished is only shown.
         left: trials to come, which decide how many run at once.
+        carrier: how many at once, and with how many threads.
         listener: is told how they go.
         stop: a signal ends all workers.
-        jobs, threads: as in `run`.
         source: adds trials.
 
     Returns:
         The manifest with how many run at once, which is written; why trials failed, by name.
     """
-    beginning = engines.begun(place, found, left, jobs, threads, listener)
+    beginning = engines.begun(place, found, left, carrier, listener)
     with beginning as (engine, found), stop.deferred():
         manifests.write(place.path, found)
         driver = Driver(place, trials, engine, listener, source)
         driver.drive(stop)
         return found, driver.failures
-
-
-def check(trials: Sequence[Trial], network: str | None, *, here: bool = True) -> None:
-    """Refuse what can be refused without the images, before anything is trained.
-
-    `here`: whether the trials run on this machine, so that its devices are known.
-
-    Raises:
-        InputError: a trial's network, device or transforms can't be used, or its images are not
-            there.
-    """
-    for trial in trials:
-        try:
-            recipe, architecture = models.asked(trial.recipe, network)
-            models.arguments(recipe, architecture)
-            if here:
-                device = runtime.resolve_device(recipe.device)
-                runtime.resolve_precision(recipe.precision, device)
-            refuse_early(recipe)
-            if recipe.data not in BUILT_IN and not Path(recipe.data).exists():
-                raise no_such(recipe.data)
-        except InputError as error:
-            raise InputError(f"{trial.name}: {error}" if trial.settings else str(error)) from None
-
-
-def check_weights(trials: Sequence[Trial], into: str | Path) -> None:
-    """Refuse initial weights that can't be read. A run that has begun needs them no more.
-
-    Raises:
-        InputError: there are none, or the file or folder has none.
-    """
-    new = [each for each in trials if not (into and begun(Path(into, each.name)))]
-    for given in dict.fromkeys(trial.recipe.init_from for trial in new):
-        if given:
-            initial_weights.read(given)
 
 
 def settled(place: TrialsFolder, asked: Manifest, engine: engines.Asked) -> Manifest:
@@ -198,10 +159,23 @@ def settled(place: TrialsFolder, asked: Manifest, engine: engines.Asked) -> Mani
     return found
 
 
+@contextmanager
+def interrupted_until(command: str) -> Iterator[None]:
+    """A context in which an interruption names the command line that goes on with the work."""
+    try:
+        yield
+    except Interrupted as stopped:
+        raise Interrupted(stopped.signal_number, go_on=command) from None
+
+
 def command_to_go_on(place: TrialsFolder, network: str | None) -> str:
     """The command line that goes on with the trials of a folder."""
-    code = f" --model {shlex.quote(network)}" if network and ":" in network else ""
-    return f"onecycle trials --into {shlex.quote(str(place.path))}{code}"
+    return f"onecycle trials --into {shlex.quote(str(place.path))}{flag_of_code(network)}"
+
+
+def flag_of_code(network: str | None) -> str:
+    """The flag that gives the code of a network again; empty if it is built in."""
+    return f" --model {shlex.quote(network)}" if network and ":" in network else ""
 
 
 class Driver:

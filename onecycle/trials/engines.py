@@ -24,7 +24,7 @@ from onecycle.trials.grid import Trial
 from onecycle.trials.jobs import Wanted, decide
 from onecycle.trials.listening import Listener
 from onecycle.trials.local import LocalEngine
-from onecycle.trials.manifest import Manifest
+from onecycle.trials.manifest import Jobs, Manifest
 
 Name = Literal["auto", "local", "ray", "slurm"]
 """auto: the one that the folder of the trials had before, else local."""
@@ -38,17 +38,21 @@ MODULES = {"ray": "ray", "slurm": "submitit"}
 
 @dataclass(frozen=True)
 class Asked:
-    """The engine that was asked for.
+    """The engine that was asked for, and how many trainings it has at once.
 
     Attributes:
         engine: its name.
         address: of the Ray cluster; empty: that of the folder, or one that is started.
         slurm: options of sbatch; empty: those of the folder.
+        jobs: trainings at once.
+        threads: CPU threads: in all on this machine, else of each training; 0: see docs/trials.md.
     """
 
     engine: Name = "auto"
     address: str = ""
     slurm: Mapping[str, str] = field(default_factory=dict)
+    jobs: Wanted = "auto"
+    threads: int = 0
 
     def __post_init__(self) -> None:
         if self.address and self.engine != "ray":
@@ -103,8 +107,7 @@ def begun(
     place: TrialsFolder,
     found: Manifest,
     left: Sequence[Trial],
-    jobs: Wanted,
-    threads: int,
+    asked: Asked,
     listener: Listener,
 ) -> Iterator[tuple[Engine, Manifest]]:
     """The engine of the trials, ready to take them, and the manifest with their number at once.
@@ -113,25 +116,18 @@ def begun(
         place: the folder of the trials.
         found: its manifest, with the engine.
         left: the trials that are not finished.
-        jobs: trainings at once.
-        threads: CPU threads: in all on this machine, else of each training; 0: see docs/trials.md.
+        asked: how many at once, and with how many threads.
         listener: is told what was measured.
 
     Raises:
         InputError: the engine can't be used as asked.
     """
-    recipe = found.base()
+    recipe, jobs = found.base(), asked.jobs
+    threads = asked.threads or (found.jobs.threads if found.jobs else 0)
     if found.engine == "local":
-        shared = found.jobs
-        if shared is None or jobs != "auto":
-            count = threads or torch.get_num_threads()
-            names = [trial.name for trial in largest_first(left)]
-            shared = decide(jobs, count, gpus(recipe), place, names, listener)
-        with LocalEngine(place, shared) as engine:
-            yield engine, replace(found, jobs=shared)
-        return
-    threads = threads or (found.jobs.threads if found.jobs else 0)
-    if found.engine == "ray":
+        with LocalEngine(place, _sharing(place, found, left, asked, listener)) as engine:
+            yield engine, replace(found, jobs=engine.jobs)
+    elif found.engine == "ray":
         with ray_engine.RayEngine(place, found.address, needed(left, found.network)) as engine:
             engine.jobs = ray_engine.shared(engine.nodes, jobs, threads, recipe.device, len(left))
             yield engine, replace(found, jobs=engine.jobs)
@@ -139,6 +135,21 @@ def begun(
         with slurm_engine.SlurmEngine(place, found.slurm, recipe.device) as engine:
             engine.jobs = slurm_engine.shared(jobs, threads, found.slurm, len(left))
             yield engine, replace(found, jobs=engine.jobs)
+
+
+def _sharing(
+    place: TrialsFolder,
+    found: Manifest,
+    left: Sequence[Trial],
+    asked: Asked,
+    listener: Listener,
+) -> Jobs:
+    """How the trials share this machine: as before, unless their number at once is asked for."""
+    if found.jobs is not None and asked.jobs == "auto":
+        return found.jobs
+    threads = asked.threads or torch.get_num_threads()
+    names = [trial.name for trial in largest_first(left)]
+    return decide(asked.jobs, threads, gpus(found.base()), place, names, listener)
 
 
 def largest_first(trials: Sequence[Trial]) -> list[Trial]:

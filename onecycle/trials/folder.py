@@ -4,28 +4,35 @@ trials/<recipe>-<yyyymmdd-hhmmss>-<4 hex>/
 trials.json                  what the trials are
 width=0.25,seed=0/           an ordinary run folder
 .workers/width=0.25,seed=0.log, .json, .lock, .job
+
+The folder itself may be reached over links. In it, none is followed to write, remove or go on.
 """
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from filelock import FileLock, Timeout
 
 from onecycle.config import Recipe
-from onecycle.errors import InputError
-from onecycle.run_dir import RunDir, write_atomically
+from onecycle.errors import InputError, TrainingError
+from onecycle.run_dir import RunDir, new_name, write_atomically
 from onecycle.run_dir.checking import Misfit, from_json, to_json
-from onecycle.run_dir.files import encode_json, read, read_json
+from onecycle.run_dir.files import beside, encode_json, read, read_json, writing
+from onecycle.run_dir.folder import opened, place_of
 from onecycle.run_dir.records import Recorded
 from onecycle.trials.manifest import Manifest
 
 WORKERS, LOCK, OWNER = ".workers", ".lock", ".owner"
+
+RAY_LOG, SLURM = "ray.log", "slurm"
+"""What the engines for clusters write into .workers."""
 
 PATIENCE = 90.0
 """Seconds that a worker waits for one before it, which is saving after its driver was killed."""
@@ -46,6 +53,41 @@ class Outcome(Recorded):
     message: str = ""
 
 
+def claim(path: Path, what: str, file: str, others: Collection[str] = ()) -> None:
+    """Have a folder at a path: a new one, an empty one, or one of this kind.
+
+    Args:
+        path: its place, as --into gives it.
+        what: it is, in words.
+        file: that such a folder has.
+        others: names that it may have before that file.
+
+    Raises:
+        InputError: it can't be made, or holds something else.
+    """
+    with _making(path):
+        path.mkdir(parents=True, exist_ok=True)
+        entries = {entry.name for entry in path.iterdir()}
+    if file not in entries and entries.difference(others):
+        raise InputError(
+            f"--into: '{path}' is not {what} (it has no {file}), and not empty; name another folder"
+        )
+
+
+@contextmanager
+def _making(path: Path) -> Iterator[None]:
+    """A context in which a failure to make a folder is one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"--into: can't make a folder at '{path}': {reason}; name another folder"
+        ) from None
+
+
 class TrialsFolder:
     """Where the files of the trials are."""
 
@@ -59,25 +101,30 @@ class TrialsFolder:
         Raises:
             InputError: it can't be made, or holds something else.
         """
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        path = Path(into or f"trials/{recipe.recipe}-{stamp}-{os.urandom(2).hex()}")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            entries = {entry.name for entry in path.iterdir()}
-            if Manifest.FILE not in entries and entries - {WORKERS, LOCK, OWNER}:
-                raise InputError(
-                    f"--into: '{path}' is not a folder of trials (it has no {Manifest.FILE}), and "
-                    "not empty; name another folder"
-                )
-            (path / WORKERS).mkdir(exist_ok=True)
-        except (OSError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(
-                f"--into: can't make a folder at '{path}': {reason}; name another folder"
-            ) from None
+        path = Path(into or f"trials/{new_name(recipe)}")
+        claim(path, "a folder of trials", Manifest.FILE, others={WORKERS, LOCK, OWNER})
+        with _making(path / WORKERS), opened(path) as folder:
+            folder.hold(WORKERS, stat.S_IFDIR)
+            with suppress(FileExistsError):
+                folder.make(WORKERS)
         return cls(path)
+
+    def hold(self, names: Iterable[str]) -> None:
+        """Refuse links before anything is trained: they could lead out of the folder.
+
+        Args:
+            names: of the trials whose runs, logs and locks are looked at.
+
+        Raises:
+            InputError: one of these is a link, or a file of the workers is none.
+        """
+        with opened(self.path) as folder, folder.below(WORKERS) as workers:
+            workers.hold(SLURM, stat.S_IFDIR)
+            for name in names:
+                if folder.kind(name) == stat.S_IFLNK:
+                    folder.hold(name, stat.S_IFDIR)
+                for ending in ("log", "lock"):
+                    workers.hold(f"{name}.{ending}", stat.S_IFREG)
 
     def run(self, name: str) -> Path:
         """The run folder of a trial."""
@@ -86,6 +133,17 @@ class TrialsFolder:
     def log(self, name: str) -> Path:
         """What a trial's worker printed."""
         return self.path / WORKERS / f"{name}.log"
+
+    def open_log(self, file: str) -> FileIO:
+        """A log beside those of the workers, opened for writing at its end.
+
+        Raises:
+            InputError: it is a link, or not a file.
+            TrainingError: it can't be written.
+        """
+        name = f"{WORKERS}/{file}"
+        with writing(self.path / name), place_of(self.path, name) as (folder, last):
+            return folder.open_to_append(last)
 
     def outcome(self, name: str) -> Outcome | None:
         """What a trial's last worker said at its end; None if nothing."""
@@ -97,12 +155,12 @@ class TrialsFolder:
 
     def note_outcome(self, name: str, outcome: Outcome) -> None:
         """Write what a worker says at its end."""
-        path = self.path / WORKERS / f"{name}.json"
-        write_atomically(path, encode_json(to_json(outcome), path))
+        file = f"{WORKERS}/{name}.json"
+        self._write(file, encode_json(to_json(outcome), self.path / file))
 
     def forget_outcome(self, name: str) -> None:
         """Remove what an earlier worker said."""
-        (self.path / WORKERS / f"{name}.json").unlink(missing_ok=True)
+        self._remove(f"{WORKERS}/{name}.json")
 
     def checkpoints(self, name: str) -> set[str]:
         """The names of the checkpoints of a trial's run."""
@@ -118,11 +176,30 @@ class TrialsFolder:
 
     def note_job(self, name: str, number: str) -> None:
         """Keep the number of the job that carries out a trial, or forget it if it is empty."""
-        path = self.path / WORKERS / f"{name}.job"
+        file = f"{WORKERS}/{name}.job"
         if number:
-            write_atomically(path, f"{number}\n".encode("ascii"))
+            self._write(file, f"{number}\n".encode("ascii"))
         else:
-            path.unlink(missing_ok=True)
+            self._remove(file)
+
+    def _write(self, file: str, content: bytes) -> None:
+        """Write a whole file of the workers.
+
+        Raises:
+            InputError: their folder is a link.
+            TrainingError: it can't be written.
+        """
+        with beside(self.path, file) as target:
+            target.write(content)
+
+    def _remove(self, file: str) -> None:
+        """Remove a file of the workers, if there is one.
+
+        Raises:
+            InputError: their folder is a link.
+        """
+        with suppress(FileNotFoundError), place_of(self.path, file) as (folder, last):
+            folder.remove(last)
 
     @contextmanager
     def visible(self) -> Iterator[Path]:
@@ -145,10 +222,10 @@ class TrialsFolder:
         Raises:
             InputError: there is another one, or the folder can't be locked.
         """
-        with _locked(self.path / LOCK, 0, lambda: self._owner):
-            with suppress(OSError):
+        with _locked(self.path, LOCK, 0, lambda: self._owner):
+            with suppress(TrainingError):
                 told = f"process {os.getpid()} on {platform.node()}"
-                (self.path / OWNER).write_text(told, encoding="utf-8")
+                write_atomically(self.path / OWNER, told.encode())
             try:
                 yield
             finally:
@@ -162,7 +239,8 @@ class TrialsFolder:
         Raises:
             InputError: another one works on it all the time.
         """
-        with _locked(self.path / WORKERS / f"{name}.lock", patience, lambda: "another worker"):
+        file = f"{WORKERS}/{name}.lock"
+        with _locked(self.path, file, patience, lambda: "another worker"):
             yield
 
     @property
@@ -174,9 +252,12 @@ class TrialsFolder:
 
 
 @contextmanager
-def _locked(path: Path, patience: float, owner: Callable[[], str]) -> Iterator[None]:
+def _locked(root: Path, name: str, patience: float, owner: Callable[[], str]) -> Iterator[None]:
+    path = root / name
     lock = FileLock(path)
     try:
+        with place_of(root, name) as (folder, last):
+            folder.hold(last, stat.S_IFREG)
         lock.acquire(timeout=patience)
     except Timeout:
         raise InputError(

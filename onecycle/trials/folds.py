@@ -1,33 +1,39 @@
 """Cross-validation by trials: a training for each fold, and one figure for all of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onecycle.config import Recipe
+from onecycle.config import Recipe, override
 from onecycle.errors import InputError
 from onecycle.statistics import Interval
-from onecycle.trials.grid import name_of
+from onecycle.trials.grid import AXIS, name_of
 
 if TYPE_CHECKING:
     from onecycle.experiments import Folded
-    from onecycle.trials.results import TrialResult
-
-AXIS = "fold"
+    from onecycle.trials.results import Reports, TrialResult
 
 
-def across_folds(recipe: Recipe, grid: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
-    """The grid with all folds of the recipe, unless the recipe or the grid chooses some.
+def across_folds(
+    recipe: Recipe, grid: Mapping[str, Sequence[Any]], *, chosen: bool = False
+) -> tuple[Recipe, dict[str, Sequence[Any]]]:
+    """The recipe without a fold, and the grid with folds: the recipe's if chosen, else all of them.
+
+    Args:
+        recipe: what all trials have in common.
+        grid: the values of each setting that varies; it may choose folds itself.
+        chosen: whether the recipe's fold is meant, even if it is 0; another one always is.
 
     Raises:
         InputError: the number of folds varies in the grid.
     """
     if "folds" in grid:
         raise InputError("folds: can't vary, since the trials are joined over them; give --folds K")
-    if not recipe.folds or recipe.fold or AXIS in grid:
-        return dict(grid)
-    return {**grid, AXIS: tuple(range(recipe.folds))}
+    if not recipe.folds:
+        return recipe, dict(grid)
+    all_or_one = (recipe.fold,) if chosen or recipe.fold else tuple(range(recipe.folds))
+    return override(recipe, fold=0), {**grid, AXIS: grid.get(AXIS, all_or_one)}
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class CrossValidation:
         by_fold: the accuracy of each fold.
         predictions: the file with the predictions of all images.
         folded: those predictions.
+        report: the page on the mistakes of all folds; None if none was asked for.
     """
 
     settings: dict[str, Any]
@@ -53,6 +60,7 @@ class CrossValidation:
     by_fold: tuple[float, ...]
     predictions: Path
     folded: "Folded" = field(repr=False, compare=False)
+    report: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -65,15 +73,18 @@ class CrossValidation:
             "high": self.interval.high,
             "by_fold": list(self.by_fold),
             "predictions": str(self.predictions),
+            "report": None if self.report is None else str(self.report),
         }
 
 
 def cross_validated(
-    folder: Path, results: Sequence["TrialResult"], folds: int
+    folder: Path, results: Sequence["TrialResult"], folds: int, reports: "Reports" = "none"
 ) -> tuple[CrossValidation, ...]:
     """Join the folds of the same settings and seed, where all are finished; the best comes first.
 
     The predictions are written into `folder`: predictions.npz, or one file for each combination.
+    So are the pages: report.html, or one for each combination. With `last`, only that of the last
+    seed is drawn, and with `none`, none.
 
     Raises:
         InputError: runs are damaged, or not of the same images.
@@ -88,7 +99,24 @@ def cross_validated(
         for name, trials in groups.items()
         if len(trials) == folds and all(trial.result for trial in trials)
     ]
-    return tuple(sorted(found, key=lambda each: -each.accuracy))
+    return tuple(sorted(_drawn(found, reports), key=lambda each: -each.accuracy))
+
+
+def _drawn(found: Sequence[CrossValidation], reports: "Reports") -> list[CrossValidation]:
+    """The same, with their pages. Nothing is chosen by its accuracy, as all are of test images."""
+    if reports == "none" or not found:
+        return list(found)
+    last = {repr(each.settings): each.seed for each in found}
+    drawn = []
+    for each in found:
+        page = None
+        if reports != "last" or each.seed == last[repr(each.settings)]:
+            stem = each.predictions.stem.replace("predictions", "report", 1)
+            page = each.predictions.with_name(f"{stem}.html")
+            settings = name_of(each.settings) if each.settings else ""
+            each.folded.write_report(page, settings)
+        drawn.append(replace(each, report=page))
+    return drawn
 
 
 def _joined(path: Path, trials: Sequence["TrialResult"]) -> CrossValidation:

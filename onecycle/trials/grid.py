@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from onecycle.writing.numbers import counted
 
 Grid = Mapping[str, Sequence[Any]]
 """The values of each setting that varies."""
+
+AXIS = "fold"
+"""The setting whose values are trained for all others, one at a time or not."""
 
 MOST_TRIALS = 10_000
 """A larger grid is refused: it is likely a mistake."""
@@ -108,26 +112,57 @@ def checked_grid(grid: Grid) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def trials_of(recipe: Recipe, grid: Grid, seeds: Sequence[int]) -> tuple[Trial, ...]:
+def trials_of(
+    recipe: Recipe, grid: Grid, seeds: Sequence[int], *, one_at_a_time: bool = False
+) -> tuple[Trial, ...]:
     """All trials of a grid, the seeds of the same settings next to each other.
+
+    Args:
+        recipe: what all trials have in common.
+        grid: the values of each setting that varies.
+        seeds: of each combination.
+        one_at_a_time: the recipe as it is, and then each value of the grid alone, in place of all
+            combinations. All of them are trained on each fold, if the grid has folds.
 
     Raises:
         InputError: a value, or a combination of values, is refused; the grid is too large.
     """
     checked, seeds = checked_grid(grid), checked_seeds(seeds)
-    count = len(seeds)
-    for values in checked.values():
-        count *= len(values)
+    combined = _one_at_a_time(recipe, checked) if one_at_a_time else [checked]
+    count = len(seeds) * sum(math.prod(map(len, each.values())) for each in combined)
     if count > MOST_TRIALS:
         raise InputError(
             f"trials: the grid has {counted(count, 'trial')}, more than {MOST_TRIALS:,}; leave out "
             "some values"
         )
     return tuple(
-        _trial(recipe, dict(zip(checked, values, strict=True)), seed)
-        for values in itertools.product(*checked.values())
+        _trial(recipe, dict(zip(each, values, strict=True)), seed)
+        for each in combined
+        for values in itertools.product(*each.values())
         for seed in seeds
     )
+
+
+def _one_at_a_time(
+    recipe: Recipe, grid: dict[str, tuple[Any, ...]]
+) -> list[dict[str, tuple[Any, ...]]]:
+    """A grid with nothing but the folds, and one for each other setting, without its usual value.
+
+    A value that changes nothing is trained once, by the first of these grids.
+    """
+    folds = {AXIS: grid[AXIS]} if AXIS in grid else {}
+    others = {name: values for name, values in grid.items() if name != AXIS}
+    return [folds] + [
+        {name: tuple(v for v in values if _changes(recipe, name, v)), **folds}
+        for name, values in others.items()
+    ]
+
+
+def _changes(recipe: Recipe, name: str, value: Any) -> bool:
+    """Whether the recipe would be another with this value; some settings bring others along."""
+    if getattr(recipe, name) != value:
+        return True  # whatever it is, it is checked later
+    return override(recipe, **{name: value}) != recipe
 
 
 def _trial(recipe: Recipe, chosen: dict[str, Any], seed: int) -> Trial:

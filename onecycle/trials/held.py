@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 LOOK = 0.1
@@ -60,7 +59,7 @@ class HeldWorker:
         hidden = {} if order.gpus else {"CUDA_VISIBLE_DEVICES": ""}
         module = "onecycle.trials.worker"
         worker = [sys.executable, *order.flags, "-m", module, order.folder, order.name]
-        with Path(order.log).open("ab") as log:
+        with open(order.log, "ab", opener=_opened_itself) as log:
             self._process = subprocess.Popen(
                 ["sh", "-c", SHELL, "sh", *worker],
                 stdin=subprocess.PIPE,
@@ -89,6 +88,11 @@ class HeldWorker:
         """Have it save and end, as when the holder is gone: its standard input is closed."""
         if self._process.stdin:
             self._process.stdin.close()
+
+
+def _opened_itself(path: str, flags: int) -> int:
+    """A descriptor of a file, which may not be a link."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 class Lines:

@@ -13,8 +13,8 @@ from typing import IO, Literal
 from onecycle.errors import InputError
 from onecycle.trials.folder import TrialsFolder
 from onecycle.trials.listening import Listener
-from onecycle.trials.local import environment, start
 from onecycle.trials.manifest import Jobs, Measurement
+from onecycle.trials.starting import environment, start
 from onecycle.writing.numbers import counted
 
 Wanted = int | Literal["auto"]

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from onecycle.config import Recipe, override
 from onecycle.errors import InputError
-from onecycle.run_dir import package_versions, write_atomically
-from onecycle.run_dir.checking import Misfit, Within, from_json, to_json
-from onecycle.run_dir.files import damaged, encode_json, read_json
+from onecycle.run_dir import package_versions
+from onecycle.run_dir.checking import Within
+from onecycle.run_dir.record_files import read_record, write_record
 from onecycle.run_dir.records.base import Count, Number, Recorded
 from onecycle.trials.grid import Trial, added_trial, trials_of
 from onecycle.writing.numbers import counted
@@ -59,6 +59,7 @@ class Manifest(Recorded):
         network: the code of the network that was given with `--model`; None: a built-in one.
         grid: the values of each setting that varies.
         seeds: of each combination; empty: there are only added trials.
+        one_at_a_time: each value of the grid alone, in place of all combinations.
         added: trials outside of the grid: the settings of each, which may have a seed, by its name.
         jobs: how the trials share the machine; None until it is decided.
         engine: what carries them out.
@@ -75,6 +76,7 @@ class Manifest(Recorded):
     network: str | None = None
     grid: dict[str, list[Any]]
     seeds: list[Count]
+    one_at_a_time: bool = False
     added: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: Jobs | None = None
     engine: Literal["local", "ray", "slurm"] = "local"
@@ -91,7 +93,8 @@ class Manifest(Recorded):
     def trials(self) -> tuple[Trial, ...]:
         """All trials, in their order: those of the grid, then those that were added."""
         base = self.base()
-        found = trials_of(base, self.grid, self.seeds) if self.seeds else ()
+        grid, seeds, alone = self.grid, self.seeds, self.one_at_a_time
+        found = trials_of(base, grid, seeds, one_at_a_time=alone) if seeds else ()
         return (*found, *(added_trial(base, *each) for each in self.added.items()))
 
     def with_trial(self, name: str, settings: Mapping[str, Any]) -> "Manifest":
@@ -105,6 +108,8 @@ def new(
     seeds: tuple[int, ...],
     network: str | None,
     command: tuple[str, ...],
+    *,
+    one_at_a_time: bool = False,
 ) -> Manifest:
     """The manifest of a new folder."""
     return Manifest(
@@ -112,6 +117,7 @@ def new(
         network=network,
         grid={name: list(values) for name, values in grid.items()},
         seeds=list(seeds),
+        one_at_a_time=one_at_a_time,
         versions=package_versions(),
         command=list(command),
         created=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
@@ -129,6 +135,12 @@ def extended(old: Manifest, asked: Manifest, path: Path) -> Manifest:
             f"--into: the trials in '{path}' are those of a sweep; go on with: onecycle sweep "
             f"--into {path.parent}"
         )
+    if old.grid and asked.grid and old.one_at_a_time != asked.one_at_a_time:
+        begun, do = ("with", "give it") if old.one_at_a_time else ("without", "leave it out")
+        raise InputError(
+            f"--one-at-a-time: the trials in '{path}' were begun {begun} it; {do}, or name another "
+            "folder"
+        )
     before = {trial.name: trial.recipe for trial in old.trials()}
     now = {trial.name: trial.recipe for trial in asked.trials()}
     if lost := [name for name in before if name not in now]:
@@ -143,7 +155,13 @@ def extended(old: Manifest, asked: Manifest, path: Path) -> Manifest:
                 f"--into: the trials in '{path}' have another {changed[0]} "
                 f"({getattr(recipe, changed[0])}); give the same recipe, or name another folder"
             )
-    return replace(old, grid=asked.grid, seeds=asked.seeds, network=asked.network)
+    return replace(
+        old,
+        grid=asked.grid,
+        seeds=asked.seeds,
+        one_at_a_time=asked.one_at_a_time,
+        network=asked.network,
+    )
 
 
 def read(folder: Path) -> Manifest | None:
@@ -152,20 +170,16 @@ def read(folder: Path) -> Manifest | None:
     Raises:
         InputError: it is damaged.
     """
-    value = read_json(folder, Manifest.FILE)
-    if value is None:
-        return None
-    try:
-        found = from_json(value, Manifest)
-        found.trials()
-    except Misfit as misfit:
-        raise damaged(folder / Manifest.FILE, misfit) from None
-    except InputError as error:
-        raise InputError(f"{folder / Manifest.FILE}: is damaged ({error}); restore it") from None
+    return read_record(folder, Manifest, check=Manifest.trials)
+
+
+def known(folder: Path) -> Manifest:
+    """The manifest in a folder that has one."""
+    found = read(folder)
+    assert found
     return found
 
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Write trials.json, complete or not at all."""
-    path = folder / Manifest.FILE
-    write_atomically(path, encode_json(to_json(manifest), path, indent=2))
+    write_record(folder, manifest)

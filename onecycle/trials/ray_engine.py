@@ -4,19 +4,19 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from onecycle.errors import InputError, TrainingError
+from onecycle.trials.bounded import ClusterEngine
 from onecycle.trials.engine import Ended
-from onecycle.trials.folder import WORKERS, Outcome, TrialsFolder
+from onecycle.trials.folder import RAY_LOG, WORKERS, Outcome, TrialsFolder
 from onecycle.trials.held import Lines, Order
 from onecycle.trials.jobs import MOST, Wanted
-from onecycle.trials.local import TIME_TO_SAVE, interpreter_flags
 from onecycle.trials.manifest import Jobs
+from onecycle.trials.starting import interpreter_flags
 
 TIME_TO_BEGIN, TIME_TO_END = 180.0, 20.0
 """Seconds for a cluster to start and be checked, and to be left."""
@@ -33,7 +33,7 @@ class Node(NamedTuple):
     gpus: int
 
 
-class RayEngine:
+class RayEngine(ClusterEngine[Order]):
     """Workers on a Ray cluster, each held by an actor. Use it as a context.
 
     A process of its own speaks with the cluster (`ray_bridge`). When that ends, the actors do, and
@@ -46,15 +46,14 @@ class RayEngine:
     """
 
     def __init__(self, folder: TrialsFolder, address: str, paths: Sequence[Path] = ()) -> None:
-        self._folder, self._paths = folder, [str(path.absolute()) for path in paths]
+        super().__init__(folder, Jobs(jobs=1, threads=1))
+        self._paths = [str(path.absolute()) for path in paths]
         self._address = address or os.environ.get("RAY_ADDRESS") or "local"
-        self._log = folder.path / WORKERS / "ray.log"
-        self._running: set[str] = set()
+        self._log = folder.path / WORKERS / RAY_LOG
         self.nodes: list[Node] = []
-        self.jobs = Jobs(jobs=1, threads=1)
 
     def __enter__(self) -> Self:
-        with self._log.open("ab") as log:
+        with self._folder.open_log(RAY_LOG) as log:
             self._bridge = subprocess.Popen(
                 [sys.executable, *interpreter_flags(), "-m", "onecycle.trials.ray_bridge"],
                 stdin=subprocess.PIPE,
@@ -78,26 +77,9 @@ class RayEngine:
         self.nodes = [Node(**node) for node in answer["nodes"]]
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def free(self) -> int:
-        """How many more workers may wait or run now."""
-        return self.jobs.jobs - len(self._running)
-
     def submit(self, name: str) -> None:
         """Start a worker wherever there is a place for it."""
-        order = Order(
-            folder=str(self._folder.path.absolute()),
-            name=name,
-            log=str(self._folder.log(name).absolute()),
-            threads=self.jobs.threads,
-            gpus=self.jobs.devices > 0,
-            directory=os.getcwd(),
-            flags=interpreter_flags(),
-        )
-        self._running.add(name)
+        order = self._workers[name] = self._order(name, gpus=self.jobs.devices > 0)
         self._tell(submit=order._asdict())
 
     def poll(self) -> list[Ended]:
@@ -110,11 +92,11 @@ class RayEngine:
         for line in self._answers.read(0):
             answer = json.loads(line)
             found.append(Ended(answer["ended"], answer["code"]))
-            self._running.discard(answer["ended"])
+            self._workers.pop(answer["ended"], None)
             if answer["told"]:
                 told = " ".join(answer["told"].split())
                 self._folder.note_outcome(found[-1].name, Outcome(state="failed", message=told))
-        if self._answers.closed and self._running:
+        if self._answers.closed and self._workers:
             raise TrainingError(
                 f"the connection to the Ray cluster is lost, see {self._log}; go on with: onecycle "
                 f"trials --into {self._folder.path}"
@@ -123,18 +105,15 @@ class RayEngine:
 
     def cancel(self, name: str) -> None:
         """Ask a worker to save and end."""
-        if name in self._running:
+        if name in self._workers:
             self._tell(cancel=name)
 
     def stop(self) -> None:
         """Ask all workers to save and end, and wait a minute for that."""
-        for name in self._running:
+        for name in self._workers:
             self.cancel(name)
-        deadline = time.monotonic() + TIME_TO_SAVE
         with suppress(TrainingError):
-            while self._running and time.monotonic() < deadline:
-                self.poll()
-                time.sleep(0.05)
+            self._wait_for_all()
         self.close()
 
     def close(self) -> None:
@@ -149,7 +128,7 @@ class RayEngine:
             self._bridge.wait()
         if self._bridge.stdout:
             self._bridge.stdout.close()
-        self._running.clear()
+        self._workers.clear()
 
     def _tell(self, **what: Any) -> None:
         assert self._bridge.stdin

@@ -21,6 +21,9 @@ Reports = Literal["auto", "none", "last", "all"]
 """Which trials are drawn: auto: the best by validation, or none; last: the last seed of each
 combination; all."""
 
+RESOLVED = ("epochs", "min_steps", "peak_epoch")
+"""Settings that a run may resolve to a value of another trial."""
+
 FIGURES = (
     "train_accuracy", "val_accuracy", "test_accuracy", "test_accuracy_tta", "total_seconds",
     "weights_sha256",
@@ -125,18 +128,45 @@ def gathered(
     place: TrialsFolder, trials: Sequence[Trial], failures: Mapping[str, str]
 ) -> tuple[TrialResult, ...]:
     """What became of each trial. `failures`: why some failed, by name."""
-    return tuple(_result(place, trial, failures.get(trial.name, "")) for trial in trials)
+    values: dict[str, list[Any]] = {}
+    for trial in trials:
+        for name, value in trial.settings.items():
+            values.setdefault(name, []).append(value)
+    return tuple(_result(place, trial, values, failures.get(trial.name, "")) for trial in trials)
 
 
-def _result(place: TrialsFolder, trial: Trial, message: str) -> TrialResult:
+def _result(
+    place: TrialsFolder, trial: Trial, values: Mapping[str, Sequence[Any]], message: str
+) -> TrialResult:
+    """What became of a trial. `values`: what each setting has in any of the trials."""
     run, result = place.run(trial.name), None
     try:
-        result = RunDir(run).result()
+        if (result := RunDir(run).result()) is not None:
+            _check_place(RunDir(run), trial, values)
     except InputError as error:
-        message = str(error)
+        result, message = None, str(error)
     if result is None and not message:
         message = "it has not finished"
     return TrialResult(trial.name, trial.settings, trial.seed, run, result, message)
+
+
+def _check_place(run: RunDir, trial: Trial, values: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse a run that is that of another trial.
+
+    A setting may be resolved in a run, so only one that has another trial's value counts.
+
+    Raises:
+        InputError: it is, or its recipe can't be read.
+    """
+    recipe = run.read_recipe()
+    for name, value in {**trial.settings, "seed": trial.seed}.items():
+        has = getattr(recipe, name)
+        others = [has] if name == "seed" else values[name]
+        if has != value and has in others and name not in RESOLVED and value != "auto":
+            raise InputError(
+                f"{run.path}: is the run of another trial ({name} {has}, not {value}); put the "
+                "folders back in their places"
+            )
 
 
 def chosen(results: Sequence[TrialResult], reports: Reports, *, crossed: bool = False) -> Drawn:

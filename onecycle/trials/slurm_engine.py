@@ -2,19 +2,17 @@
 
 import io
 import logging
-import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from onecycle.errors import InputError
+from onecycle.trials.bounded import ClusterEngine
 from onecycle.trials.engine import Ended
-from onecycle.trials.folder import WORKERS, TrialsFolder
-from onecycle.trials.held import Order
+from onecycle.trials.folder import SLURM, WORKERS, TrialsFolder
 from onecycle.trials.jobs import Wanted
-from onecycle.trials.local import TIME_TO_SAVE, interpreter_flags
 from onecycle.trials.manifest import Jobs
 from onecycle.trials.slurm_job import WARNED, SlurmJob
 
@@ -96,7 +94,7 @@ def shared(asked: Wanted, threads: int, options: Mapping[str, str], left: int) -
     return Jobs(jobs=count, threads=cpus or threads or THREADS)
 
 
-class SlurmEngine:
+class SlurmEngine(ClusterEngine["Job[int]"]):
     """Each worker is a job. Use it as a context.
 
     Jobs go on without the driver. A new driver finds those that are in the queue by the file
@@ -117,28 +115,16 @@ class SlurmEngine:
         *,
         cluster: Literal["slurm", "local"] = "slurm",
     ) -> None:
-        self._folder, self._cluster = folder, cluster
+        super().__init__(folder, Jobs(jobs=1, threads=1))
+        self._cluster = cluster
         self._options = dict(options)
         if "cuda" in device and not GPU_OPTIONS & set(options):
             self._options["gpus-per-node"] = "1"
-        self._place = folder.path.absolute() / WORKERS / "slurm"
+        self._place = folder.path.absolute() / WORKERS / SLURM
         if "%" in str(self._place):
             raise InputError("--into: SLURM can't write into a folder with % in its name")
-        self._workers: dict[str, Job[int]] = {}
         self._cancelled: set[str] = set()
         self._queue = Queue()
-        self.jobs = Jobs(jobs=1, threads=1)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def free(self) -> int:
-        """How many more jobs may be in the queue now."""
-        return self.jobs.jobs - len(self._workers)
 
     def submit(self, name: str) -> None:
         """Submit a job, unless an earlier driver did and it is still in the queue.
@@ -149,15 +135,7 @@ class SlurmEngine:
         if earlier := self._earlier(name):
             self._workers[name] = earlier
             return
-        order = Order(
-            folder=str(self._folder.path.absolute()),
-            name=name,
-            log=str(self._folder.log(name).absolute()),
-            threads=self.jobs.threads,
-            gpus=True,  # SLURM shows those of the job
-            directory=os.getcwd(),
-            flags=interpreter_flags(),
-        )
+        order = self._order(name, gpus=True)  # SLURM shows those of the job
         self._cancelled.discard(name)
         executor = self._executor(name)
         try:
@@ -201,11 +179,8 @@ class SlurmEngine:
     def stop(self) -> None:
         """Ask all workers to save and end, and wait a minute for that."""
         self._cancel(list(self._workers))
-        deadline = time.monotonic() + TIME_TO_SAVE
         self._queue.every = 1.0
-        while self._workers and time.monotonic() < deadline:
-            self.poll()
-            time.sleep(0.05)
+        self._wait_for_all()
         self.close()
 
     def close(self) -> None:

@@ -52,7 +52,7 @@ def main(folder: str, name: str) -> int:
             raise
         message = told(error)
         sys.stderr.write(f"{message}\n")
-        with suppress(TrainingError):  # the disk is full
+        with suppress(TrainingError, InputError):  # the disk is full, or a link is in the way
             place.note_outcome(name, Outcome(state="failed", message=message))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
 
@@ -61,12 +61,14 @@ def carry_out(place: TrialsFolder, name: str) -> None:
     """Train, or go on where the trial's run was cut off.
 
     Raises:
-        InputError: there is no such trial, or its recipe or data can't be used.
+        InputError: there is no such trial, its recipe or data can't be used, or a link is in the
+            place of its run.
         TrainingError, Interrupted: as `training.train`.
     """
     found, trial = trial_in(place.path, name)
     from onecycle import training  # not before a mistake in the folder is told
 
+    place.hold([name])
     run, threads = place.run(name), found.jobs.threads if found.jobs else 0
     if os.path.lexists(run) and not begun(run):
         remove_unborn(run)

@@ -39,7 +39,7 @@ _PIECE = 2**23
 
 
 def is_npz(path: Path) -> bool:
-    """Whether a file is a zip archive that holds arrays, by its content.
+    """Whether a file is a zip archive that holds arrays and nothing else, by its content.
 
     Raises:
         InputError: it can't be read.
@@ -51,7 +51,9 @@ def is_npz(path: Path) -> bool:
             entries = zips.entries(file)
         except Damaged:
             return False
-    return any(entry.name.endswith(ENDING) and "/" not in entry.name for entry in entries)
+    return bool(entries) and all(
+        entry.name.endswith(ENDING) and "/" not in entry.name for entry in entries
+    )
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,10 @@ def _listed(
     for pair in pairs.values():
         _check_fits(path, pair)
     _check_shapes(path, pairs, settings)
-    given = next((found[name] for name in NAMES if name in found), None)
+    several = [name for name in NAMES if name in found]
+    if len(several) > 1:
+        raise InputError(f"data: {quoted(path)} has {' and '.join(several)}; keep one")
+    given = found[several[0]] if several else None
     names = labels.names_of(path, given.name, given.values(file, path)) if given else None
     by_array, classes = labels.named(
         path, {pair.labels.name: pair.labels.values(file, path) for pair in pairs.values()}, names
@@ -207,7 +212,12 @@ def _to_bytes(images: Array) -> str:
         )
     if kind == "b":
         return f"save {name}.astype('uint8') * 255"
-    return f"save pixels from 0 to 255, with {name}.astype('uint8')"
+    if kind in "iu":
+        return (
+            f"for pixels from 0 to 255 save {name}.astype('uint8'), for 0 to 65535 "
+            f"({name} // 257).astype('uint8')"
+        )
+    return "save pixels from 0 to 255, of the type uint8"
 
 
 def _check_shapes(path: Path, pairs: Mapping[str, _Pair], settings: kept.Settings) -> None:

@@ -68,8 +68,8 @@ def named(
 ) -> tuple[dict[str, list[str]], tuple[str, ...]]:
     """The class of each image by name, and the classes in their order.
 
-    Texts are the names, in code point order. Whole numbers are indices of `names`, or else are
-    their own names, in their order.
+    Texts are the names, in the order of `names`, or else in code point order. Whole numbers are
+    indices of `names`, or else are their own names, in their order.
 
     Args:
         path: for messages.
@@ -77,7 +77,8 @@ def named(
         names: of the classes, if the file has any.
 
     Raises:
-        InputError: a number is no index of `names`, or some labels are texts and others numbers.
+        InputError: a label is none of `names` or of their indices, or some labels are texts and
+            others numbers.
     """
     flat = {name: values.reshape(-1) for name, values in labels.items()}
     kinds = {values.dtype.kind in "US" for values in flat.values()}
@@ -91,7 +92,13 @@ def named(
             name: _texts(f"data: {quoted(name)} in {quoted(path)}", values)
             for name, values in flat.items()
         }
-        return texts, tuple(sorted({text for found in texts.values() for text in found}))
+        every = sorted({text for found in texts.values() for text in found})
+        if names is not None and (unknown := [text for text in every if text not in names]):
+            raise InputError(
+                f"data: {quoted(path)} has the label {quoted(unknown[0])}, which is not among its "
+                "names of classes; correct one of them"
+            )
+        return texts, tuple(every if names is None else names)
     numbers = sorted({int(n) for values in flat.values() for n in np.unique(values)})
     if names is None:
         known = {number: str(number) for number in numbers}

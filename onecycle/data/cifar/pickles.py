@@ -13,11 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from onecycle.writing.numbers import counted
-
-
-class UnreadablePickle(ValueError):
-    """What is wrong with a pickle, as the end of a sentence that begins with its name."""
+from onecycle.data.cifar.pickle_machine import MARK, Machine, UnreadablePickle
 
 
 @dataclass
@@ -79,11 +75,6 @@ _ADMITTED = {
 SHORT = 256
 """Most characters of a text that is encoded at once; a long one could be requested endlessly."""
 
-LONGEST_NUMBER = 100
-"""Most digits of a number in text form; reading very many would take long."""
-
-_MARK = object()
-
 
 def load(content: bytes, most_steps: int) -> Any:
     """The value of a pickle, with arrays as `Array` and Python 2's texts as bytes.
@@ -92,7 +83,7 @@ def load(content: bytes, most_steps: int) -> Any:
         UnreadablePickle: it is damaged, asks for anything but plain data, or takes more than
             `most_steps` instructions.
     """
-    machine = _Machine(content)
+    machine = Machine(content)
     try:
         for _ in range(most_steps):
             code = machine.take(1)
@@ -109,62 +100,7 @@ def load(content: bytes, most_steps: int) -> Any:
     raise UnreadablePickle(f"takes more than {most_steps:,} instructions")
 
 
-class _Machine:
-    """The stack machine: its position in the pickle, its stack, its memory."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.position = 0
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
-
-    def take(self, count: int) -> bytes:
-        """The next `count` bytes."""
-        end = self.position + count
-        if end > len(self.content):
-            raise UnreadablePickle(f"ends too early, after {counted(len(self.content), 'byte')}")
-        taken = self.content[self.position : end]
-        self.position = end
-        return taken
-
-    def line(self) -> bytes:
-        """The bytes up to the end of the line."""
-        end = self.content.find(b"\n", self.position)
-        if end < 0:
-            raise UnreadablePickle(f"ends too early, after {counted(len(self.content), 'byte')}")
-        taken = self.content[self.position : end]
-        self.position = end + 1
-        return taken
-
-    def digits(self) -> bytes:
-        """The digits up to the end of the line."""
-        line = self.line().removesuffix(b"L")
-        if len(line) > LONGEST_NUMBER:
-            raise ValueError
-        return line
-
-    def number(self, layout: str) -> int:
-        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
-
-    def push(self, value: Any) -> None:
-        self.stack.append(value)
-
-    def pop(self) -> Any:
-        value = self.stack.pop()
-        if value is _MARK:
-            raise IndexError
-        return value
-
-    def pop_to_mark(self) -> list[Any]:
-        """Remove everything down to the topmost mark; return the values above it."""
-        values = []
-        while (value := self.stack.pop()) is not _MARK:
-            values.append(value)
-        values.reverse()
-        return values
-
-
-def _protocol(machine: _Machine) -> None:
+def _protocol(machine: Machine) -> None:
     version = machine.number("<B")
     if version > 5:
         raise UnreadablePickle(f"has protocol {version}; those up to 5 can be read")
@@ -174,22 +110,22 @@ def _nothing(_: Any) -> None:
     pass
 
 
-def _push(read: Callable[[_Machine], Any]) -> Callable[[_Machine], None]:
+def _push(read: Callable[[Machine], Any]) -> Callable[[Machine], None]:
     """An instruction that pushes what it reads."""
     return lambda machine: machine.push(read(machine))
 
 
-def _text(layout: str) -> Callable[[_Machine], None]:
+def _text(layout: str) -> Callable[[Machine], None]:
     """An instruction that pushes a UTF-8 text, which follows its length."""
     return _push(lambda m: str(m.take(m.number(layout)), "utf-8", "surrogatepass"))
 
 
-def _bytes(layout: str) -> Callable[[_Machine], None]:
+def _bytes(layout: str) -> Callable[[Machine], None]:
     """An instruction that pushes bytes, which follow their length."""
     return _push(lambda m: m.take(m.number(layout)))
 
 
-def _quoted(machine: _Machine) -> None:
+def _quoted(machine: Machine) -> None:
     """A text as a Python 2 literal."""
     line = machine.line().strip()
     if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
@@ -197,34 +133,34 @@ def _quoted(machine: _Machine) -> None:
     machine.push(line[1:-1].decode("unicode_escape").encode("latin-1"))
 
 
-def _whole_number(machine: _Machine) -> None:
+def _whole_number(machine: Machine) -> None:
     digits = machine.digits()
     machine.push({b"00": False, b"01": True}.get(digits, int(digits)))
 
 
-def _tuple(count: int) -> Callable[[_Machine], None]:
+def _tuple(count: int) -> Callable[[Machine], None]:
     """An instruction that turns the topmost values into a tuple."""
     return _push(lambda m: tuple(reversed([m.pop() for _ in range(count)])))
 
 
-def _append(machine: _Machine) -> None:
+def _append(machine: Machine) -> None:
     value = machine.pop()
     _extend(machine, [value])
 
 
-def _extend(machine: _Machine, values: list[Any]) -> None:
+def _extend(machine: Machine, values: list[Any]) -> None:
     target = machine.stack[-1]
     if not isinstance(target, list):
         raise TypeError
     target += values
 
 
-def _set_item(machine: _Machine) -> None:
+def _set_item(machine: Machine) -> None:
     value, key = machine.pop(), machine.pop()
     _set_items(machine, [key, value])
 
 
-def _set_items(machine: _Machine, pairs: list[Any]) -> None:
+def _set_items(machine: Machine, pairs: list[Any]) -> None:
     target = machine.stack[-1]
     if not isinstance(target, dict):
         raise TypeError
@@ -240,15 +176,15 @@ def _dictionary(pairs: list[Any]) -> dict[str, Any]:
     return dict(zip(names, values, strict=True))
 
 
-def _remember(machine: _Machine, index: int) -> None:
+def _remember(machine: Machine, index: int) -> None:
     machine.memo[index] = machine.stack[-1]
 
 
-def _recall(machine: _Machine, index: int) -> None:
+def _recall(machine: Machine, index: int) -> None:
     machine.push(machine.memo[index])
 
 
-def _name(machine: _Machine, module: str, name: str) -> None:
+def _name(machine: Machine, module: str, name: str) -> None:
     """Push a name, if it is permitted."""
     if (module, name) not in _ADMITTED:
         asked = f"{module[:40]}.{name[:40]}"
@@ -257,18 +193,18 @@ def _name(machine: _Machine, module: str, name: str) -> None:
     machine.push(_Name(_ADMITTED[module, name]))
 
 
-def _line_of_text(machine: _Machine) -> str:
+def _line_of_text(machine: Machine) -> str:
     return machine.line().decode("utf-8")
 
 
-def _name_on_stack(machine: _Machine) -> None:
+def _name_on_stack(machine: Machine) -> None:
     name, module = machine.pop(), machine.pop()
     if not (isinstance(module, str) and isinstance(name, str)):
         raise TypeError
     _name(machine, module, name)
 
 
-def _call(machine: _Machine) -> None:
+def _call(machine: Machine) -> None:
     """Handle a call of a permitted name by its meaning; nothing is called."""
     arguments, function = machine.pop(), machine.pop()
     if not (isinstance(function, _Name) and isinstance(arguments, tuple)):
@@ -287,7 +223,7 @@ def _call(machine: _Machine) -> None:
         raise TypeError
 
 
-def _build(machine: _Machine) -> None:
+def _build(machine: Machine) -> None:
     """Set an array's contents; a type needs only its code."""
     state, target = machine.pop(), machine.stack[-1]
     if isinstance(target, Array):
@@ -307,7 +243,7 @@ def _checked(value: Any, kind: type) -> Any:
     return value
 
 
-_ACTIONS: dict[bytes, Callable[[_Machine], None]] = {
+_ACTIONS: dict[bytes, Callable[[Machine], None]] = {
     b"\x80": _protocol,
     b"\x95": lambda m: _nothing(m.number("<Q")),  # the length of a frame
     # constants and numbers
@@ -333,9 +269,9 @@ _ACTIONS: dict[bytes, Callable[[_Machine], None]] = {
     b"\x8e": _bytes("<Q"),
     b"\x96": _bytes("<Q"),
     # lists, tuples, dictionaries
-    b"(": lambda m: m.push(_MARK),
+    b"(": lambda m: m.push(MARK),
     b"]": lambda m: m.push([]),
-    b"l": _push(_Machine.pop_to_mark),
+    b"l": _push(Machine.pop_to_mark),
     b"a": _append,
     b"e": lambda m: _extend(m, m.pop_to_mark()),
     b")": lambda m: m.push(()),

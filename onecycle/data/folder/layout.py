@@ -93,6 +93,7 @@ def find(root: Path, passed: Passed) -> Layout:
     passed.dead += within.dead
     passed.hidden_folders += within.hidden_folders
     passed.systems += within.systems
+    passed.runs += within.runs
     for entry, status in found:
         if not stat.S_ISDIR(status.st_mode):
             passed.file(entry.name)

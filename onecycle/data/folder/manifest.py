@@ -77,6 +77,14 @@ def read_labelled(path: Path) -> Listing:
     return replace(_listing(path, rows, *_files(path, rows)), whole=True)
 
 
+def paths_of(path: str | Path) -> list[Path]:
+    """The images that a table lists, wherever they lie; none of anything but a table."""
+    path = Path(path)
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return []
+    return [path.parent / row.path for row in _rows(path)]
+
+
 def _all_rows(path: Path) -> list[_Row]:
     """The rows, at least one; either all of them have a split or none."""
     rows = list(_rows(path))
@@ -122,14 +130,17 @@ def _rows(path: Path) -> Iterator[_Row]:
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The line where each record begins, and its fields; blank lines are skipped."""
+    """The line where each record begins, and its fields: none if the line is blank."""
     reader = csv.reader(_lines(path), strict=True)
     line = 1
     try:
         for fields in reader:
-            yield line, fields
+            yield line, fields if len(fields) > 1 or any(map(str.strip, fields)) else []
             line = reader.line_num + 1
     except csv.Error as error:
+        if "new-line character" in str(error):
+            remedy = "save it with line ends of Unix or Windows"
+            raise _wrong(path, line, f"has the line ends of old Macs; {remedy}") from None
         raise _wrong(path, line, f"{error}; check its quotation marks") from None
 
 

@@ -30,6 +30,7 @@ def left_out_text(left_out: LeftOut) -> str:
         (hidden_files, "hidden file", "", ()),
         (left_out.hidden_folders, "hidden folder", "", left_out.hidden_folder_names),
         (left_out.system_entries, "folder or file", " of the system", left_out.system_names),
+        (left_out.run_folders, "folder", " of runs", left_out.run_folder_names),
         (left_out.other_files, "other file", "", left_out.other_endings),
         (left_out.dead_links, "dead link", "", ()),
         (left_out.links, "link or device", " in the archive", ()),

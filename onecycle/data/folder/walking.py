@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onecycle.data.folder.messages import printable, quoted
+from onecycle.data.folder.run_folders import has_only_runs
 from onecycle.data.folder.systems import is_systems
 from onecycle.data.image_set import LeftOut
 from onecycle.errors import InputError
@@ -36,6 +37,7 @@ class Passed:
     stray: int = 0
     hidden_folders: Counter[str] = field(default_factory=Counter)
     systems: Counter[str] = field(default_factory=Counter)
+    runs: Counter[str] = field(default_factory=Counter)
     endings: Counter[str] = field(default_factory=Counter)
     other_folders: Counter[str] = field(default_factory=Counter)
     unlabelled: tuple[str, ...] = ()
@@ -55,6 +57,8 @@ class Passed:
             hidden_folder_names=_frequent(self.hidden_folders),
             system_entries=self.systems.total(),
             system_names=_frequent(self.systems),
+            run_folders=self.runs.total(),
+            run_folder_names=_frequent(self.runs),
             other_files=self.endings.total(),
             other_endings=_frequent(self.endings),
             dead_links=self.dead,
@@ -91,6 +95,8 @@ def entries(folder: str | Path, passed: Passed) -> list[Entry]:
                 passed.systems[entry.name] += 1
             elif (status := _followed(entry)) is None:
                 passed.dead += 1
+            elif stat.S_ISDIR(status.st_mode) and has_only_runs(entry.path, ENDINGS):
+                passed.runs[entry.name] += 1
             else:
                 kept.append((entry, status))
     except OSError as error:

@@ -129,10 +129,12 @@ def _named(path: Path, split: _Split, classes: Sequence[str] | None) -> list[str
     if "" in found:
         index = found.index("")
         label = split.labels[index]
-        shown = "no label" if label is None else f"the label {quoted(str(label))}"
+        told = "no label; give it one"
+        if label is not None:
+            unknown = "which is the name or number of no class"
+            told = f"the label {quoted(str(label))}, {unknown}; correct it"
         raise InputError(
-            f"data: row {index} of {_shown(path, split.place)} has {shown}, "
-            "which is the name or number of no class; correct it, or remove the row"
+            f"data: row {index} of {_shown(path, split.place)} has {told}, or remove the row"
         )
     return found
 

@@ -5,6 +5,7 @@ state.json and dataset_info.json, or dataset_dict.json above them), and Parquet 
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,16 @@ from typing import Any, Literal
 from onecycle.data.folder.layout import role_of
 from onecycle.data.folder.messages import quoted, some
 from onecycle.errors import InputError
+from onecycle.writing.numbers import counted
 
 LONGEST_JSON = 2**24
 """Most bytes of a file of metadata."""
 
 MOST_FILES = 10_000
 """Most files of one split."""
+
+_SHARD = re.compile(r".*?(?P<place>\d{5})-of-(?P<total>\d{5})(-\w+)?")
+"""The name of one of several files of a split, as the hub has it, without its ending."""
 
 Form = Literal["arrow", "parquet"]
 
@@ -60,6 +65,7 @@ def places(path: Path) -> dict[str, Place]:
         InputError: metadata or files are missing or damaged, or splits can't be told apart.
     """
     if path.is_file():
+        _check_shards([path])
         return {"": Place("", "parquet", (path,))}
     if (path / "dataset_dict.json").is_file():
         return _by_role(path, _of_dictionary(path))
@@ -89,7 +95,11 @@ def _saved(folder: Path, named: str) -> Place:
             "own; load and save it again with a newer one"
         )
     listed = content.get("_data_files")
-    if not isinstance(listed, list) or not listed or len(listed) > MOST_FILES:
+    if listed == []:
+        raise InputError(
+            f"data: {quoted(folder)} has no rows; save the data set again without this split"
+        )
+    if not isinstance(listed, list) or len(listed) > MOST_FILES:
         raise _damaged(state)
     names = [entry.get("filename") if isinstance(entry, dict) else None for entry in listed]
     files = tuple(folder / _plain(folder, name) for name in names)
@@ -157,7 +167,11 @@ def _parquet_files(path: Path) -> list[Path]:
 
 
 def _of_parquet(path: Path) -> list[Place]:
-    """The splits of Parquet files, as the hub names them: `data/train-00000-of-00002.parquet`."""
+    """The splits of Parquet files, as the hub names them: `data/train-00000-of-00002.parquet`.
+
+    Raises:
+        InputError: files are missing, or are of several data sets.
+    """
     groups: dict[str, list[Path]] = {}
     for file in _parquet_files(path):
         named = file.stem.split("-")[0]
@@ -170,7 +184,56 @@ def _of_parquet(path: Path) -> list[Place]:
             f"data: {quoted(path)} has {some('file', names, 'files')} whose split is not known; "
             "name them train-….parquet, test-….parquet and so on"
         )
+    _check_one_set(path, groups)
+    for files in groups.values():
+        _check_shards(files)
     return [Place(named, "parquet", tuple(files)) for named, files in groups.items()]
+
+
+def _check_one_set(path: Path, groups: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse folders that are data sets of their own, such as the hub's configurations.
+
+    Raises:
+        InputError: a split has files in several folders, or there are several folders that are not
+            named like a split.
+    """
+    apart = {file.parent for files in groups.values() for file in files}
+    sets = {folder for folder in apart if folder == path or not role_of(folder.name)}
+    for folders in (sets, *({file.parent for file in files} for files in groups.values())):
+        if len(folders) > 1:
+            names = [str(folder) for folder in sorted(folders)]
+            raise InputError(
+                f"data: {quoted(path)} has Parquet files in {some('folder', names, 'folders')}, "
+                "which may be different data sets; give one of them"
+            )
+
+
+def _check_shards(files: Sequence[Path]) -> None:
+    """Refuse a split of which some files are not there.
+
+    Raises:
+        InputError: by their names, one is missing or too many.
+    """
+    found = {file: shard for file in files if (shard := _SHARD.fullmatch(file.stem))}
+    if not found:
+        return
+    odd = [file for file in files if file not in found]
+    totals = {int(shard["total"]) for shard in found.values()}
+    places_ = sorted(int(shard["place"]) for shard in found.values())
+    if odd or len(totals) > 1 or len(set(places_)) < len(places_):
+        names = [file.name for file in files]
+        raise InputError(
+            f"data: {quoted(files[0].parent)} has {some('file', names, 'files')} that are not "
+            "parts of one split; keep those that belong together"
+        )
+    (total,) = totals
+    if missing := sorted(set(range(total)) - set(places_)):
+        file, shard = next(iter(found.items()))
+        name = f"{file.stem[: shard.start('place')]}{missing[0]:05d}-of-{total:05d}"
+        raise InputError(
+            f"data: {quoted(file.parent)} lacks {counted(len(missing), 'file')} of a split, such "
+            f"as {quoted(name + file.suffix)}; fetch all of them"
+        )
 
 
 # ------------------------------------------------------------------------------------------- splits

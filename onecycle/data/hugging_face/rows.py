@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from onecycle.data import stand_ins
 from onecycle.data.folder.messages import quoted
 from onecycle.data.hugging_face.columns import Columns, columns_of, pyarrow
 from onecycle.data.hugging_face.places import Place
@@ -112,6 +113,10 @@ def _errors_named(file: Path) -> Iterator[None]:
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError) as error:
+        with file.open("rb") as opened:
+            stand_in = stand_ins.known(opened.read(stand_ins.HEAD))
+        if stand_in:
+            raise InputError(f"data: {quoted(file)} {stand_in}") from None
         reason = " ".join(str(error).split())[:120]
         shown = f" ({reason})" if reason and reason.isprintable() else ""
         raise InputError(

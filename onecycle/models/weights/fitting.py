@@ -176,8 +176,11 @@ def _check_share(
     )
     more = f", and {len(missing) - NAMED:,} more" if len(missing) > NAMED else ""
     share = percent(fitting / every if every else 0.0, 0)
-    named = sum(counts[name] for name in counts if naming(name) in tensors)
-    if named >= LEAST * every:
+    named = [name for name in counts if naming(name) in tensors]
+    alike = [name for name in named if tensors[naming(name)].shape == own[name].shape]
+    if sum(counts[name] for name in alike) >= LEAST * every:
+        whose = "this network in a form that can't be loaded; save plain tensors of float32"
+    elif sum(counts[name] for name in named) >= LEAST * every:
         whose = "this network in another size; give the width that they were trained with"
     else:
         whose = "another network"
@@ -192,7 +195,16 @@ def _check_share(
 def _misfit(name: str, own: Tensor, given: Tensor | None) -> str:
     if given is None:
         return f"{name} (not there)"
+    if given.shape == own.shape:
+        return f"{name} ({_kind(given)} there, {_kind(own)} here)"
     return f"{name} ({_shape(given)} there, {_shape(own)} here)"
+
+
+def _kind(tensor: Tensor) -> str:
+    """What a tensor is made of, such as `float32`, `sparse float32` or `float32 without values`."""
+    layout = "" if tensor.layout == torch.strided else "sparse "
+    values = " without values" if tensor.device.type == "meta" else ""
+    return f"{layout}{str(tensor.dtype).removeprefix('torch.')}{values}"
 
 
 def _shape(tensor: Tensor) -> str:
@@ -200,9 +212,15 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _check_finite(loaded: Mapping[str, Tensor]) -> None:
-    """Refuse weights that a training has ruined."""
+    """Refuse weights that a training, or a damage to the file, has ruined."""
     for name, tensor in loaded.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not tensor.is_floating_point():
+            continue
+        if not bool(torch.isfinite(tensor).all()):
             raise InputError(
                 f"init_from: '{name}' has values that are not finite; give other weights"
+            )
+        if name.rpartition(".")[2] == "running_var" and bool((tensor < 0).any()):
+            raise InputError(
+                f"init_from: '{name}' has variances below 0; give other weights, or get them again"
             )

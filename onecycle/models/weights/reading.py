@@ -28,6 +28,11 @@ NESTED = (
 DEEPEST = 4
 """State dicts are looked for at most this many keys deep."""
 
+AGAIN, WITH_TORCH = "save it again", "save the weights with torch.save(model.state_dict(), FILE)"
+
+_PIECE = 2**22
+"""Bytes that are read at a time to check them."""
+
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -69,7 +74,7 @@ def _from_safetensors(path: Path) -> dict[str, Tensor]:
 def _from_pytorch(path: Path, *, zipped: bool) -> Any:
     """What `torch.save` wrote, of which nothing is executed."""
     if zipped:
-        _check_sizes(path)
+        _check_zip(path)
     try:
         with warnings.catch_warnings():  # of old formats
             warnings.simplefilter("ignore")
@@ -80,17 +85,26 @@ def _from_pytorch(path: Path, *, zipped: bool) -> Any:
         raise _damaged(path, error) from None
 
 
-def _check_sizes(path: Path) -> None:
-    """Refuse a zip file whose content is larger than itself, before memory is taken for it."""
+def _check_zip(path: Path) -> None:
+    """Refuse a zip file that is damaged, or larger than itself, before memory is taken for it."""
     try:
         with zipfile.ZipFile(path) as file:
             entries = file.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise _unusable(path, "it is compressed, which torch.save does not do", AGAIN)
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:
+                raise _damaged(path, "it declares more bytes than it has")
+            if entries and all(entry.filename.endswith(".npy") for entry in entries):
+                raise _unusable(path, "it is an .npz file of NumPy", WITH_TORCH)
+            for entry in entries:
+                if entry.CRC:  # 0: torch.save was told to leave out the checksums
+                    with file.open(entry) as content:
+                        while content.read(_PIECE):
+                            pass
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
         raise _damaged(path, error) from None
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise _unusable(path, "it is compressed, which torch.save does not do", "save it again")
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise _damaged(path, "it declares more bytes than it has")
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:

@@ -93,6 +93,10 @@ class Measured(Recorded):
         frozen: of a run with frozen stages.
         head_lr_factors: the smallest and the largest ratio of the head's rate to another one, over
             all steps; of a run with `head_lr_factor`.
+        weights_of_processes: SHA-256 of each process's weights after the last step, by rank; of a
+            run that several processes ended.
+        weight_norms: Euclidean norm of each parameter of two or more dimensions after the last
+            step, by its name.
     """
 
     FILE: ClassVar = "audit.json"
@@ -103,6 +107,8 @@ class Measured(Recorded):
     replayed: Replayed | None = None
     frozen: Frozen | None = None
     head_lr_factors: tuple[Number, Number] | None = None
+    weights_of_processes: list[str] | None = None
+    weight_norms: dict[str, Number] | None = None
     optimizer: dict[str, Setting] | None = None
     duplicates: dict[str, Duplicates] | None = None
     network: Layers | None = None

@@ -55,7 +55,9 @@
 (() => {
   const finder = document.getElementById("finder");
   if (!finder) return;
-  const data = JSON.parse(document.getElementById("classes-data").textContent);
+  const source = document.getElementById("classes-data");
+  const data = JSON.parse(source.textContent);
+  const tested = source.dataset.tested;
   const [input, list, card, status] = ["find", "found", "found-class", "found-count"].map((id) =>
     document.getElementById(id),
   );
@@ -121,8 +123,8 @@
     card.replaceChildren();
     made("h3", data.names[index], card);
     const accuracy = `${((100 * right) / images).toFixed(2)} %`;
-    const figures = `${counted(images, "test image")}, ${right.toLocaleString("en")} right: accuracy ${accuracy}, 95 % interval ${data.intervals[index]}`;
-    made("p", images ? `${figures}.` : "No test images.", card);
+    const figures = `${counted(images, `${tested} image`)}, ${right.toLocaleString("en")} right: accuracy ${accuracy}, 95 % interval ${data.intervals[index]}`;
+    made("p", images ? `${figures}.` : `No ${tested} images.`, card);
     confusions("Taken for", data.as[index], (other) => `cell-${index}-${other}`);
     confusions("Others taken for it", data.of[index], (other) => `cell-${other}-${index}`);
     card.hidden = false;
