@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from asking import ask
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.cells import cell_len
 from scipy import stats
 from simulated_runs import CLASSES, EPOCH, write_run
@@ -21,6 +23,7 @@ from simulated_runs import CLASSES, EPOCH, write_run
 import onecycle
 from onecycle.errors import InputError
 from onecycle.experiments import compare, rewrite, to_html
+from onecycle.experiments.cells import value_texts
 from onecycle.experiments.marked import END
 
 COUNT = 200
@@ -73,6 +76,47 @@ def test_of_many_settings_that_differ_a_group_is_called_by_what_is_unusual(tmp_p
         "demo", "weight_decay 0.005", "l1 1e-06", "l1 1e-05", "dropout 0.25", "cutout 16",
         "dropout 0.25, cutout 16",
     ]  # fmt: skip
+
+
+@given(
+    st.lists(
+        st.floats(1e-12, 1e6) | st.sampled_from([0.000512341, 0.000512342, 0.1, 0.1 + 1e-16]),
+        min_size=1,
+        max_size=5,
+        unique=True,
+    )
+)
+def test_different_values_have_different_texts_as_short_as_can_be(values: list[float]) -> None:
+    texts = value_texts(values)
+    assert len(set(texts)) == len(values)
+    digits = next(
+        n for n in range(4, 18) if len({float(f"{value:.{n}g}") for value in values}) == len(values)
+    )
+    assert [float(text) for text in texts] == [float(f"{value:.{digits}g}") for value in values]
+
+
+def test_groups_that_differ_in_the_sixth_digit_are_told_apart(tmp_path: Path) -> None:
+    for place, decay in enumerate((0.000512341, 0.000512342)):
+        write_run(tmp_path / f"runs/{place}", index_N > 9, weight_decay=decay)
+    found = compare(tmp_path / "runs")
+    assert [group.name for group in found.groups] == [
+        "weight_decay 0.000512341", "weight_decay 0.000512342",
+    ]  # fmt: skip
+    for place, share in enumerate((0.1234567, 0.1234568)):
+        images = {"data_fingerprint": f"{place:016x}"}
+        write_run(tmp_path / f"apart/{place}", index_N > 9, figures=images, val_fraction=share)
+    told = [group.differences for group in compare(tmp_path / "apart").groups]
+    assert [each["val_fraction"] for each in told] == ["0.1234567", "0.1234568"]
+
+
+def test_names_of_groups_are_text_wherever_a_document_has_them(tmp_path: Path) -> None:
+    for place, name in enumerate(("<!--x", "*y*")):
+        for seed in range(2):
+            run = tmp_path / f"runs/{place}{seed}"
+            write_run(run, index_N > 9 + place, recipe=name, cutout=8 + place, seed=seed)
+    text = compare(tmp_path / "runs").to_markdown()
+    assert r"in no other: \*y\*: 1." in text
+    assert not re.search(r"(?<!\\)<!--|(?<!\\)\*y", text)
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,16 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, old: str, new: str) -> None
         manifest.read(tmp_path)
 
 
+def test_trials_of_a_sweep_are_gone_on_with_by_sweep(tmp_path: Path) -> None:
+    place = tmp_path / "a sweep/trials"
+    place.mkdir(parents=True)
+    for added in ({}, {"trial-0": {"cutout": 4}}):
+        manifest.write(place, replace(a_manifest(), seeds=[], added=added))
+        answer = ask(f"trials --into {shlex.quote(str(place))}")
+        assert answer.code == 2
+        assert answer.err.endswith(f"go on with: onecycle sweep --into '{place.parent}'\n")
+
+
 def test_a_grid_may_only_grow(tmp_path: Path) -> None:
     old = a_manifest(cutout=(0, 8))
     more = replace(a_manifest(cutout=(4, 0, 8)), seeds=[0, 1, 2])

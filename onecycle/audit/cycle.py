@@ -11,7 +11,7 @@ import numpy as np
 from onecycle.audit.evidence import Evidence
 from onecycle.audit.line import Line, unknown
 from onecycle.config import Recipe
-from onecycle.writing.numbers import counted
+from onecycle.writing.numbers import counted, in_full
 
 TOLERANCE = 1e-6
 """Largest deviation, as a share of the largest rate or momentum asked for."""
@@ -53,7 +53,10 @@ def _head(evidence: Evidence) -> list[Line]:
     factor, found = evidence.recipe.head_lr_factor, evidence.measured.head_lr_factors
     if factor == 1:
         return []
-    name, asked = "Rate of the head", f"{factor:g} times that of all other layers, at each step"
+    name, asked = (
+        "Rate of the head",
+        f"{in_full(factor)} times that of all other layers, at each step",
+    )
     if found is None:
         return [unknown(name, asked)]
     passed = all(math.isclose(ratio, factor, rel_tol=TOLERANCE) for ratio in found)

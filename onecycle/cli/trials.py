@@ -148,7 +148,7 @@ def _of_folder(call: Call) -> _Asked:
     """What the folder of --into has.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or its trials are those of a sweep.
     """
     from onecycle.trials import manifest
 
@@ -159,6 +159,11 @@ def _of_folder(call: Call) -> _Asked:
             f"--into: '{into}' is not a folder of trials; name a recipe to begin one"
             if call.options.into
             else "which recipe? name one, see onecycle recipes; or go on with --into DIR"
+        )
+    if not found.seeds:
+        raise InputError(
+            f"--into: the trials in '{into}' have no seeds, like those of a sweep; go on with: "
+            f"{shlex.join(['onecycle', 'sweep', '--into', str(into.absolute().parent)])}"
         )
     grid = {name: tuple(values) for name, values in found.grid.items()}
     alone = found.one_at_a_time or call.options.one_at_a_time

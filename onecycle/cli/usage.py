@@ -7,6 +7,7 @@ from typing import Any
 from onecycle.cli.command import Command
 from onecycle.cli.flags import Words
 from onecycle.config.declaring import Setting
+from onecycle.writing.numbers import in_full
 
 COMMON, OTHER = "common", "other"
 """The first and the last group, where some flags are common: those, and other options."""
@@ -124,8 +125,8 @@ def _typed(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
-        return " ".join(f"{number:g}" for number in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return " ".join(map(in_full, value))
+    return in_full(value) if isinstance(value, float) else str(value)
 
 
 def _beside(head: str, about: str, width: int) -> str:

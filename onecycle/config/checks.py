@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from onecycle.errors import InputError
-from onecycle.writing.numbers import counted
+from onecycle.writing.numbers import counted, in_full
 
 if TYPE_CHECKING:
     from onecycle.config import Recipe
@@ -62,26 +62,30 @@ def _check_possible(recipe: "Recipe") -> None:
 
 
 def _check_cycle(recipe: "Recipe") -> None:
-    if recipe.resolved_peak_epoch >= recipe.epochs:
+    peak = recipe.resolved_peak_epoch
+    if peak >= recipe.epochs:
         raise InputError(
-            f"peak_epoch: {recipe.peak_epoch:g} is not within the {counted(recipe.epochs, 'epoch')}"
-            f"; give one below {recipe.epochs}, or auto"
+            f"peak_epoch: {in_full(peak)} is not within the "
+            f"{counted(recipe.epochs, 'epoch')}; give one below {recipe.epochs}, or auto"
         )
-    if recipe.three_phase and recipe.resolved_peak_epoch * 2 >= recipe.epochs:
+    if recipe.three_phase and peak * 2 >= recipe.epochs:
         raise InputError("peak_epoch: with three_phase it must lie before half of the epochs")
-    if recipe.lr_start >= recipe.lr_end:
+    start, end = recipe.lr_start, recipe.lr_end
+    if start >= end:
         raise InputError(
-            f"lr_start: {recipe.lr_start:g} is not below lr_end ({recipe.lr_end:g}); lower it"
+            f"lr_start: {in_full(start)} is not below lr_end ({in_full(end)}); lower it"
         )
     if recipe.base_momentum > recipe.max_momentum:
         raise InputError(
-            f"base_momentum: {recipe.base_momentum:g} is above max_momentum "
-            f"({recipe.max_momentum:g}); lower it"
+            f"base_momentum: {in_full(recipe.base_momentum)} is above max_momentum "
+            f"({in_full(recipe.max_momentum)}); lower it"
         )
     lr_min, lr_max, lr_final = recipe.lr_min, recipe.lr_max, recipe.lr_final
     if isinstance(lr_max, str):
         lr_max = math.inf  # not known yet
     if lr_min != "auto" and lr_min > lr_max:
-        raise InputError(f"lr_min: {lr_min:g} is above lr_max ({lr_max:g}); lower it")
+        raise InputError(f"lr_min: {in_full(lr_min)} is above lr_max ({in_full(lr_max)}); lower it")
     if lr_final != "auto" and lr_final > lr_max:
-        raise InputError(f"lr_final: {lr_final:g} is above lr_max ({lr_max:g}); lower it")
+        raise InputError(
+            f"lr_final: {in_full(lr_final)} is above lr_max ({in_full(lr_max)}); lower it"
+        )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from onecycle.config import Recipe, override
 from onecycle.config.declaring import settings
 from onecycle.errors import InputError
-from onecycle.writing.numbers import counted
+from onecycle.writing.numbers import counted, in_full
 
 LARGEST_BATCH, SMALLEST_BATCH = 512, 8
 """Largest and smallest batch that `auto` chooses; smaller only if there are fewer images."""
@@ -71,8 +71,8 @@ def resolve_shares(recipe: Recipe, height: int, width: int) -> Recipe:
         found[name] = math.floor(share * side + 0.5)
         if not found[name]:
             raise InputError(
-                f"{name}: {share:g} of {counted(side, 'pixel')} is less than half a pixel; give "
-                f"{math.ceil(50 / side) / 100:g} or more, or 0 for none"
+                f"{name}: {in_full(share)} of {counted(side, 'pixel')} is less than half a pixel; "
+                f"give {math.ceil(50 / side) / 100:g} or more, or 0 for none"
             )
     return override(recipe, **found) if found else recipe
 

@@ -6,16 +6,29 @@ from typing import Any
 from onecycle.statistics import Interval
 from onecycle.writing import numbers
 
+ENOUGH_DIGITS = 17
+"""Significant digits with which no two floats of 64 bits look the same."""
 
-def value_text(value: Any) -> str:
-    """A recipe's value, floats to four digits; `none` for an empty text."""
+
+def value_text(value: Any, digits: int = 4) -> str:
+    """A recipe's value, floats to so many digits; `none` for an empty text."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.{digits}g}"
     if isinstance(value, list | tuple):
-        return " ".join(map(value_text, value))
+        return " ".join(value_text(each, digits) for each in value)
     return str(value) or "none"
+
+
+def value_texts(values: Sequence[Any]) -> list[str]:
+    """Values of one setting as texts, with as many digits as tell them apart, but at least four."""
+    different = len(set(map(repr, values)))
+    for digits in range(4, ENOUGH_DIGITS):
+        texts = [value_text(value, digits) for value in values]
+        if len(set(texts)) == different:
+            return texts
+    return [value_text(value, ENOUGH_DIGITS) for value in values]
 
 
 def percent(share: float) -> str:

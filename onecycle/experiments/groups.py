@@ -12,7 +12,7 @@ import numpy as np
 
 from onecycle.config import PEAK_SHARE, Recipe
 from onecycle.config.declaring import Decides, deciding, settings
-from onecycle.experiments.cells import list_text, value_text
+from onecycle.experiments.cells import list_text, value_text, value_texts
 from onecycle.experiments.reading import FinishedRun
 from onecycle.recipes import RECIPES
 from onecycle.statistics import Interval, mean_interval, mean_of, wilson
@@ -214,8 +214,8 @@ def _differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
         of_data = ("data", *deciding(type(runs[0].recipe), "statistics"))
         differing = [name for name in differing if name not in of_data]
         told = _data_differences(runs)
-    for differences, values in zip(told, decisive, strict=True):
-        differences |= {name: value_text(values.get(name, ABSENT)) for name in differing}
+    for name in differing:
+        _tell(told, name, [values.get(name, ABSENT) for values in decisive])
     if "init_from" in differing:
         for differences, shown in zip(told, _weights(runs), strict=True):
             differences["init_from"] = shown
@@ -240,14 +240,19 @@ def _data_differences(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
         for name in deciding(type(recipes[0]), "images")
         if any(getattr(recipe, name) != getattr(recipes[0], name) for recipe in recipes)
     ]
-    told = [
-        {name: value_text(_place(getattr(recipe, name))) for name in differing}
-        for recipe in recipes
-    ]
+    told: list[dict[str, str]] = [{} for _ in runs]
+    for name in differing:
+        _tell(told, name, [_place(getattr(recipe, name)) for recipe in recipes])
     if len({tuple(values.items()) for values in told}) < len({run.fingerprint for run in runs}):
         for values, run in zip(told, runs, strict=True):
             values["fingerprint"] = run.fingerprint
     return told
+
+
+def _tell(told: Sequence[dict[str, str]], name: str, values: Sequence[Any]) -> None:
+    """Add a field to what is told of each run."""
+    for differences, text in zip(told, value_texts(values), strict=True):
+        differences[name] = text
 
 
 def _place(value: Any) -> Any:

@@ -140,7 +140,7 @@ def to_markdown(comparison: "Comparison") -> str:
             _markdown(differences(comparison, comparison.pairs)),
         ]
     if found := mistakes_told(comparison):
-        parts.append(found)
+        parts.append(_escaped(found))
     notes = [f"Note: {note}." for note in comparison.notes]
     notes += [f"Left out: {run.path.name}: {run.reason}." for run in comparison.left_out]
     if notes:

@@ -15,7 +15,7 @@ from onecycle.exporting import onnx as float32
 from onecycle.exporting.answers import batches
 from onecycle.exporting.deployed import Facts
 from onecycle.statistics import wilson
-from onecycle.writing.numbers import percent
+from onecycle.writing.numbers import in_full, percent
 
 CALIBRATION_IMAGES = 512
 """Training images whose activations set the ranges."""
@@ -83,8 +83,8 @@ def quantized(
         before, after = (percent(each.test_accuracy) for each in (found.float32, found.int8))
         raise TrainingError(
             f"export: int8 lowers the test accuracy from {before} to {after}, by "
-            f"{found.drop:.2f} points, and --allow-drop permits {allow_drop:g}; raise it, or leave "
-            "out --int8"
+            f"{found.drop:.2f} points, and --allow-drop permits {in_full(allow_drop)}; raise it, "
+            "or leave out --int8"
         )
     hits = round(found.int8.test_accuracy * len(splits.test))
     facts = replace(

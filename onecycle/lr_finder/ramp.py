@@ -23,6 +23,7 @@ from onecycle.lr_finder.supply import Batch, Supply
 from onecycle.lr_finder.untouched import untouched
 from onecycle.progress import IN_NOTEBOOKS, Progress
 from onecycle.schedule import range_test_lr, set_value
+from onecycle.writing.numbers import in_full
 
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, partial)
 DIVERGENCE = 3.0
@@ -165,7 +166,7 @@ def _check_losses(losses: list[float], stopped: str, lr_start: float) -> None:
     """Reject losses that don't make a curve."""
     if not losses and stopped == "non-finite":
         raise TrainingError(
-            f"range test: the loss is not finite at the first step (lr {lr_start:g}); "
+            f"range test: the loss is not finite at the first step (lr {in_full(lr_start)}); "
             "check the inputs, the targets and the loss for NaN"
         )
     if len(losses) < 2:
@@ -219,8 +220,8 @@ def _check(
 ) -> None:
     if not 0 < lr_start < lr_end < math.inf:
         raise InputError(
-            f"range test: needs 0 < lr_start < lr_end, got {lr_start:g} and {lr_end:g}; "
-            "lower lr_start or raise lr_end"
+            f"range test: needs 0 < lr_start < lr_end, got {in_full(lr_start)} and "
+            f"{in_full(lr_end)}; lower lr_start or raise lr_end"
         )
     if steps < 2:
         raise InputError(f"steps: {steps} is too few for a range test; give at least 2")

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from onecycle.config import Recipe
 from onecycle.errors import InputError
+from onecycle.writing.numbers import in_full
 
 Groups = list[dict[str, Any]]
 """Parameter groups for `torch.optim`: each with `params` (not empty) and `weight_decay`."""
@@ -41,7 +42,7 @@ def divided(groups: Groups, head: Iterable[Tensor], factor: float) -> Groups:
     for part, called in ((of_head, "the network's head"), (of_body, "everything but the head")):
         if not any(group["params"] for group in part):
             raise InputError(
-                f"head_lr_factor: {factor:g} has no meaning, because {called} is frozen; "
+                f"head_lr_factor: {in_full(factor)} has no meaning, because {called} is frozen; "
                 "leave it at 1"
             )
     return of_head + [group | {LR_DIVISOR: factor} for group in of_body]

@@ -11,7 +11,7 @@ from onecycle.sweep.result import Sweep
 from onecycle.sweep.space import Dimension
 from onecycle.sweep.tried import Tried
 from onecycle.writing import pages
-from onecycle.writing.numbers import counted, duration, percent
+from onecycle.writing.numbers import counted, duration, in_full, percent
 
 MOST_ROWS = 200
 """Trials that the page lists, the best ones; --json has all."""
@@ -113,9 +113,9 @@ def _range(dimension: Dimension) -> str:
     if dimension.values:
         told = ", ".join(map(shown, dimension.values))
     else:
-        told = f"{dimension.low:g} to {dimension.high:g}"
+        told = f"{in_full(dimension.low)} to {in_full(dimension.high)}"
         told += ", logarithmic" if dimension.log else ""
-        told += f", in steps of {dimension.step:g}" if dimension.step else ""
+        told += f", in steps of {in_full(dimension.step)}" if dimension.step else ""
     when = " and ".join(
         f"{name} is {' or '.join(map(shown, values))}" for name, values in dimension.when.items()
     )

@@ -29,6 +29,7 @@ from onecycle.trials.grid import Trial
 from onecycle.trials.jobs import Wanted
 from onecycle.trials.listening import Listener, Passing
 from onecycle.trials.refusals import check
+from onecycle.writing.numbers import in_full
 
 FINAL_SEEDS = 3
 """With fewer, a difference can't be told from chance."""
@@ -151,7 +152,7 @@ def _check_end(trials: int | None, minutes: float | None) -> None:
     if trials is not None and not 1 <= trials <= record.MOST:
         raise InputError(f"--trials: {trials} is out of range; give 1 to {record.MOST}")
     if minutes is not None and not 0 < minutes <= record.MOST:
-        raise InputError(f"--minutes: {minutes:g} is out of range; give a number above 0")
+        raise InputError(f"--minutes: {in_full(minutes)} is out of range; give a number above 0")
 
 
 def _check_recipe(recipe: Recipe) -> None:

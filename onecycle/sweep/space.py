@@ -29,7 +29,7 @@ from onecycle.config import Recipe, override
 from onecycle.config.declaring import Setting, settings
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
-from onecycle.writing.numbers import counted
+from onecycle.writing.numbers import counted, in_full
 
 Value = bool | int | float | str
 Point = Mapping[str, Value]
@@ -260,9 +260,13 @@ def _interval(
             raise InputError(f"{name}: {key}: '{table[key]}' is not a number")
     low, high = (setting.check(table[key], f"{name}: {key}") for key in ("low", "high"))
     if low == high:
-        raise InputError(f"{name}: low and high are both {low:g}; raise high, or remove the table")
+        raise InputError(
+            f"{name}: low and high are both {in_full(low)}; raise high, or remove the table"
+        )
     if not low < high:
-        raise InputError(f"{name}: low ({low:g}) is not below high ({high:g}); exchange them")
+        raise InputError(
+            f"{name}: low ({in_full(low)}) is not below high ({in_full(high)}); exchange them"
+        )
     log = table.get("log", False)
     if type(log) is not bool:
         raise InputError(f"{name}: log: '{log}' is not true or false")
@@ -285,10 +289,11 @@ def _step(name: str, table: Mapping[str, Any], whole: bool) -> float:
         raise InputError(f"{name}: step: {step} is not a whole number, as those of {name} are")
     steps = (table["high"] - table["low"]) / step if step else 0
     if steps > MOST_STEPS:
-        raise InputError(f"{name}: step: {step:g} is too small; raise it, or leave it out")
+        raise InputError(f"{name}: step: {in_full(step)} is too small; raise it, or leave it out")
     if not math.isclose(steps, round(steps), abs_tol=1e-9):
         raise InputError(
-            f"{name}: step: high is not a whole number of steps of {step:g} above low; change one"
+            f"{name}: step: high is not a whole number of steps of {in_full(step)} above low; "
+            "change one"
         )
     return step
 

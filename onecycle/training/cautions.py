@@ -5,7 +5,7 @@ from onecycle.config.sizes import batch_size_for, least_epochs, shares, steps_pe
 from onecycle.engine.state import Training
 from onecycle.progress import Progress
 from onecycle.run_dir.records import Result
-from onecycle.writing.numbers import counted, percent
+from onecycle.writing.numbers import counted, in_full, percent
 
 FEW_STEPS = 75
 """A training with fewer steps than this learns too little."""
@@ -22,7 +22,7 @@ def note_sizes(asked: Recipe, training: Training, progress: Progress) -> None:
     recipe = training.recipe
     for name, share in shares(asked).items():
         chosen = counted(getattr(recipe, name), "pixel")
-        progress.note(f"{name}: {share:g} of the images' shorter side is {chosen}")
+        progress.note(f"{name}: {in_full(share)} of the images' shorter side is {chosen}")
     if asked.batch_size != "auto" and asked.epochs == recipe.epochs:
         return
     steps = counted(training.total_steps, "step")

@@ -6,7 +6,7 @@ from onecycle.config import Recipe
 from onecycle.config.sizes import resolve_shares
 from onecycle.data import transforms
 from onecycle.errors import InputError
-from onecycle.writing.numbers import counted
+from onecycle.writing.numbers import counted, in_full
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,6 @@ def _refuse_counts(recipe: Recipe, known: BuiltIn) -> None:
     smallest = (recipe.train_limit or known.train) // known.classes
     if recipe.val_fraction and round(recipe.val_fraction * smallest) in (0, smallest):
         raise InputError(
-            f"val_fraction: {recipe.val_fraction:g} of {counted(smallest, 'image')} in a class "
-            "leaves one split without any; change it or give more images"
+            f"val_fraction: {in_full(recipe.val_fraction)} of {counted(smallest, 'image')} in a "
+            "class leaves one split without any; change it or give more images"
         )

@@ -12,7 +12,7 @@ from onecycle.config.declaring import Setting, settings
 from onecycle.config.names import unknown_name
 from onecycle.errors import InputError
 from onecycle.writing.file_names import file_name
-from onecycle.writing.numbers import counted
+from onecycle.writing.numbers import counted, in_full
 
 Grid = Mapping[str, Sequence[Any]]
 """The values of each setting that varies."""
@@ -233,7 +233,7 @@ def _spelled(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+        return in_full(value)
     return str(value)
 
 

@@ -12,6 +12,13 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
+def in_full(value: float) -> str:
+    """A number as typed: `0.05`, `1e-05`, `0.5000001`; equal texts are equal numbers."""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
 def percent(share: float, decimals: int = 2, unit: str = " %") -> str:
     """`95.25 %` for 0.9525."""
     return f"{100 * share:.{decimals}f}{unit}"
