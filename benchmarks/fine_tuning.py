@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.wrapping import wrapped
 from onecycle import runtime, training
 from onecycle.config import Recipe, override
 from onecycle.experiments import Comparison, Pair, compare
@@ -110,7 +111,7 @@ def main() -> None:
     work, result, data_name = _asked()
     base = trained(work, "base", base_recipe(work))
     outcomes = [outcome(work, base, count) for count in work.counts]
-    write_atomically(result, written(work, base, outcomes, data_name).encode())
+    write_atomically(result, wrapped(written(work, base, outcomes, data_name)).encode())
 
 
 def _asked() -> tuple[Work, Path, str]:
@@ -267,7 +268,7 @@ def written(work: Work, base: Path, outcomes: Sequence[Outcome], data_name: str)
         f"The way to start was chosen on {work.validation} validation images of each class, with "
         f"{counted(len(work.choosing_seeds), 'other seed')}. Test images had no part in it.",
         "",
-        "    python -m benchmarks.fine_tuning --images FOLDER --work FOLDER --result FILE",
+        f"    {command(work)}",
         "",
         f"Measured on {date.today():%Y-%m-%d}, {runtime.cpu_model()}, Python "
         f"{platform.python_version()}, torch {torch.__version__}.",
@@ -290,6 +291,16 @@ def written(work: Work, base: Path, outcomes: Sequence[Outcome], data_name: str)
         *(_choice(way, outcomes) for way in (SCRATCH, *WAYS)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def command(work: Work) -> str:
+    """The command that gives this file, with what differs from its defaults."""
+    words = ["python -m benchmarks.fine_tuning --images FOLDER --work FOLDER --result FILE"]
+    if work.threads:
+        words.append(f"--threads {work.threads}")
+    if work.counts != COUNTS:
+        words.append(f"--counts {' '.join(map(str, work.counts))}")
+    return " ".join(words)
 
 
 def _rows(found: Outcome) -> list[str]:
