@@ -407,6 +407,52 @@ def test_readings_stay_left_of_the_blow_up_even_if_the_loss_falls_again():
     assert all(s.lr < 1 for s in suggest(broken).suggestions.values())
 
 
+TWO_LOWS = (
+    3.70, 3.67, 3.73, 3.84, 3.77, 3.68, 3.71, 3.67, 3.68, 3.71, 3.76, 3.80, 3.66, 3.72, 3.76, 3.63,
+    3.75, 3.72, 3.69, 3.76, 3.63, 3.65, 3.70, 3.59, 3.54, 3.53, 3.52, 3.50, 3.42, 3.38, 3.30, 3.15,
+    3.11, 3.00, 2.92, 2.73, 2.69, 2.60, 2.57, 2.57, 2.45, 2.45, 2.50, 2.47, 2.38, 2.51, 2.46, 2.47,
+    2.40, 2.50, 2.65, 2.71, 2.86, 2.77, 2.63, 2.64, 2.67, 2.62, 2.65, 2.72, 2.42, 2.57, 2.53, 2.21,
+    2.49, 2.37, 2.31, 2.32, 2.39, 2.39, 2.24, 2.72, 2.81, 3.48, 4.41, 4.36, 5.22, 5.58, 4.86, 4.40,
+    5.90, 8.04, 7.61, 6.29, 6.02, 5.00, 3.12, 2.41, 3.08, 2.55, 2.49, 2.51, 2.39, 2.37, 2.51, 2.53,
+    2.44, 2.36, 2.70, 4.14,
+)  # fmt: skip
+"""Losses of a ramp from 1e-7 to 10: `brief`, width 0.25, label smoothing 0.1, 5,000 images."""
+
+
+def test_the_floor_goes_on_where_the_loss_comes_back_after_a_bump():
+    """Read at the first low, this curve gives 0.0019, and the training ends 15 points lower."""
+    lr = tuple(np.logspace(-7, 1, 100).tolist())
+    curve = LRCurve(lr, TWO_LOWS, planned=100, batch_size=512)
+    assert curve.lr[curve.minimum] == pytest.approx(5.2e-4, rel=0.05)
+    assert 0.007 < curve.lr[curve.floor_end] < 0.015
+    assert 0.015 < suggest(curve).lr_max < 0.04  # other seeds: 0.03
+    assert suggest(curve).doubts == ()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+@pytest.mark.parametrize(
+    ("height", "depth", "goes_on"),
+    [
+        (0.15, 0.02, True),
+        (0.15, -0.02, True),  # the second low is lower: it is the minimum itself
+        (0.15, 0.12, False),  # the loss does not come back
+        (0.90, 0.04, False),  # a network that the ramp has broken, and that starts again
+    ],
+)
+def test_only_a_small_bump_is_part_of_the_floor(height, depth, goes_on, noise):
+    """A low near 0.001, a bump of this height, and a second low near 0.02, at this depth."""
+    lr = np.logspace(-6, 0.5, 130)
+    x = np.log10(lr)
+    loss = 3.3 - 1 / (1 + np.exp(-6 * (x + 4)))
+    loss += height * np.exp(-(((x + 2.4) / 0.2) ** 2))
+    loss += depth / (1 + np.exp(-12 * (x + 2.3))) + 8 * np.maximum(0, x + 1.2) ** 2
+    loss += noise * np.random.default_rng(0).normal(size=len(lr))
+    curve = LRCurve(tuple(lr), tuple(loss), "exponential", "completed", 130, batch_size=512)
+    assert not curve.is_flat
+    found = curve.lr[curve.floor_end]
+    assert 0.01 < found < 0.1 if goes_on else found < 0.005
+
+
 @given(
     losses=st.lists(st.floats(0, 100), min_size=2, max_size=60),
     ramp=st.sampled_from(["exponential", "linear"]),

@@ -25,6 +25,10 @@ BLOW_UP = 12.0
 """Standard deviations above the start at which a reading counts as a blow-up and is capped.
 One such reading does not make a measurable rise of the smoothed loss; two neighbours do."""
 
+BACK, BUMP = 0.05, 0.25
+"""A loss that rises by at most `BUMP` of its whole fall, and comes back to within `BACK` of it, has
+not left the valley."""
+
 LITTLE = 0.02
 """A fall by less than this share of the starting loss does not count as learning."""
 
@@ -129,15 +133,22 @@ class LRCurve:
     def floor_end(self) -> int:
         """Index of the last reading left of the turn that still lies on the valley's floor.
 
-        On a clear curve the floor is the minimum plus or minus twice the noise. On a flat one the
-        lowest point is chance, so the floor is the middle of all readings. Its end is where the
-        loss begins to rise, the only information in such a curve.
+        On a clear curve the floor is the minimum plus or minus twice the noise, and every later
+        low to which the loss comes back after a bump. On a flat one the lowest point is chance, so
+        the floor is the middle of all readings. Its end is where the loss begins to rise, the only
+        information in such a curve.
         """
         left = self.smoothed[: self.turn]
-        bound = left[self.minimum] + 2 * self.noise
+        lowest, margin = left[self.minimum], 2 * self.noise
         if self.is_flat:
-            bound = max(bound, float(np.median(left)) + self.noise)
-        return int(np.flatnonzero(left <= bound)[-1])
+            bound = max(lowest + margin, float(np.median(left)) + self.noise)
+            return _last(left <= bound)
+        end, fall = _last(left <= lowest + margin), self.start - lowest
+        for low in _lows(left):
+            back = left[low] <= lowest + BACK * fall
+            if low > end and back and left[end:low].max() <= lowest + BUMP * fall:
+                end = _last(left <= left[low] + margin)
+        return end
 
     @property
     def position(self) -> np.ndarray:
@@ -169,6 +180,17 @@ class LRCurve:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"curve: not a result of LRCurve.to_json: {error}") from None
+
+
+def _last(true_N: np.ndarray) -> int:
+    """The last index that is true; there must be one."""
+    return int(np.flatnonzero(true_N)[-1])
+
+
+def _lows(values_N: np.ndarray) -> list[int]:
+    """Indices of the local minima between the two ends."""
+    falls_N = np.diff(values_N) < 0
+    return (np.flatnonzero(falls_N[:-1] & ~falls_N[1:]) + 1).tolist()
 
 
 def smooth(values: Sequence[float] | np.ndarray, weight: float = SMOOTHING) -> np.ndarray:
