@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks.keep_runs import keep
 from onecycle import trials
 from onecycle.config import Recipe, override
-from onecycle.experiments import compare, curves, rewrite
+from onecycle.experiments import compare, curves, rewrite, seeds
 from onecycle.progress import Log
 from onecycle.recipes import named
 from onecycle.run_dir import RunDir, write_atomically
@@ -231,7 +231,10 @@ def fetch(kept: Path, work: Path, data: str) -> None:
 NORMS = re.compile(
     r"(<!-- weight norms: (?P<runs>[^\n]*?) -->\n)(?P<table>.*?)(?=<!-- end)", re.DOTALL
 )
-PICTURE = re.compile(r"\(\.\./benchmarks/images/results_(?P<study>[\w-]+)\.png\)")
+DRAWINGS = {"curves": curves, "seeds": seeds}
+PICTURE = re.compile(
+    rf"\(\.\./benchmarks/images/results_(?P<kind>{'|'.join(DRAWINGS)})_(?P<study>[\w-]+)\.png\)"
+)
 
 
 def page(*, check: bool) -> None:
@@ -245,10 +248,10 @@ def page(*, check: bool) -> None:
         _, after = rewrite(PAGE)
     after = NORMS.sub(lambda found: f"{found[1]}\n{norms(found['runs'].split())}\n\n", after)
     missing = []
-    for study in PICTURE.findall(after):
-        place = IMAGES / f"results_{study}.png"
+    for kind, study in PICTURE.findall(after):
+        place = IMAGES / f"results_{kind}_{study}.png"
         if not check:
-            draw(study, place)
+            draw(kind, study, place)
         elif not place.is_file():
             missing.append(str(place))
     if check and (after != before or missing):
@@ -273,9 +276,9 @@ def norms(places: Sequence[str]) -> str:
     return "\n".join(rows)
 
 
-def draw(study: str, place: Path) -> None:
-    """The curves of a study's runs over each other."""
-    figure = curves(compare(KEPT / study))
+def draw(kind: str, study: str, place: Path) -> None:
+    """The curves of a study's runs over each other, or the accuracies of all its seeds."""
+    figure = DRAWINGS[kind](compare(KEPT / study))
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     picture = Image.open(file).convert("RGB").quantize(128, dither=Image.Dither.NONE)

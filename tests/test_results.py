@@ -164,7 +164,8 @@ def test_a_page_gets_its_tables_norms_and_pictures(
     document.write_text(
         f"<!-- onecycle compare: columns=n,gap ../runs/study -->\nold\n{END}\n\n"
         "<!-- weight norms: ../runs/study/seed=0 -->\nold\n<!-- end of weight norms -->\n\n"
-        "![Curves](../benchmarks/images/results_study.png)\n"
+        "![Curves](../benchmarks/images/results_curves_study.png)\n"
+        "![Seeds](../benchmarks/images/results_seeds_study.png)\n"
     )
     with pytest.raises(SystemExit, match="out of date"):
         page(check=True)
@@ -173,14 +174,17 @@ def test_a_page_gets_its_tables_norms_and_pictures(
     assert "old" not in text
     assert compare(tmp_path / "runs/study", columns=["n", "gap"]).to_markdown() in text
     assert "| prep.conv | 3.0 |\n\n<!-- end" in text
-    with Image.open(images / "results_study.png") as picture:
-        assert picture.width > 500
+    with (
+        Image.open(images / "results_curves_study.png") as over_each_other,
+        Image.open(images / "results_seeds_study.png") as side_by_side,
+    ):
+        assert over_each_other.width > side_by_side.width > 400
     page(check=True)
     contradicted = text.replace("| prep.conv | 3.0 |", "| prep.conv | 3.1 |")
     document.write_text(contradicted, encoding="utf-8")
     with pytest.raises(SystemExit, match="out of date"):
         page(check=True)
     page(check=False)
-    (images / "results_study.png").unlink()
+    (images / "results_seeds_study.png").unlink()
     with pytest.raises(SystemExit, match="out of date"):
         page(check=True)
