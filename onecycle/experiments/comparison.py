@@ -221,7 +221,11 @@ def _where_told(
             by_kind.setdefault(tell(run), {})[group.name] = None
     if len(by_kind) < 2:
         return ""
-    told = "; ".join(f"{kind}: {list_text([*who])}" for kind, who in by_kind.items())
+    every = "all recipes" if len(groups) > 3 else ""
+    told = "; ".join(
+        f"{kind}: {(len(who) == len(groups) and every) or list_text([*who])}"
+        for kind, who in by_kind.items()
+    )
     return f"the runs come from different {what} ({told}); {so}"
 
 
