@@ -78,17 +78,6 @@ def test_of_many_settings_that_differ_a_group_is_called_by_what_is_unusual(tmp_p
     ]  # fmt: skip
 
 
-def test_a_runs_confusion_matrix_counts_its_predictions(tmp_path: Path) -> None:
-    write_run(tmp_path / "one", index_N % 7 > 1)
-    (run,) = compare(tmp_path / "one").runs
-    with np.load(tmp_path / "one/predictions.npz") as kept:
-        pairs = list(zip(kept["labels"].tolist(), kept["logits"].argmax(1).tolist(), strict=True))
-    classes = range(len(CLASSES))
-    expected = [[pairs.count((actual, said)) for said in classes] for actual in classes]
-    assert run.test.confusion_KK.tolist() == expected
-    assert run.test.confusion_KK.sum() == COUNT
-
-
 @given(
     st.lists(
         st.floats(1e-12, 1e6) | st.sampled_from([0.000512341, 0.000512342, 0.1, 0.1 + 1e-16]),
