@@ -1,6 +1,5 @@
 """Run folders whose predictions are drawn, for tests of comparisons."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +78,7 @@ def write_run(
     found: dict[str, Any] | None = None,
     names: np.ndarray | None = None,
     weights: dict[str, Any] | None = None,
+    started: str | None = None,
     **changes: Any,
 ) -> Path:
     """A finished run's folder at `path`, with these test images right."""
@@ -86,9 +86,11 @@ def write_run(
     used, count, run = recipe(**changes), len(right_N), RunDir(path)
     run.write_recipe(used)
     versions = {"onecycle": "0.1.0"}
-    started = from_json(weights, InitialWeights) if weights else None
-    environment = Environment(device_name="a CPU", threads=2, versions=versions)
-    run.write_record(replace(environment, initial_weights=started))
+    initial = from_json(weights, InitialWeights) if weights else None
+    environment = Environment(
+        device_name="a CPU", threads=2, versions=versions, initial_weights=initial, started=started
+    )
+    run.write_record(environment)
     if found is not None:
         run.write_json("lr_range_test.json", {"asked": found})
     with run.lock():

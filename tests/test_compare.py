@@ -183,6 +183,28 @@ def test_of_runs_that_repeat_a_seed_the_newest_counts(tmp_path: Path) -> None:
     )
 
 
+def test_recipes_stand_in_the_order_in_which_their_runs_began(tmp_path: Path) -> None:
+    """Not in that in which they ended, since of trials at once any may be the first to end."""
+
+    def times(started: int, ended: int) -> dict[str, Any]:
+        day = "2026-11-25T0{}:00:00+00:00"
+        return {"started": day.format(started), "figures": {"finished": day.format(ended)}}
+
+    write_run(tmp_path / "a", index_N > 9, cutout=16, **times(2, 3))
+    write_run(tmp_path / "b", index_N > 9, cutout=0, **times(1, 4))
+    write_run(tmp_path / "c", index_N > 9, cutout=8, **times(1, 5))
+    found = compare(tmp_path)
+    assert [run.recipe.cutout for run in found.runs] == [0, 8, 16]
+    assert [group.differences["cutout"] for group in found.groups] == ["0", "8", "16"]
+
+
+@pytest.mark.parametrize("when", ["", "yesterday", "0001-01-01T00:00:00", "9999-12-31T23:59:59"])
+def test_a_run_with_an_odd_time_is_compared_all_the_same(tmp_path: Path, when: str) -> None:
+    write_run(tmp_path / "odd", index_N > 9, started=when, figures={"finished": when})
+    write_run(tmp_path / "usual", index_N > 9, cutout=0)
+    assert {run.name for run in compare(tmp_path).runs} == {"odd", "usual"}
+
+
 # ------------------------------------------------------------------------------ pairs and verdicts
 
 

@@ -109,12 +109,22 @@ class FinishedRun:
         return self.result.data_fingerprint
 
     @property
+    def started(self) -> datetime:
+        """When it began; where that isn't known, when it ended."""
+        return _time(self.environment.started) or self.finished
+
+    @property
     def finished(self) -> datetime:
         """When it ended; the start of 1970 where that isn't known."""
-        try:
-            return datetime.fromisoformat(self.result.finished).astimezone()
-        except ValueError:
-            return datetime.fromtimestamp(0).astimezone()
+        return _time(self.result.finished) or datetime.fromtimestamp(0).astimezone()
+
+
+def _time(text: str | None) -> datetime | None:
+    """A time in ISO 8601; None if it isn't one."""
+    try:
+        return datetime.fromisoformat(text).astimezone() if text else None
+    except (ValueError, OverflowError):  # a year that local time has not
+        return None
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ def read_runs(places: Sequence[str | Path]) -> tuple[list[FinishedRun], list[Lef
 
     Args:
         places: run folders, or folders with runs in them, up to three levels down. The runs of one
-            place are sorted by the time at which they ended.
+            place are sorted by the time at which they began.
 
     Raises:
         InputError: a place is missing, or has no runs.
@@ -151,7 +161,7 @@ def read_runs(places: Sequence[str | Path]) -> tuple[list[FinishedRun], list[Lef
         read = [read_run(path) for path in paths]
         left_out += [run for run in read if isinstance(run, LeftOut)]
         finished = [run for run in read if isinstance(run, FinishedRun)]
-        runs += sorted(finished, key=lambda run: run.finished)
+        runs += sorted(finished, key=lambda run: (run.started, run.finished))
     return runs, left_out
 
 

@@ -71,15 +71,24 @@ def names(path: Path, wanted: Mapping[str, int]) -> Iterator[PurePosixPath]:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file begins like a tar archive, or is compressed with gzip.
+    """Whether a file begins like a tar archive, compressed with gzip or not.
+
+    A damaged gzip file counts, since nobody can say what is in it.
 
     Raises:
         InputError: it can't be read.
     """
     with _errors_named(path), path.open("rb") as file:
         start = file.read(BLOCK)
+        if start.startswith(_GZIP):
+            file.seek(0)
+            try:
+                with _unpacked(file) as content:
+                    start = content.read(BLOCK)
+            except _DAMAGE:
+                return True
     try:
-        return start.startswith(_GZIP) or _header(start) is not None
+        return _header(start) is not None
     except _DAMAGE:
         return False
 
