@@ -27,6 +27,7 @@ from benchmarks.keep_runs import keep
 from onecycle import trials
 from onecycle.config import Recipe, override
 from onecycle.experiments import compare, curves, rewrite, seeds
+from onecycle.plots import Figure
 from onecycle.progress import Log
 from onecycle.recipes import named
 from onecycle.run_dir import RunDir, write_atomically
@@ -278,13 +279,16 @@ def norms(places: Sequence[str]) -> str:
 
 def draw(kind: str, study: str, place: Path) -> None:
     """The curves of a study's runs over each other, or the accuracies of all its seeds."""
-    figure = DRAWINGS[kind](compare(KEPT / study))
-    file = io.BytesIO()
+    write_atomically(place, compressed(DRAWINGS[kind](compare(KEPT / study))))
+
+
+def compressed(figure: Figure) -> bytes:
+    """A PNG of 128 colours."""
+    file, smaller = io.BytesIO(), io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     picture = Image.open(file).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    compressed = io.BytesIO()
-    picture.save(compressed, "png", optimize=True)
-    write_atomically(place, compressed.getvalue())
+    picture.save(smaller, "png", optimize=True)
+    return smaller.getvalue()
 
 
 if __name__ == "__main__":
