@@ -18,7 +18,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 REDUCED = {"DATA": "shapes", "EPOCHS": 2, "LIMIT": 200, "WIDTH": 0.1}
 TRIALS = {
-    "DATA": "shapes", "EPOCHS": 1, "LIMIT": 100, "WIDTH": 0.1, "SEEDS": (0, 1),
+    "DATA": "shapes", "EPOCHS": 1, "LIMIT": 100, "WIDTH": 0.1, "SEEDS": (0, 1), "MIN_STEPS": 0,
     "GRID": {"weight_decay": [5e-4], "dropout": [0.3]},
 }  # fmt: skip
 
@@ -30,7 +30,7 @@ def shown(name: str, folder: Path, values: dict[str, Any]) -> list[dict[str, Any
     """
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     (place,) = (n for n, cell in enumerate(notebook.cells) if is_parameters(cell))
-    names = re.findall(r"^([A-Z]+) = ", notebook.cells[place].source, re.MULTILINE)
+    names = re.findall(r"^([A-Z_]+) = ", notebook.cells[place].source, re.MULTILINE)
     given = [f"{name} = {value!r}" for name, value in values.items() if name in names]
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell("\n".join(given)))
     for cell in notebook.cells:

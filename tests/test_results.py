@@ -1,5 +1,6 @@
 """The studies behind docs/results.md: what is trained, kept and chosen, and that the page holds."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -11,13 +12,15 @@ from PIL import Image
 from simulated_runs import write_run
 from small_folders import make_split
 
-from benchmarks import results
+from benchmarks import results, what_it_sees
 from benchmarks.results import HIGHER, STUDIES, Study, best_two, fetch, norms, page, train
 from onecycle.config import override
+from onecycle.engine.state import Training
 from onecycle.experiments import compare
 from onecycle.experiments.marked import END
 from onecycle.recipes import RECIPES
 from onecycle.run_dir import RunDir
+from onecycle.training import prepare
 from onecycle.trials import manifest
 
 TINY = override(
@@ -188,3 +191,50 @@ def test_a_page_gets_its_tables_norms_and_pictures(
     (images / "results_seeds_study.png").unlink()
     with pytest.raises(SystemExit, match="out of date"):
         page(check=True)
+
+
+# ------------------------------------------------------------------------- what a network sees
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Training:
+    images = make_split(tmp_path_factory.mktemp("seen") / "photos")
+    return prepare(override(TINY, data=str(images), image_size=32))[0]
+
+
+def test_the_table_has_the_fields_of_the_briefs_network(untrained: Training) -> None:
+    """Each 3 x 3 convolution adds 2 jumps and each pooling 1, which then doubles the jump."""
+    found = what_it_sees.fields(untrained)
+    rows = [row.split(" | ") for row in what_it_sees.table(untrained, found, found).splitlines()]
+    assert [(row[0], row[1]) for row in rows[2:]] == [
+        ("| prep", "3"),
+        ("| layer1", str(3 + 2 + 1 + 2 * 4)),
+        ("| layer2", str(14 + 4 + 2)),
+        ("| layer3", str(20 + 8 + 4 + 2 * 16)),
+    ]
+    sides = [float(row[2]) for row in rows[2:]]
+    assert sides == sorted(sides)
+    assert sides[0] <= 3
+
+
+def test_an_image_that_is_right_is_shown_for_each_class_that_has_one(untrained: Training) -> None:
+    found = untrained.evaluate(untrained.test)
+    right = found.predictions_N == found.labels_N
+    firsts = [
+        int(own[0])
+        for label in range(len(untrained.test.classes))
+        if len(own := np.flatnonzero(right & (found.labels_N == label)))
+    ]
+    assert what_it_sees.first_right(untrained).tolist() == firsts
+    assert firsts
+
+
+def test_the_pictures_of_what_a_network_sees_have_their_parts(untrained: Training) -> None:
+    found = what_it_sees.fields(untrained)
+    for figure, texts in (
+        (what_it_sees.draw_fields(found, found), {"before", "after", *found}),
+        (what_it_sees.draw_maps(untrained), {"What speaks for the class"}),
+    ):
+        drawn = {text.get_text() for axes in figure.axes for text in axes.texts}
+        assert texts <= drawn | {text.get_text() for text in figure.texts}
+        assert Image.open(io.BytesIO(results.compressed(figure))).mode == "P"
