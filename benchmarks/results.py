@@ -15,6 +15,7 @@ import io
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +27,7 @@ from PIL import Image
 from benchmarks.keep_runs import keep
 from onecycle import trials
 from onecycle.config import Recipe, override
+from onecycle.errors import Interrupted
 from onecycle.experiments import compare, curves, rewrite, seeds
 from onecycle.plots import Figure
 from onecycle.progress import Log
@@ -157,10 +159,14 @@ STUDIES: Mapping[str, Study] = {
 
 def main() -> None:
     given = arguments()
-    if given.command == "train":
-        train(given.study, given)
-    else:
+    if given.command == "page":
         page(check=given.check)
+        return
+    try:
+        train(given.study, given)
+    except Interrupted as stop:
+        print(f"{stop}; call it again to go on", file=sys.stderr)
+        raise SystemExit(128 + stop.signal_number) from None
 
 
 def arguments() -> argparse.Namespace:

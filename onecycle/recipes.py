@@ -67,6 +67,11 @@ CUSTOM_RESNET_24 = NamedRecipe(
         head_scale=0.125,
     ),
     summary="the brief's 24 epochs with Nesterov momentum, weight decay and scaled logits",
+    device="2 busy CPU cores (AMD EPYC, AVX-512 bf16)",
+    minutes=66,
+    accuracy=0.9077,
+    n=1,
+    measured_on="CIFAR-10, JPEG-75 copy",
 )
 
 CUSTOM_RESNET_8 = NamedRecipe(

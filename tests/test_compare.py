@@ -78,6 +78,17 @@ def test_of_many_settings_that_differ_a_group_is_called_by_what_is_unusual(tmp_p
     ]  # fmt: skip
 
 
+def test_a_runs_confusion_matrix_counts_its_predictions(tmp_path: Path) -> None:
+    write_run(tmp_path / "one", index_N % 7 > 1)
+    (run,) = compare(tmp_path / "one").runs
+    with np.load(tmp_path / "one/predictions.npz") as kept:
+        pairs = list(zip(kept["labels"].tolist(), kept["logits"].argmax(1).tolist(), strict=True))
+    classes = range(len(CLASSES))
+    expected = [[pairs.count((actual, said)) for said in classes] for actual in classes]
+    assert run.test.confusion_KK.tolist() == expected
+    assert run.test.confusion_KK.sum() == COUNT
+
+
 @given(
     st.lists(
         st.floats(1e-12, 1e6) | st.sampled_from([0.000512341, 0.000512342, 0.1, 0.1 + 1e-16]),
@@ -196,6 +207,19 @@ def test_recipes_stand_in_the_order_in_which_their_runs_began(tmp_path: Path) ->
     found = compare(tmp_path)
     assert [run.recipe.cutout for run in found.runs] == [0, 8, 16]
     assert [group.differences["cutout"] for group in found.groups] == ["0", "8", "16"]
+
+
+def test_a_baseline_stands_first(tmp_path: Path) -> None:
+    for place, cutout in enumerate((16, 8, 0)):
+        for seed in (0, 1):
+            folder = tmp_path / f"{place}-{seed}"
+            write_run(folder, index_N > 5 + place, cutout=cutout, seed=seed)
+    for baseline in ("cutout 8", tmp_path / "1-1"):
+        found = compare(tmp_path, baseline=baseline)
+        assert [group.differences["cutout"] for group in found.groups] == ["8", "16", "0"]
+        assert [group.letter for group in found.groups] == ["A", "B", "C"]
+        assert found.baseline == "cutout 8"
+        assert [(pair.first, pair.second) for pair in found.pairs] == [("A", "B"), ("A", "C")]
 
 
 @pytest.mark.parametrize("when", ["", "yesterday", "0001-01-01T00:00:00", "9999-12-31T23:59:59"])

@@ -93,5 +93,6 @@ def test_the_experiments_train_show_and_compare(tmp_path: Path) -> None:
     assert regularization.startswith("4 recipes, 8 runs, on shapes")
     found = compare([tmp_path / "runs/trials" / trial for trial in ("cutout-8", "higher-lr")])
     baseline, higher = (group.runs[0].recipe for group in found.groups)
-    assert set(differences(higher, baseline)) == {"recipe", "lr_max"}
-    assert higher.lr_max == pytest.approx(baseline.lr_max * 3.5 / 2.3)
+    assert "lr_max" in (changed := set(differences(higher, baseline)))
+    assert changed <= {"lr_max", "lr_min", "lr_final"}
+    assert higher.lr_max == pytest.approx(baseline.lr_max * 1.5, rel=5e-3)  # three digits

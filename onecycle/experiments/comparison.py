@@ -23,7 +23,8 @@ class Comparison:
     """How runs differ, and whether chance explains it. A notebook shows it as a table.
 
     Attributes:
-        groups: runs of one recipe with different seeds, in the order of their first runs.
+        groups: runs of one recipe with different seeds, in the order of their first runs; the
+            baseline comes first.
         pairs: every pair of groups, or each group and the baseline.
         mistakes: the images that all runs get wrong, and those that only one does; None with fewer
             than two runs on the same test images.
@@ -101,6 +102,10 @@ def compare(
         raise InputError(f"compare: no run can be compared: {left_out[0]}{rest}")
     groups, repeated = group_runs(found)
     chosen = _chosen(groups, baseline, found, left_out)
+    if chosen:  # it comes first
+        own = {run.path for run in chosen.runs}
+        groups, repeated = group_runs(sorted(found, key=lambda run: run.path not in own))
+        chosen = groups[0]
     pairs = compare_pairs(groups, chosen)
     return Comparison(
         groups=tuple(groups),

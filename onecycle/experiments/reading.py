@@ -46,6 +46,13 @@ class TestImages:
         """Which predictions are wrong, bool."""
         return self.predicted_N != self.labels_N
 
+    @cached_property
+    def confusion_KK(self) -> np.ndarray:
+        """The confusion matrix, int64: rows are actual classes, columns predicted ones."""
+        counts_KK = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
+        np.add.at(counts_KK, (self.labels_N, self.predicted_N), 1)
+        return counts_KK
+
     def same_labels(self, other: "TestImages") -> bool:
         """Whether `other` has the same classes and labels, in the same order."""
         return self.classes == other.classes and np.array_equal(self.labels_N, other.labels_N)
