@@ -284,8 +284,13 @@ def norms(places: Sequence[str]) -> str:
 
 
 def draw(kind: str, study: str, place: Path) -> None:
-    """The curves of a study's runs over each other, or the accuracies of all its seeds."""
-    write_atomically(place, compressed(DRAWINGS[kind](compare(KEPT / study))))
+    """The curves of a study's runs over each other, or the accuracies of all its seeds.
+
+    The recipe as it is comes first.
+    """
+    as_it_is = KEPT / study / "seed=0"
+    found = compare(KEPT / study, baseline=as_it_is if as_it_is.is_dir() else "")
+    write_atomically(place, compressed(DRAWINGS[kind](found)))
 
 
 def compressed(figure: Figure) -> bytes:
