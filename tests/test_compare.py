@@ -1,6 +1,7 @@
 """`onecycle compare`: run folders to verdicts, tables, a page, and documents kept up to date."""
 
 import csv
+import html
 import io
 import json
 import os
@@ -664,6 +665,25 @@ def test_markdown_is_a_table_that_no_name_can_break(tmp_path: Path) -> None:
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
     assert table[2].startswith(r"| a\|b | 0 | 1 |")
     assert table[3].startswith(r"| \*c\* | 1 | 1 |")
+
+
+@pytest.mark.parametrize("renderer", ["markdown_it", "markdown"])
+def test_markdown_shows_every_name_as_it_is(tmp_path: Path, renderer: str) -> None:
+    """On GitHub (CommonMark, with tables) as on a site made by MkDocs (Python-Markdown)."""
+    found = pytest.importorskip(renderer)
+    names = ("<b>bold", "a&lt;b &copy;", "a|b*c*[d](e)`f`", r"back\slash", "x < 0.001 & _y_")
+    for index, name in enumerate(names):
+        write_run(tmp_path / f"{index}", index_N > 5 * index, recipe=name, cutout=index)
+    text = compare(sorted(tmp_path.iterdir())).to_markdown()
+    page = (
+        found.MarkdownIt("commonmark").enable("table").render(text)
+        if renderer == "markdown_it"
+        else found.markdown(text, extensions=["tables"])
+    )
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page)
+    shown = {html.unescape(cell) for cell in cells}
+    assert shown >= {*names, "< 0.001"}
+    assert not [cell for cell in cells if "<" in cell]
 
 
 def test_optional_figures_are_shown_where_all_runs_have_them(tmp_path: Path) -> None:

@@ -155,8 +155,12 @@ def _markdown(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text escaped so that it can't end a cell or begin a tag, a comment or emphasis."""
-    text = re.sub(r"([\\|*`\[<]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    """Text escaped so that it can't end a cell or begin a tag, a comment or emphasis.
+
+    `<` and `&` become entities, since not every renderer takes a backslash before them.
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    text = re.sub(r"([\\|*`\[]|(?<!\w)_|_(?!\w))", r"\\\1", text)
     return printable(" ".join(text.split()))
 
 
