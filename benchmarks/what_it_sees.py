@@ -2,10 +2,11 @@
 
     python -m benchmarks.what_it_sees RUN --name custom-resnet-24
 
-RUN needs its weights and its images. Two pictures are written to benchmarks/images: results_fields_
-NAME.png has the effective receptive field of each stage before and after training, and
-results_maps_NAME.png the first test image of each class that is right and its Grad-CAM map. A table
-of the fields is printed, as Markdown.
+RUN is a run of the brief's network, with its weights, whose images are still there. Two pictures
+are written to benchmarks/images. `results_fields_NAME.png` shows the effective receptive field of
+each stage, before and after training. `results_maps_NAME.png` shows the first test image of each
+class that the network gets right, with its Grad-CAM map. A table of the fields is printed, as
+Markdown.
 """
 
 import argparse
@@ -111,7 +112,7 @@ def draw_fields(before: Fields, after: Fields) -> plots.Figure:
 
 @style.styled
 def draw_maps(training: Training) -> plots.Figure:
-    """The first right test image of each class next to its map, in rows of `ACROSS` pairs."""
+    """The images of `first_right` next to their maps, in rows of `ACROSS` pairs."""
     chosen = first_right(training)
     maps_NHW = grad_cam(training.model, training.test_batch(chosen)).cpu().numpy()
     side, gap, pitch, down = 96, 4, 216, 140
@@ -122,7 +123,7 @@ def draw_maps(training: Training) -> plots.Figure:
     style.heading(
         axes.figure,  # pyright: ignore[reportArgumentType]
         "What speaks for the class",
-        "The first test image of each class that is right, and its Grad-CAM map",
+        "The first test image of each class that the network gets right, and its Grad-CAM map",
     )
     for place, index in enumerate(chosen):
         x = MARGIN * DPI + place % ACROSS * pitch
